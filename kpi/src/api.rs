@@ -7,7 +7,7 @@ use crate::lineage::describe;
 use crate::metrics::newest_verdicts;
 use crate::openapi;
 use crate::store::{State as Commits, Store};
-use crate::values::{Grain, KpiValue, Question, Values};
+use crate::values::{Detail, Grain, KpiValue, Question, UTC, Values};
 use crate::verdict::Verdict;
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
@@ -67,9 +67,10 @@ impl Service {
         store: Store,
         dictionary: Dictionary,
         access: Access,
+        detail: Detail,
     ) -> Result<Self, KpiError> {
         let commits = store.state().await?;
-        let values = Values::load(&store, &commits).await?;
+        let values = Values::load(&store, &commits, detail).await?;
         let published = Published { values, commits, ..Published::default() };
         Ok(Self { dictionary, access, store, published: RwLock::new(Arc::new(published)) })
     }
@@ -271,7 +272,8 @@ async fn values(
         Err(detail) => return bad_request(&detail),
     };
     let published = service.published();
-    if let Err(detail) = asked.question.check_length(published.values.span()) {
+    let fits = asked.question.check_grain(service.dictionary.grain(kpi));
+    if let Err(detail) = fits.and_then(|()| asked.question.check_length(published.values.span())) {
         return bad_request(&detail);
     }
     let etag = format!("\"{}-{}\"", published.values.number, &service.dictionary.sha256[..8]);
@@ -288,6 +290,7 @@ async fn values(
         "kpi": answer.kpi,
         "unit": answer.unit,
         "grain": answer.grain,
+        "time_zone": asked.question.time_zone,
         "as_of": answer.as_of,
         "freshness_seconds": answer.newest.map(|at| now.as_second().saturating_sub(at.as_second()).max(0)),
         "lineage": format!("/v1/kpis/{name}/lineage"),
@@ -343,6 +346,7 @@ impl Asked {
             from: None,
             to: None,
             grain: Grain::Day,
+            time_zone: UTC.to_owned(),
             by: Vec::new(),
             filter: BTreeMap::new(),
         };
@@ -360,6 +364,7 @@ impl Asked {
                     let unknown = || format!("grain {value}: choose from {names}");
                     question.grain = Grain::parse(&value).ok_or_else(unknown)?;
                 }
+                "time_zone" => question.time_zone = value.into_owned(),
                 "by" => {
                     for one in value.split(',').filter(|one| !one.is_empty()) {
                         question.by.push(dimension(one, dimensions)?);
@@ -425,7 +430,7 @@ mod tests {
         assert_eq!((asked.limit, asked.offset, asked.question.grain), (5, 0, Grain::Week));
         for bad in [
             "from=soon",
-            "grain=hour",
+            "grain=minute",
             "by=colour",
             "by=tier",
             "filter=tld",

@@ -1,9 +1,12 @@
 //! The command line.
 
+use crate::attributes::Kind;
+use crate::input::Format;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::value::{Broker, read_bytes};
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -17,6 +20,7 @@ use std::path::PathBuf;
     arg_required_else_help = true,
     after_help = "\
 Examples:
+  dnscribe-kpi demo                                 Serve the page with a sample registrar
   dnscribe-kpi import events.ndjson.gz              Add events; the same file again changes nothing
   dnscribe-kpi compute                              Compute all days
   dnscribe-kpi compute --from 2026-01-01 --to 2026-01-31 --final
@@ -87,8 +91,10 @@ pub enum Command {
     Report(FileArgs),
     /// Write the dictionary for other tools
     Export(ExportArgs),
-    /// Write sample data of a registrar as NDJSON
+    /// Write sample data of a registrar, as NDJSON or CSV
     Sample(SampleArgs),
+    /// Show what it does: write, import, compute and serve the sample of a registrar
+    Demo(DemoArgs),
     /// Print the JSON Schema of a record, or list the schemas
     Schema(SchemaArgs),
     /// Print the completion script of a shell
@@ -141,6 +147,10 @@ pub struct ImportArgs {
     /// Map of the file's own columns, values and times to those of registrar.event/1
     #[arg(long, value_name = "FILE", conflicts_with = "topic")]
     pub map: Option<PathBuf>,
+
+    /// The files are dimension tables: what accounts, domains, campaigns, partners or top-level domains are, from when on
+    #[arg(long, value_name = "KIND", value_enum, conflicts_with_all = ["topic", "map", "complete"])]
+    pub dimension: Option<Kind>,
 
     /// Policy for personal data: which fields are kept, tokenised or refused
     #[arg(long, value_name = "FILE", env = "DNSCRIBE_KPI_POLICY", hide_env_values = true)]
@@ -227,6 +237,14 @@ pub struct ServeArgs {
     /// Private key for TLS, in PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+
+    /// Keep days of this time zone apart on all days, such as Europe/Berlin: for `time_zone` of a request; repeatable
+    #[arg(long = "time-zone", value_name = "NAME", value_parser = time_zone)]
+    pub time_zones: Vec<TimeZone>,
+
+    /// Keep hours and five minutes of this many of the newest days in memory
+    #[arg(long, value_name = "DAYS", default_value_t = 35)]
+    pub parts: u16,
 
     /// Serve without TLS on an address that is not loopback: a proxy in front of it adds TLS
     #[arg(long, conflicts_with = "tls_cert")]
@@ -342,9 +360,33 @@ pub struct SampleArgs {
     #[arg(long)]
     pub hostile: bool,
 
+    /// Write ndjson, or csv: events only, as their CSV has no columns for windows of the fleet and measurements
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+
     /// File to write [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+}
+
+/// `demo`.
+#[derive(Clone, Debug, Args)]
+pub struct DemoArgs {
+    /// Number of days, of which yesterday is the last
+    #[arg(long, value_name = "NUMBER", default_value_t = 60)]
+    pub days: u16,
+
+    /// Registrations that are tried on a usual day
+    #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+    pub registrations: u32,
+
+    /// Address: a loopback one
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9356")]
+    pub listen: SocketAddr,
+}
+
+fn time_zone(name: &str) -> Result<TimeZone, String> {
+    TimeZone::get(name).map_err(|error| format!("{error}: give a name such as Europe/Berlin"))
 }
 
 fn memory(text: &str) -> Result<usize, &'static str> {

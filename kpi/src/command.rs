@@ -1,5 +1,7 @@
 //! The commands. Each takes its arguments and returns an exit code, or an [`Exit`].
 
+mod demo;
+
 use crate::access::Access;
 use crate::api::Service;
 use crate::cli::{
@@ -20,7 +22,7 @@ use crate::rows::{Columns, text};
 use crate::sample::{self, Plan};
 use crate::sources::Sources;
 use crate::store::{State, Store};
-use crate::values::Values;
+use crate::values::{Detail, Values};
 use crate::{export, kafka, reference, report, server, topic};
 use clap::CommandFactory as _;
 use dnscribe_cli::exit::Exit;
@@ -80,11 +82,12 @@ async fn run(cli: &Cli) -> Result<ExitCode, Exit> {
             compute(&open(cli)?, &dictionary()?, &sources()?, args).await.map(done)
         }
         Command::Serve(args) => serve(cli, dictionary()?, args).await.map(done),
+        Command::Demo(args) => demo::demo(cli, dictionary()?, args).await.map(done),
         Command::Reconcile(args) => reconcile(&open(cli)?, &dictionary()?, args).await,
         Command::Check(args) => check(&dictionary()?, &sources()?, args.output).await,
         Command::Report(args) => {
             let store = open(cli)?;
-            let values = Values::load(&store, &store.state().await?).await?;
+            let values = Values::load(&store, &store.state().await?, Detail::default()).await?;
             let html = report::html(&dictionary()?, &values)?;
             write(args.file.as_deref(), &html).map(done)
         }
@@ -146,16 +149,12 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
         let name = if is_stdin { "stdin" } else { &*name };
         let request = import::Request {
             source: args.source.as_deref().unwrap_or(name),
-            name,
             is_named: args.source.is_some(),
-            policy: &policy,
-            sources,
             mapping: mapping.as_ref(),
-            format: None,
+            dimension: args.dimension,
             replaces: replaces.clone(),
             dead_letters: kafka.as_ref(),
-            offsets: std::collections::BTreeMap::new(),
-            last_messages: std::collections::BTreeMap::new(),
+            ..import::Request::new(name, &policy, sources)
         };
         let imported = import::import(store, file, &request).await?;
         print(&import_text(&path.display().to_string(), &imported, args.output))?;
@@ -188,7 +187,15 @@ fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String 
     let reasons = if rejected > 0 { format!(" ({reasons})") } else { String::new() };
     let (rows, accepted) = (commit.rows, commit.accepted);
     let format = commit.format.map_or(String::new(), |format| format!(" ({})", format.name()));
-    format!("{name}{format}: {rows} rows, {accepted} accepted, {rejected} rejected{reasons}\n")
+    let mut page =
+        format!("{name}{format}: {rows} rows, {accepted} accepted, {rejected} rejected{reasons}\n");
+    if !commit.unknown_types.is_empty() {
+        let types = commit.unknown_types.iter().map(|(kind, count)| format!("{kind} {count}"));
+        let types = types.collect::<Vec<_>>().join(", ");
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "{name}: no KPI counts events of these types: {types}");
+    }
+    page
 }
 
 async fn rejected(store: &Store, output: OutputFormat) -> Result<(), Exit> {
@@ -287,17 +294,22 @@ async fn serve(cli: &Cli, dictionary: Dictionary, args: &ServeArgs) -> Result<()
         ))
         .with_remedy("give --tls-cert and --tls-key, or --behind-proxy"));
     }
-    let service = Arc::new(Service::open(open(cli)?, dictionary, access).await?);
+    let detail = Detail { time_zones: args.time_zones.clone(), days: args.parts };
+    let service = Arc::new(Service::open(open(cli)?, dictionary, access, detail).await?);
+    server::serve(service, args.listen, tls, stopped()?).await.map_err(Exit::from)
+}
+
+/// Returns when the process is asked to end.
+fn stopped() -> Result<impl Future<Output = ()>, Exit> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
         .map_err(|error| Exit::failed(error.to_string()))?;
-    let stop = async move {
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             // Without a handler the signal ends the process at once.
             _ = tokio::signal::ctrl_c() => {}
         }
-    };
-    server::serve(service, args.listen, tls, stop).await.map_err(Exit::from)
+    })
 }
 
 async fn reconcile(
@@ -433,8 +445,9 @@ async fn export(cli: &Cli, dictionary: &Dictionary, args: &ExportArgs) -> Result
         ExportFormat::Clickhouse => {
             let store = open(cli)?;
             let state: State = store.state().await?;
-            let chain = Engine::open(&store, &state).await?.correction_chain().await?;
-            export::clickhouse(dictionary, &store, &state, (args.from, args.to), chain)?
+            let engine = Engine::open(&store, &state).await?;
+            let (chain, kinds) = (engine.correction_chain().await?, engine.kinds().await?);
+            export::clickhouse(dictionary, &store, &state, (args.from, args.to), chain, &kinds)?
         }
     };
     write(args.file.as_deref(), &text)
@@ -450,11 +463,15 @@ fn sample(args: &SampleArgs) -> Result<(), Exit> {
     };
     let fail = |error: std::io::Error| Exit::failed(format!("cannot write the sample: {error}"));
     match &args.file {
-        None => sample::write(plan, &mut std::io::BufWriter::new(std::io::stdout().lock()))?,
+        None => sample::write(
+            plan,
+            args.format,
+            &mut std::io::BufWriter::new(std::io::stdout().lock()),
+        )?,
         Some(path) => {
             let file = std::fs::File::create(path).map_err(fail)?;
             let mut out = std::io::BufWriter::new(file);
-            sample::write(plan, &mut out)?;
+            sample::write(plan, args.format, &mut out)?;
             std::io::Write::flush(&mut out).map_err(fail)?;
         }
     }

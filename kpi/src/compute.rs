@@ -4,7 +4,7 @@
 //! days, gives the same bytes. Final KPIs keep the file that they were finalised with.
 
 use crate::completeness::{Gaps, Needs};
-use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, KpiType, Measure};
+use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, Measure};
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::{self, epoch_day};
@@ -194,7 +194,7 @@ fn commits(
         let first = gaps.coverage.opening(name).max(first);
         (epoch_day(first)..epoch_day(start)).any(|day| !is_frozen(date(day), name))
     };
-    let cumulative = dictionary.kpis.iter().filter(|kpi| kpi.kind == KpiType::Cumulative);
+    let cumulative = dictionary.kpis.iter().filter(|kpi| kpi.is_running_total());
     let mut open: BTreeSet<&str> =
         cumulative.map(|kpi| kpi.name.as_str()).filter(is_open_before).collect();
     let needs = |kpi: &Kpi| (kpi.name.clone(), Needs::of(dictionary, kpi, &gaps.coverage));
@@ -210,7 +210,7 @@ fn commits(
                 && needs[&kpi.name].reasons(day, |day| gaps.of_day(day)).is_empty()
             {
                 finalised.insert(kpi.name.clone());
-            } else if kpi.kind == KpiType::Cumulative && day >= gaps.coverage.opening(&kpi.name) {
+            } else if kpi.is_running_total() && day >= gaps.coverage.opening(&kpi.name) {
                 open.insert(&kpi.name);
             }
         }
@@ -256,6 +256,7 @@ pub fn schema() -> SchemaRef {
     let mut fields = vec![
         Field::new("day", DataType::Date32, true),
         Field::new("measure", DataType::Utf8, true),
+        Field::new("slot", DataType::Int64, true),
     ];
     fields.extend(DIMENSIONS.map(|name| Field::new(name, DataType::Utf8, true)));
     fields.push(Field::new("value", DataType::Int64, true));
@@ -295,9 +296,10 @@ async fn measure_rows(
     take_record_batch(&all, &order).map_err(failed)
 }
 
-/// Returns the types of all events.
+/// Returns the types of all events; alerts are one more type.
 async fn event_types(engine: &Engine) -> Result<BTreeSet<String>, KpiError> {
-    let sql = "SELECT DISTINCT event_type FROM events_raw";
+    let sql = "SELECT DISTINCT event_type FROM events_raw \
+               UNION ALL SELECT DISTINCT 'dns.alert/1' AS event_type FROM alerts_raw";
     let mut all = BTreeSet::new();
     for batch in engine.query("types of events", sql).await? {
         let kinds = Columns(&batch).texts("event_type")?;

@@ -2,7 +2,7 @@
 
 use crate::decision::{Decision, Rule};
 pub use crate::definition::KpiType;
-use crate::definition::{Definition, Formula};
+use crate::definition::{Definition, Formula, Part, Window};
 use crate::error::KpiError;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -14,7 +14,7 @@ use std::path::Path;
 pub const BUILT_IN: &str = include_str!("../metrics.yaml");
 
 /// Names of all dimensions, in the order of the columns of values.
-pub const DIMENSIONS: [&str; 14] = [
+pub const DIMENSIONS: [&str; 22] = [
     "tld",
     "country",
     "channel",
@@ -29,6 +29,14 @@ pub const DIMENSIONS: [&str; 14] = [
     "region",
     "service",
     "site",
+    "endpoint",
+    "partner",
+    "segment",
+    "owner",
+    "product",
+    "risk",
+    "rule",
+    "severity",
 ];
 
 /// A dictionary.
@@ -60,18 +68,78 @@ pub struct Model {
     pub source: String,
     /// Column that identifies the thing.
     pub entity: String,
-    /// Dimensions among its columns.
+    /// Dimensions among its columns; for a model that `follows`, those beside [`OF_CUSTOMERS`].
+    #[serde(default)]
     pub dimensions: Vec<String>,
-    /// Query over `events`, `events_raw`, `events_unique`, `duplicates`, `corrected`, `rejected_raw`, `dns` and
-    /// `probes`.
+    /// Query over `events`, `events_raw`, `events_unique`, `duplicates`, `corrected`, `rejected_raw`, `dns`,
+    /// `probes` and `alerts`.
+    #[serde(default)]
     pub sql: String,
+    /// In place of `sql`: what is begun, and what follows it.
+    pub follows: Option<Follows>,
+}
+
+/// What is begun, and what follows it: a row for the first event of type `start` of each request, with `hours` until the first of
+/// type `end` that comes after it, or null.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Follows {
+    /// Type of the event that begins.
+    pub start: String,
+    /// Type of the event that follows.
+    pub end: String,
+    /// What both have in common.
+    pub by: Link,
+}
+
+/// What two events have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Link {
+    /// The request; the domain where an event has none.
+    Request,
+    /// The request.
+    RequestId,
+    /// The domain.
+    Domain,
+    /// The account.
+    AccountId,
+}
+
+impl Follows {
+    /// Query of the model.
+    fn sql(&self, dimensions: &[String]) -> String {
+        let Self { start, end, by } = self;
+        let (column, link) = match by {
+            Link::Request => ("request_id", "coalesce(request_id, domain)"),
+            Link::RequestId => ("request_id", "request_id"),
+            Link::Domain => ("domain", "domain"),
+            Link::AccountId => ("account_id", "account_id"),
+        };
+        let list = |prefix: &str, suffix: fn(&str) -> String| {
+            let names = dimensions.iter().map(|name| format!("{prefix}{name}{}", suffix(name)));
+            names.collect::<Vec<_>>().join(", ")
+        };
+        let (plain, of_start) = (list("", |_| String::new()), list("s.", |_| String::new()));
+        let named = list("s.", |name| format!(" AS {name}"));
+        format!(
+            "SELECT s.day AS day, s.event_us AS event_us, {named}, \
+             (min(CASE WHEN e.event_us >= s.event_us THEN e.event_us END) - s.event_us) / 3600000000.0 AS hours \
+             FROM (SELECT * FROM (SELECT day, event_us, row_id, {link} AS link, {plain}, \
+             row_number() OVER (PARTITION BY coalesce({column}, business_key) ORDER BY event_us, row_id) AS nth \
+             FROM events WHERE event_type = '{start}') AS numbered WHERE nth = 1) AS s \
+             LEFT JOIN (SELECT {link} AS link, event_us FROM events WHERE event_type = '{end}') AS e ON s.link = e.link \
+             GROUP BY s.day, s.event_us, s.row_id, s.link, {of_start}"
+        )
+    }
 }
 
 /// How a measure is made of rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregation {
     /// Number of rows.
+    #[default]
     Count,
     /// Sum of integers.
     Sum,
@@ -86,9 +154,14 @@ pub struct Measure {
     /// Name.
     pub name: String,
     /// Model whose rows it is made of.
+    #[serde(default = "event_model")]
     pub model: String,
     /// How.
+    #[serde(default)]
     pub agg: Aggregation,
+    /// Types of events of the model `event` that it counts; stands for a condition, and for `types`.
+    #[serde(default)]
+    pub events: Vec<String>,
     /// Condition on the rows.
     #[serde(rename = "where")]
     pub condition: Option<String>,
@@ -96,16 +169,35 @@ pub struct Measure {
     pub expr: Option<String>,
     /// Dimensions by which it can be sliced; all of the model if absent.
     pub dimensions: Option<Vec<String>>,
+    /// Dimensions of the model beside [`OF_CUSTOMERS`] by which it can be sliced, for a measure with `events`.
+    #[serde(default)]
+    pub also_by: Vec<String>,
     /// Types of events that it depends on.
     #[serde(default)]
     pub types: Vec<String>,
+    /// Parts of a day that its rows are kept for, by `event_us` of the model; a quarter of an hour if absent for a measure with
+    /// `events` or of a model that `follows`, else a day.
+    pub grain: Option<Part>,
     /// Days after the end of a day until the day's value can be final.
+    #[serde(default = "three_days")]
     pub lateness_days: u32,
     /// Days after the end of a day on which something can still happen to what the day's rows stand for: until then the
     /// measure is open.
     #[serde(default)]
     pub horizon_days: u32,
 }
+
+fn event_model() -> String {
+    "event".to_owned()
+}
+
+const fn three_days() -> u32 {
+    3
+}
+
+/// Dimensions that events of customers have, by themselves or by dimension tables.
+pub const OF_CUSTOMERS: [&str; 9] =
+    ["tld", "country", "channel", "tier", "partner", "segment", "owner", "product", "risk"];
 
 /// What people read.
 #[derive(Clone, Debug, Deserialize)]
@@ -135,13 +227,15 @@ pub struct Kpi {
     pub samples: Option<String>,
     /// Which percentile, 0 to 1; interpolated between the two nearest values.
     pub percentile: Option<f64>,
+    /// Days that a running total adds up, if not all since the first fact.
+    pub window: Option<Window>,
     /// Dimensions by which values are always sliced, since their sum has no meaning.
     #[serde(default)]
     pub always_by: Vec<String>,
     /// Unit.
     pub unit: String,
-    /// Finest grain.
-    pub grain: String,
+    /// Finest grain, if it is not the finest that all of its measures have.
+    pub grain: Option<Part>,
     /// How often it is computed.
     pub cadence: String,
     /// Who answers for it.
@@ -157,6 +251,12 @@ impl Kpi {
         let all = self.plus.iter().chain(&self.minus).chain(&self.over).chain(&self.samples);
         let mut seen = BTreeSet::new();
         all.map(String::as_str).filter(|name| seen.insert(*name)).collect()
+    }
+
+    /// Whether it adds up everything since the first fact.
+    #[must_use]
+    pub fn is_running_total(&self) -> bool {
+        self.kind == KpiType::Cumulative && self.window.is_none()
     }
 
     /// Formula over measures, in SQL.
@@ -179,7 +279,16 @@ impl Kpi {
                 let numerator = if is_one { formula } else { format!("({formula})") };
                 format!("{numerator} / nullif({}, 0)", sums(&self.over, " + "))
             }
-            KpiType::Cumulative => format!("sum({formula}) OVER (ORDER BY day)"),
+            KpiType::Cumulative => {
+                let window = self.window.map_or_else(|| "ORDER BY day".to_owned(), Window::sql);
+                let total = |formula: &str| format!("sum({formula}) OVER ({window})");
+                match &*self.over {
+                    [] => total(&formula),
+                    over => {
+                        format!("{} / nullif({}, 0)", total(&formula), total(&sums(over, " + ")))
+                    }
+                }
+            }
             _ => formula,
         }
     }
@@ -206,11 +315,71 @@ impl Dictionary {
         let mut dictionary: Self = serde_saphyr::from_str(text)
             .map_err(|error| KpiError::Usage(format!("{name}: {error}")))?;
         dictionary.sha256 = crate::input::hex(&Sha256::digest(text.as_bytes()));
-        let problems = dictionary.problems();
+        let mut problems = dictionary.unclear();
+        dictionary.complete();
+        problems.extend(dictionary.problems());
         if problems.is_empty() {
             return Ok(dictionary);
         }
         Err(KpiError::Usage(format!("{name}: {}", problems.join(&format!("\n{name}: ")))))
+    }
+
+    /// Returns what is wrong with what is declared in short.
+    fn unclear(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for model in &self.models {
+            let place = format!("model {}", model.name);
+            if model.sql.is_empty() == model.follows.is_none() {
+                problems.push(format!("{place}: give sql or follows"));
+            }
+            if let Some(follows) = &model.follows {
+                unknown_types(&place, [&follows.start, &follows.end], &mut problems);
+            }
+        }
+        for measure in &self.measures {
+            let place = format!("measure {}", measure.name);
+            unknown_types(&place, measure.events.iter().chain(&measure.types), &mut problems);
+            if !measure.events.is_empty() && !measure.types.is_empty() {
+                problems.push(format!("{place}: events are its types: leave out types"));
+            }
+        }
+        problems
+    }
+
+    /// Writes out what is declared in short.
+    fn complete(&mut self) {
+        for model in &mut self.models {
+            if let Some(follows) = &model.follows {
+                let more = OF_CUSTOMERS.map(str::to_owned).into_iter();
+                let mut more: Vec<String> = more.chain(model.dimensions.clone()).collect();
+                let mut seen = BTreeSet::new();
+                more.retain(|name| seen.insert(name.clone()));
+                model.dimensions = more;
+                model.sql = follows.sql(&model.dimensions);
+            }
+        }
+        let follows = self.models.iter().filter(|model| model.follows.is_some());
+        let follows: BTreeSet<&str> = follows.map(|model| model.name.as_str()).collect();
+        for measure in &mut self.measures {
+            if !measure.events.is_empty() || follows.contains(measure.model.as_str()) {
+                measure.grain.get_or_insert(Part::QuarterHour);
+            }
+        }
+        for measure in self.measures.iter_mut().filter(|measure| !measure.events.is_empty()) {
+            let types: Vec<_> = measure.events.iter().map(|kind| format!("'{kind}'")).collect();
+            let types = match &*types {
+                [only] => format!("event_type = {only}"),
+                several => format!("event_type IN ({})", several.join(", ")),
+            };
+            measure.condition = Some(match &measure.condition {
+                Some(condition) => format!("{types} AND {condition}"),
+                None => types,
+            });
+            measure.types.clone_from(&measure.events);
+            let dimensions =
+                OF_CUSTOMERS.map(str::to_owned).into_iter().chain(measure.also_by.clone());
+            measure.dimensions.get_or_insert_with(|| dimensions.collect());
+        }
     }
 
     /// Finds a KPI.
@@ -273,6 +442,16 @@ impl Dictionary {
         measures.map(|measure| measure.horizon_days).max().unwrap_or_default()
     }
 
+    /// Finest grain of a KPI.
+    #[must_use]
+    pub fn grain(&self, kpi: &Kpi) -> Part {
+        let measures = kpi.measures().into_iter().filter_map(|name| self.measure(name));
+        let measures = measures.map(|measure| measure.grain.unwrap_or_default());
+        // A window is made of days in UTC.
+        let window = kpi.window.map(|_| Part::Day);
+        measures.chain(kpi.grain).chain(window).max().unwrap_or_default()
+    }
+
     /// Definition of a KPI.
     #[must_use]
     pub fn definition(&self, kpi: &Kpi) -> Definition {
@@ -283,6 +462,7 @@ impl Dictionary {
             over: kpi.over.clone(),
             samples: kpi.samples.clone(),
             percentile: kpi.percentile,
+            window: kpi.window,
         };
         let measures = kpi.measures().into_iter().filter_map(|name| self.measure(name));
         let measures = measures.map(|measure| {
@@ -329,7 +509,8 @@ impl Dictionary {
             }
         }
         for model in &self.models {
-            unknown_dimensions(&format!("model {}", model.name), &model.dimensions, &mut problems);
+            let place = format!("model {}", model.name);
+            unknown_dimensions(&place, &model.dimensions, &mut problems);
         }
         for measure in &self.measures {
             self.check_measure(measure, &mut problems);
@@ -346,7 +527,7 @@ impl Dictionary {
             problems.push(format!("{place}: there is no model {}", measure.model));
             return;
         };
-        if let Some(dimensions) = &measure.dimensions {
+        for dimensions in measure.dimensions.iter().chain([&measure.also_by]) {
             unknown_dimensions(&place, dimensions, problems);
             for name in dimensions.iter().filter(|name| !model.dimensions.contains(name)) {
                 problems.push(format!("{place}: model {} has no dimension {name}", model.name));
@@ -377,7 +558,8 @@ impl Dictionary {
         }
         let fits = match kpi.kind {
             KpiType::Simple => kpi.minus.is_empty() && kpi.over.is_empty() && !kpi.plus.is_empty(),
-            KpiType::Derived | KpiType::Cumulative => kpi.over.is_empty() && !kpi.plus.is_empty(),
+            KpiType::Derived => kpi.over.is_empty() && !kpi.plus.is_empty(),
+            KpiType::Cumulative => !kpi.plus.is_empty(),
             KpiType::Ratio | KpiType::Conversion => !kpi.plus.is_empty() && !kpi.over.is_empty(),
             KpiType::Percentile => {
                 kpi.samples.is_some() && kpi.plus.is_empty() && kpi.over.is_empty()
@@ -386,6 +568,15 @@ impl Dictionary {
         let percentile_fits = kpi.percentile.is_some_and(|p| (0.0..=1.0).contains(&p));
         if !fits || (kpi.kind == KpiType::Percentile) != percentile_fits {
             problems.push(format!("{place}: plus, minus, over, samples do not fit its type"));
+        }
+        match kpi.window {
+            Some(_) if kpi.kind != KpiType::Cumulative => {
+                problems.push(format!("{place}: window: only for cumulative"));
+            }
+            Some(Window::Days(days)) if !(2..=400).contains(&days) => {
+                problems.push(format!("{place}: window: {days} days: give 2 to 400"));
+            }
+            _ => {}
         }
         if !FAMILIES.contains(&kpi.family.as_str()) {
             problems.push(format!(
@@ -410,8 +601,9 @@ impl Dictionary {
         if let Some(problem) = kpi.decision.when.as_ref().and_then(Rule::problem) {
             problems.push(format!("{place}: decision.when: {problem}"));
         }
-        if kpi.grain != "day" {
-            problems.push(format!("{place}: grain {}: values are kept by day", kpi.grain));
+        if let Some(grain) = kpi.grain.filter(|grain| *grain < self.grain(kpi)) {
+            problems
+                .push(format!("{place}: grain {}: not all of its measures have it", grain.name()));
         }
         let dimensions = self.dimensions(kpi);
         for name in kpi.always_by.iter().filter(|name| !dimensions.contains(&name.as_str())) {
@@ -426,6 +618,24 @@ pub const FAMILIES: [&str; 4] = ["operations", "sales", "product", "pipeline"];
 fn unknown_dimensions(place: &str, dimensions: &[String], problems: &mut Vec<String>) {
     for name in dimensions.iter().filter(|name| !DIMENSIONS.contains(&name.as_str())) {
         problems.push(format!("{place}: unknown dimension {name}"));
+    }
+}
+
+/// Names of types stand in SQL.
+fn unknown_types<'a>(
+    place: &str,
+    types: impl IntoIterator<Item = &'a String>,
+    problems: &mut Vec<String>,
+) {
+    // A schema stands for its records.
+    let is_name = |name: &str| {
+        let is_legal =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_./".contains(&byte);
+        name.bytes().all(is_legal)
+    };
+    for name in types.into_iter().filter(|name| name.is_empty() || !is_name(name)) {
+        problems
+            .push(format!("{place}: event type \"{name}\": lower case letters, digits and _ only"));
     }
 }
 
@@ -469,7 +679,13 @@ mod tests {
             ("family: sales", "family: sail", "family sail"),
             ("always_by: [currency]", "always_by: [colour]", "always_by colour"),
             ("unit: domains", "unit: domains\n    colour: red", "colour"),
-            ("model: cart\n", "model: basket\n", "there is no model basket"),
+            ("unit: quotes", "unit: quotes\n    grain: 5m", "grain 5m: not all of its measures"),
+            ("unit: quotes", "unit: quotes\n    window: month", "window: only for cumulative"),
+            ("window: month", "window: { days: 1 }", "window: 1 days: give 2 to 400"),
+            ("events: [expired]", "events: [\"a' OR 1\"]", "event type \"a' OR 1\""),
+            ("events: [expired]", "events: [expired], types: [expired]", "leave out types"),
+            ("by: request_id }", "by: request_id }\n    sql: SELECT 1", "give sql or follows"),
+            ("model: cart,", "model: basket,", "there is no model basket"),
             ("  - name: churn\n", "  - name: portfolio\n", "kpi portfolio: defined twice"),
         ] {
             let text = BUILT_IN.replacen(from, to, 1);

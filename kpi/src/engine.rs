@@ -1,5 +1,6 @@
 //! The embedded query engine over the facts of a store.
 
+use crate::attributes::Kind;
 use crate::dictionary::Dictionary;
 use crate::error::KpiError;
 use crate::facts;
@@ -36,7 +37,7 @@ const LARGE_FILE_ROWS: u64 = 10_000;
 pub const MEMORY: usize = 4 << 30;
 
 /// Query engine with the tables `events_raw`, `dns_raw`, `probes_raw`, `rejected_raw`, and the net ones:
-/// `events`, `events_unique`, `duplicates`, `technical`, `corrected`, `dns`, `probes`.
+/// `events`, `events_unique`, `duplicates`, `technical`, `corrected`, `dns`, `probes`, `alerts`.
 #[derive(Clone)]
 pub struct Engine {
     context: SessionContext,
@@ -129,9 +130,11 @@ impl Engine {
             }
         }
         engine.net("events_raw", "").await?;
+        engine.enrich().await?;
         engine.view("dns", &query::dns_windows("dns_raw")).await?;
         engine.view("probes", &query::probe_results("probes_raw")).await?;
-        for name in ["events", "dns", "probes"] {
+        engine.view("alerts", &query::alerts("alerts_raw")).await?;
+        for name in ["events", "dns", "probes", "alerts"] {
             engine.copy_table(name).await?;
         }
         Ok(engine)
@@ -147,9 +150,40 @@ impl Engine {
             engine.register_batches(table, &format!("{}_raw", table.name()), Vec::new())?;
         }
         engine.net("events_raw", "").await?;
+        engine.enrich().await?;
         engine.view("dns", &query::dns_windows("dns_raw")).await?;
         engine.view("probes", &query::probe_results("probes_raw")).await?;
+        engine.view("alerts", &query::alerts("alerts_raw")).await?;
         Ok(engine)
+    }
+
+    /// Kinds of dimension tables that have rows.
+    ///
+    /// # Errors
+    /// A query fails.
+    pub async fn kinds(&self) -> Result<Vec<Kind>, KpiError> {
+        let mut names = BTreeSet::new();
+        for batch in self.query("kinds", "SELECT DISTINCT kind FROM attributes_raw").await? {
+            let kinds = Columns(&batch).texts("kind")?;
+            names.extend(
+                (0..batch.num_rows()).filter_map(|row| text(&kinds, row).map(str::to_owned)),
+            );
+        }
+        Ok(Kind::ALL.into_iter().filter(|kind| names.contains(kind.name())).collect())
+    }
+
+    /// Replaces the table of events by one with what dimension tables say of them.
+    async fn enrich(&self) -> Result<(), KpiError> {
+        let kinds = self.kinds().await?;
+        for kind in &kinds {
+            let name = format!("attributes_{}", kind.name());
+            self.materialise(&name, [query::attributes(*kind)]).await?;
+        }
+        let frame = self.context.table("events").await.map_err(KpiError::query("events"))?;
+        self.register_view("events_net", frame)?;
+        self.context.deregister_table("events").map_err(KpiError::query("events"))?;
+        self.view("events", &query::enriched("events_net", &kinds, query::Dialect::DataFusion))
+            .await
     }
 
     async fn register_files(

@@ -1,5 +1,9 @@
 //! Reading of `registrar.event/1` from JSON and CSV, with the reason of every refusal.
 
+mod types;
+
+pub use types::{EVENT_TYPES, EventType};
+
 use dnscribe_record::RegistrarEventRecord;
 use dnscribe_record::time::Timestamp;
 use serde_json::{Map, Value};
@@ -22,7 +26,7 @@ impl Rejection {
 }
 
 /// Names of the fields, in the order of the schema.
-pub const FIELDS: [&str; 25] = [
+pub const FIELDS: [&str; 27] = [
     "schema",
     "event_id",
     "business_key",
@@ -48,52 +52,8 @@ pub const FIELDS: [&str; 25] = [
     "corrects_event_id",
     "schema_version",
     "campaign",
-];
-
-/// Types of events that KPIs of the built-in dictionary count. Others are kept, and counted as unknown.
-pub const KNOWN_TYPES: [&str; 42] = [
-    "registration_requested",
-    "registration_completed",
-    "registration_failed",
-    "registration_reversed",
-    "renewal_completed",
-    "renewal_declined",
-    "renewal_failed",
-    "renewal_reversed",
-    "expired",
-    "deleted",
-    "restore_requested",
-    "restore_completed",
-    "restore_failed",
-    "transfer_in_requested",
-    "transfer_in_completed",
-    "transfer_in_failed",
-    "transfer_out_requested",
-    "transfer_out_completed",
-    "transfer_out_failed",
-    "transfer_reversed",
-    "auth_code_requested",
-    "auth_code_issued",
-    "dns_change_requested",
-    "dns_change_completed",
-    "dns_change_failed",
-    "workflow_started",
-    "workflow_completed",
-    "workflow_abandoned",
-    "quote_created",
-    "cart_created",
-    "payment_captured",
-    "payment_refunded",
-    "payment_failed",
-    "payment_voided",
-    "abuse_reported",
-    "abuse_first_response",
-    "abuse_resolved",
-    "abuse_dismissed",
-    "abuse_reversed",
-    "api_request",
-    "api_error",
-    "api_retry",
+    "endpoint",
+    "partner",
 ];
 
 /// Parses an event from a JSON object.
@@ -163,6 +123,8 @@ impl Default for Draft {
             corrects_event_id: None,
             schema_version: None,
             campaign: None,
+            endpoint: None,
+            partner: None,
         };
         Self { event, has_time: false }
     }
@@ -221,6 +183,8 @@ impl Draft {
             "corrects_event_id" => event.corrects_event_id = some(),
             "schema_version" => event.schema_version = some(),
             "campaign" => event.campaign = some(),
+            "endpoint" => event.endpoint = some(),
+            "partner" => event.partner = some(),
             _ => return Err(Rejection::new("unknown_field", name)),
         }
         Ok(())
@@ -274,41 +238,29 @@ fn is_reversal(kind: &str) -> bool {
     kind.ends_with("_reversed") || kind.ends_with("_voided")
 }
 
-/// Returns whether KPIs of the built-in dictionary count events of this type.
+/// Returns whether events of this type are known to count by themselves.
 fn has_effect(kind: &str) -> bool {
-    KNOWN_TYPES.contains(&kind) && !is_reversal(kind)
+    EventType::find(kind).is_some() && !is_reversal(kind)
 }
 
 /// Names a field without which an event of this type would be counted wrongly.
 fn required(event: &RegistrarEventRecord) -> Option<&'static str> {
+    let has = |field: &str| match field {
+        "amount_micros" => event.amount_micros.is_some(),
+        "currency" => event.currency.is_some(),
+        "domain" => event.domain.is_some(),
+        "account_id" => event.account_id.is_some(),
+        "request_id" => event.request_id.is_some(),
+        "corrects" => event.corrects.is_some(),
+        "corrects_event_id" => event.corrects_event_id.is_some(),
+        _ => false,
+    };
     let kind = event.event_type.as_str();
-    match kind {
-        "payment_captured" | "payment_refunded" if event.amount_micros.is_none() => {
-            Some("amount_micros")
-        }
-        "payment_captured" | "payment_refunded" if event.currency.is_none() => Some("currency"),
-        "transfer_in_requested" | "transfer_in_completed" | "abuse_reported"
-            if event.domain.is_none() =>
-        {
-            Some("domain")
-        }
-        "abuse_first_response"
-        | "restore_requested"
-        | "restore_completed"
-        | "auth_code_requested"
-        | "auth_code_issued"
-            if event.request_id.is_none() && event.domain.is_none() =>
-        {
-            Some("request_id")
-        }
-        "cart_created" | "workflow_started" | "workflow_completed"
-            if event.request_id.is_none() =>
-        {
-            Some("request_id")
-        }
-        _ if is_reversal(kind) && !is_correction(event) => Some("corrects"),
-        _ => None,
+    if is_reversal(kind) && !is_correction(event) {
+        return Some("corrects");
     }
+    let needs = EventType::find(kind)?.needs.iter().copied();
+    needs.into_iter().find(|need| !need.split(" or ").any(has))
 }
 
 /// Parses an RFC 3339 time. Without an offset the day is unknown, and the time is refused.

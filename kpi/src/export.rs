@@ -1,5 +1,6 @@
 //! The dictionary for other tools: YAML of the dbt Semantic Layer, SQL for `ClickHouse`, and rules for Prometheus.
 
+use crate::attributes::Kind;
 use crate::dictionary::{
     Aggregation, DIMENSIONS, Dictionary, FAMILIES, Kpi, KpiType, Measure, Model,
 };
@@ -247,7 +248,7 @@ const SETTINGS: &str = "SET join_use_nulls = 1;\nSET transform_null_in = 0;\n\
 
 /// Writes SQL for `ClickHouse` that computes the values of all measures from the store's files, with the columns of
 /// a file of values: what the embedded engine writes, to the unit. `correction_chain` is the length of the longest chain of
-/// corrections of corrections.
+/// corrections of corrections, and `kinds` are the dimension tables that have rows.
 ///
 /// # Errors
 /// The store has no facts, or no files that the engine can name.
@@ -257,6 +258,7 @@ pub fn clickhouse(
     state: &State,
     (from, to): (Option<Date>, Option<Date>),
     correction_chain: usize,
+    kinds: &[Kind],
 ) -> Result<String, KpiError> {
     let empty = || KpiError::Usage("the store has no facts".to_owned());
     let (first, last) = state.span().ok_or_else(empty)?;
@@ -277,15 +279,22 @@ pub fn clickhouse(
         for file in state.files(table) {
             let path = store.url.join(store.location(&file.path).as_ref());
             let path = path.map_err(|error| KpiError::store(&file.path, &error))?;
+            // Files that an older version has written lack what is newer: what the structure has is null there.
+            let structure = columns.join(", ");
             let source = match path.to_file_path() {
-                Ok(path) => format!("file('{}', Parquet)", path.display()),
-                Err(()) => format!("s3('{path}', 'Parquet')"),
+                Ok(path) => format!("file('{}', Parquet, '{structure}')", path.display()),
+                Err(()) => format!("s3('{path}', 'Parquet', '{structure}')"),
             };
             let names: Vec<String> =
                 facts::schema(table).fields().iter().map(|field| field.name().clone()).collect();
             let names = names.join(", ");
             let _ = writeln!(sql, "INSERT INTO {name} ({names}) SELECT {names} FROM {source};");
         }
+    }
+    for kind in kinds {
+        let (name, query) = (kind.name(), query::attributes(*kind));
+        let _ =
+            writeln!(sql, "CREATE TEMPORARY TABLE attributes_{name} ENGINE = Memory AS {query};");
     }
     let repeated = |hash| query::repeated(hash, "events_raw", Bucket::ALL);
     let business = repeated("business_hash");
@@ -300,9 +309,11 @@ pub fn clickhouse(
         ("events_unique", query::unique_events("events_raw", "duplicates")),
         ("correction_targets", query::correction_targets("events_unique", "corrections")),
         ("corrected", query::corrected("correction_targets", correction_chain)),
-        ("events", query::net_events("events_unique", "corrected")),
+        ("events_net", query::net_events("events_unique", "corrected")),
+        ("events", query::enriched("events_net", kinds, Dialect::ClickHouse)),
         ("dns", query::dns_windows("dns_raw")),
         ("probes", query::probe_results("probes_raw")),
+        ("alerts", query::alerts("alerts_raw")),
     ] {
         let _ = writeln!(sql, "CREATE TEMPORARY TABLE {name} ENGINE = Memory AS {query};");
     }
@@ -311,7 +322,7 @@ pub fn clickhouse(
         .iter()
         .map(|measure| query::measure(dictionary, measure, days, Dialect::ClickHouse))
         .collect::<Result<Vec<_>, _>>()?;
-    let columns: Vec<String> = ["day", "measure"]
+    let columns: Vec<String> = ["day", "measure", "slot"]
         .into_iter()
         .chain(DIMENSIONS)
         .map(str::to_owned)

@@ -1,5 +1,6 @@
 //! Facts as Arrow columns and Parquet files.
 
+use crate::attributes::{ATTRIBUTES, Attributes};
 use crate::error::KpiError;
 use crate::event::Rejection;
 use datafusion::arrow::array::{
@@ -55,6 +56,10 @@ pub enum Fact {
     Dns(DnsWindow),
     /// `dns.probe/1`.
     Probe(ProbeResult),
+    /// `dns.alert/1`.
+    Alert(Alert),
+    /// A row of a dimension table.
+    Attributes(Attributes),
     /// A `dns.fleet/1` with another grouping, which no KPI needs.
     Skipped,
 }
@@ -113,6 +118,23 @@ pub struct ProbeResult {
     pub duration_ms: f64,
 }
 
+/// What is kept of a `dns.alert/1`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Alert {
+    /// When the problem was found, in microseconds since the Unix epoch.
+    pub started_us: i64,
+    /// What all records of an alert have in common.
+    pub alert_id: String,
+    /// Rule that found it.
+    pub rule: String,
+    /// Severity.
+    pub severity: String,
+    /// Service, of an alert of a probe.
+    pub service: Option<String>,
+    /// Site where it was found.
+    pub site: Option<String>,
+}
+
 /// A refused row.
 #[derive(Clone, Debug)]
 pub struct Rejected {
@@ -160,6 +182,8 @@ impl Fact {
             Self::Event(event) => micros(event.event_ts),
             Self::Dns(window) => window.ts_us,
             Self::Probe(probe) => probe.ts_us,
+            Self::Alert(alert) => alert.started_us,
+            Self::Attributes(attributes) => attributes.from_us,
             Self::Skipped => 0,
         }
     }
@@ -178,9 +202,10 @@ fn number(name: &str) -> Field {
 }
 
 /// Texts of an event, by column.
-type TextColumn = (&'static str, fn(&RegistrarEventRecord) -> Option<&str>);
+pub type TextColumn = (&'static str, fn(&RegistrarEventRecord) -> Option<&str>);
 
-const EVENT_TEXTS: [TextColumn; 20] = [
+/// Every text of an event.
+pub const EVENT_TEXTS: [TextColumn; 22] = [
     ("event_id", |event| Some(&event.event_id)),
     ("business_key", |event| Some(&event.business_key)),
     ("event_type", |event| Some(&event.event_type)),
@@ -201,6 +226,8 @@ const EVENT_TEXTS: [TextColumn; 20] = [
     ("corrects_event_id", |event| event.corrects_event_id.as_deref()),
     ("schema_version", |event| event.schema_version.as_deref()),
     ("campaign", |event| event.campaign.as_deref()),
+    ("endpoint", |event| event.endpoint.as_deref()),
+    ("partner", |event| event.partner.as_deref()),
 ];
 
 /// Columns that every table begins with.
@@ -241,6 +268,15 @@ pub fn schema(table: crate::store::Table) -> SchemaRef {
         Table::Rejected => {
             let names = ["reason", "detail", "raw", "event_id", "business_key", "event_type"];
             fields.extend(names.map(text));
+        }
+        Table::Alerts => {
+            fields.push(integer("event_us"));
+            fields.extend(["alert_id", "rule", "severity", "service", "site"].map(text));
+        }
+        Table::Attributes => {
+            fields.push(integer("from_us"));
+            fields.extend(["kind", "key"].map(text));
+            fields.extend(ATTRIBUTES.map(text));
         }
     }
     Arc::new(Schema::new(fields))
@@ -362,6 +398,43 @@ pub fn probes(rows: &[(Origin, ProbeResult)]) -> Result<RecordBatch, KpiError> {
         Arc::new(all().map(|probe| Some(probe.duration_ms)).collect::<Float64Array>()),
     ]);
     batch(crate::store::Table::Probes, columns)
+}
+
+/// Makes a batch of alerts.
+///
+/// # Errors
+/// A row has no identity.
+pub fn alerts(rows: &[(Origin, Alert)]) -> Result<RecordBatch, KpiError> {
+    let all = || rows.iter().map(|(_, alert)| alert);
+    let days = all().map(|alert| Some(day_of(alert.started_us)));
+    let mut columns = head_columns(days, rows.iter().map(|(origin, _)| origin))?;
+    columns.extend([
+        integers(all().map(|alert| alert.started_us)),
+        texts(all().map(|alert| Some(&*alert.alert_id))),
+        texts(all().map(|alert| Some(&*alert.rule))),
+        texts(all().map(|alert| Some(&*alert.severity))),
+        texts(all().map(|alert| alert.service.as_deref())),
+        texts(all().map(|alert| alert.site.as_deref())),
+    ]);
+    batch(crate::store::Table::Alerts, columns)
+}
+
+/// Makes a batch of rows of dimension tables.
+///
+/// # Errors
+/// A row has no identity.
+pub fn attributes(rows: &[(Origin, Attributes)]) -> Result<RecordBatch, KpiError> {
+    let all = || rows.iter().map(|(_, attributes)| attributes);
+    let mut columns =
+        head_columns(rows.iter().map(|_| None), rows.iter().map(|(origin, _)| origin))?;
+    columns.extend([
+        integers(all().map(|attributes| attributes.from_us)),
+        texts(all().map(|attributes| Some(attributes.kind.name()))),
+        texts(all().map(|attributes| Some(&*attributes.key))),
+    ]);
+    let values = |index: usize| texts(all().map(move |row| row.values[index].as_deref()));
+    columns.extend((0..ATTRIBUTES.len()).map(values));
+    batch(crate::store::Table::Attributes, columns)
 }
 
 /// Makes a batch of refused rows.

@@ -2,10 +2,11 @@
 
 pub mod undo;
 
+use crate::attributes::{Attributes, Kind};
 use crate::dead_letter;
 use crate::error::KpiError;
-use crate::event::{self, KNOWN_TYPES, Rejection};
-use crate::facts::{self, DnsWindow, Fact, Origin, ProbeResult, Rejected};
+use crate::event::{self, EventType, Rejection};
+use crate::facts::{self, Alert, DnsWindow, Fact, Origin, ProbeResult, Rejected};
 use crate::input::{self, Digest, Format, Row};
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
@@ -136,6 +137,8 @@ pub struct Request<'a> {
     pub sources: &'a Sources,
     /// How its rows become events, if they are not events already.
     pub mapping: Option<&'a Mapping>,
+    /// What its rows describe, if it is a dimension table.
+    pub dimension: Option<Kind>,
     /// Format of the content, if it is not decided by its beginning.
     pub format: Option<Format>,
     /// SHA-256 of an earlier import whose rejected rows this file replaces.
@@ -146,6 +149,27 @@ pub struct Request<'a> {
     pub offsets: BTreeMap<i32, i64>,
     /// Topic: hash of the newest message by partition.
     pub last_messages: BTreeMap<String, String>,
+}
+
+impl<'a> Request<'a> {
+    /// Creates a request for a file of events whose source is not known otherwise.
+    #[must_use]
+    pub const fn new(name: &'a str, policy: &'a Policy, sources: &'a Sources) -> Self {
+        Self {
+            source: name,
+            name,
+            is_named: false,
+            policy,
+            sources,
+            mapping: None,
+            dimension: None,
+            format: None,
+            replaces: None,
+            dead_letters: None,
+            offsets: BTreeMap::new(),
+            last_messages: BTreeMap::new(),
+        }
+    }
 }
 
 /// Rows are identified by the beginning of the hash: two files must differ in it.
@@ -169,6 +193,8 @@ struct Importer<'a> {
     events: BTreeMap<Date, Vec<(Origin, Box<RegistrarEventRecord>)>>,
     dns: BTreeMap<Date, Vec<(Origin, DnsWindow)>>,
     probes: BTreeMap<Date, Vec<(Origin, ProbeResult)>>,
+    alerts: BTreeMap<Date, Vec<(Origin, Alert)>>,
+    attributes: Vec<(Origin, Attributes)>,
     rejected: Vec<Rejected>,
     buffered: usize,
     part: u32,
@@ -209,6 +235,8 @@ impl<'a> Importer<'a> {
             events: BTreeMap::new(),
             dns: BTreeMap::new(),
             probes: BTreeMap::new(),
+            alerts: BTreeMap::new(),
+            attributes: Vec::new(),
             rejected: Vec::new(),
             buffered: 0,
             part: 0,
@@ -225,6 +253,10 @@ impl<'a> Importer<'a> {
             Some(Ok(mapped)) => (mapped, Ok(())),
             Some(Err(rejection)) => (row, Err(rejection)),
         };
+        let parse = |row: &Row| match self.request.dimension {
+            Some(kind) => Attributes::parse(kind, row).map(Fact::Attributes),
+            None => parse(row),
+        };
         let parsed = mapped.and_then(|()| parse(&row)).and_then(|fact| self.check_time(fact));
         let parsed = parsed.and_then(|fact| self.check_source(fact));
         let parsed = parsed.and_then(|fact| self.protect(fact));
@@ -236,7 +268,7 @@ impl<'a> Importer<'a> {
 
     /// Refuses times that cannot be right, since one of them would move the first or the last day of all values.
     fn check_time(&self, fact: Fact) -> Result<Fact, Rejection> {
-        if matches!(fact, Fact::Skipped) {
+        if matches!(fact, Fact::Skipped | Fact::Attributes(_)) {
             return Ok(fact);
         }
         let (at, latest) = (fact.ts_us(), self.origin.imported_us + FUTURE_US);
@@ -267,13 +299,21 @@ impl<'a> Importer<'a> {
             }
             Fact::Dns(_) => sources.check(self.request.source, "dns.fleet/1", at)?,
             Fact::Probe(_) => sources.check(self.request.source, "dns.probe/1", at)?,
-            Fact::Skipped => {}
+            Fact::Alert(_) => sources.check(self.request.source, "dns.alert/1", at)?,
+            Fact::Skipped | Fact::Attributes(_) => {}
         }
         Ok(fact)
     }
 
     fn protect(&self, fact: Fact) -> Result<Fact, Rejection> {
-        let Fact::Event(mut event) = fact else { return Ok(fact) };
+        let mut event = match fact {
+            Fact::Event(event) => event,
+            Fact::Attributes(mut attributes) => {
+                attributes.key = self.request.policy.key_of(attributes.kind, &attributes.key)?;
+                return Ok(Fact::Attributes(attributes));
+            }
+            other => return Ok(other),
+        };
         if event.source_system.is_none() && self.request.is_named {
             event.source_system = Some(self.request.source.to_owned());
         }
@@ -289,6 +329,10 @@ impl<'a> Importer<'a> {
         let micros = fact.ts_us();
         let day = facts::day_of(micros);
         self.commit.accepted += 1;
+        if let Fact::Attributes(attributes) = fact {
+            self.attributes.push((origin, attributes));
+            return;
+        }
         let time = jiff::Timestamp::from_microsecond(micros).ok();
         self.commit.newest = self.commit.newest.max(time);
         match fact {
@@ -302,12 +346,13 @@ impl<'a> Importer<'a> {
             }
             Fact::Dns(window) => self.dns.entry(day).or_default().push((origin, window)),
             Fact::Probe(probe) => self.probes.entry(day).or_default().push((origin, probe)),
-            Fact::Skipped => {}
+            Fact::Alert(alert) => self.alerts.entry(day).or_default().push((origin, alert)),
+            Fact::Skipped | Fact::Attributes(_) => {}
         }
     }
 
     fn count_fields(&mut self, event: &RegistrarEventRecord) {
-        if !KNOWN_TYPES.contains(&event.event_type.as_str()) {
+        if EventType::find(&event.event_type).is_none() {
             *self.commit.unknown_types.entry(event.event_type.clone()).or_default() += 1;
         }
         for (name, filled) in [
@@ -368,6 +413,13 @@ impl<'a> Importer<'a> {
         for (day, rows) in std::mem::take(&mut self.probes) {
             files.push(self.file(Table::Probes, Some(day), &facts::probes(&rows)?)?);
         }
+        for (day, rows) in std::mem::take(&mut self.alerts) {
+            files.push(self.file(Table::Alerts, Some(day), &facts::alerts(&rows)?)?);
+        }
+        let attributes = std::mem::take(&mut self.attributes);
+        if !attributes.is_empty() {
+            files.push(self.file(Table::Attributes, None, &facts::attributes(&attributes)?)?);
+        }
         let rejected = std::mem::take(&mut self.rejected);
         if !rejected.is_empty() {
             if let Some(kafka) = self.request.dead_letters {
@@ -421,7 +473,7 @@ pub fn with_event_id(row: Row) -> Row {
     }
 }
 
-/// Parses a row: `dns.fleet/1` and `dns.probe/1` by their `schema`, everything else as `registrar.event/1`.
+/// Parses a row: `dns.fleet/1`, `dns.probe/1` and `dns.alert/1` by their `schema`, everything else as `registrar.event/1`.
 ///
 /// # Errors
 /// The row fits none of the schemas.
@@ -436,6 +488,7 @@ pub fn parse(row: &Row) -> Result<Fact, Rejection> {
             match object.get("schema").and_then(Value::as_str) {
                 Some("dns.fleet/1") => dns_window(Value::Object(object)),
                 Some("dns.probe/1") => probe(Value::Object(object)),
+                Some("dns.alert/1") => alert(Value::Object(object)),
                 _ => event::from_json(&object).map(|event| Fact::Event(Box::new(event))),
             }
         }
@@ -557,5 +610,34 @@ fn probe(value: Value) -> Result<Fact, Rejection> {
         site: row.site,
         ok: row.ok,
         duration_ms: row.duration_ms,
+    }))
+}
+
+/// Fields of `dns.alert/1` that KPIs are made of.
+#[derive(Debug, Deserialize)]
+struct AlertRow {
+    alert_id: String,
+    scope: Option<String>,
+    rule: String,
+    severity: String,
+    started: Timestamp,
+    service: Option<String>,
+    site: Option<String>,
+}
+
+fn alert(value: Value) -> Result<Fact, Rejection> {
+    let row: AlertRow =
+        serde_json::from_value(value).map_err(|error| Rejection::new("bad_dns_alert", error))?;
+    // A reconciliation says nothing about DNS.
+    if row.scope.as_deref() == Some("kpi") {
+        return Ok(Fact::Skipped);
+    }
+    Ok(Fact::Alert(Alert {
+        started_us: facts::micros(row.started),
+        alert_id: row.alert_id,
+        rule: row.rule,
+        severity: row.severity,
+        service: row.service,
+        site: row.site,
     }))
 }

@@ -1,6 +1,7 @@
 //! Input files: plain or compressed with gzip or zstd, CSV or NDJSON, row by row.
 
 use crate::error::KpiError;
+use clap::ValueEnum;
 use dnscribe_cli::input::decompressed;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -73,10 +74,12 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 /// Format of a file's rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// An object of JSON on each line.
+    #[default]
+    #[value(name = "ndjson")]
     Json,
     /// CSV with a header.
     Csv,

@@ -9,6 +9,7 @@ pub mod definition;
 // From files to facts.
 pub mod event;
 pub mod input;
+pub mod attributes;
 pub mod sources;
 pub mod mapping;
 pub mod privacy;

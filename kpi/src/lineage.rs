@@ -17,7 +17,7 @@ pub fn describe(dictionary: &Dictionary, kpi: &Kpi) -> Value {
         "type": kpi.kind,
         "formula": kpi.formula(),
         "unit": kpi.unit,
-        "grain": kpi.grain,
+        "grain": dictionary.grain(kpi).name(),
         "dimensions": dictionary.dimensions(kpi),
         "always_by": kpi.always_by,
         "cadence": kpi.cadence,
@@ -44,14 +44,7 @@ pub fn of_kpi(dictionary: &Dictionary, kpi: &Kpi, state: &State) -> Value {
         })
     });
     let sources = dictionary.sources(kpi);
-    let tables: BTreeSet<Table> = sources
-        .iter()
-        .map(|source| match *source {
-            "dns.fleet/1" => Table::Dns,
-            "dns.probe/1" => Table::Probes,
-            _ => Table::Events,
-        })
-        .collect();
+    let tables: BTreeSet<Table> = sources.iter().map(|source| Table::of_schema(source)).collect();
     let mut imports: Vec<_> = state
         .imports
         .values()

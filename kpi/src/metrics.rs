@@ -4,7 +4,7 @@ use crate::dictionary::{Dictionary, Kpi};
 use crate::facts::{day_of, epoch_day};
 use crate::rows::date;
 use crate::store::State;
-use crate::values::{Grain, KpiValue, Question, ValueState, Values};
+use crate::values::{Grain, KpiValue, Question, UTC, ValueState, Values};
 use crate::verdict::{Judgement, LOOK_BACK_DAYS, Verdict, verdicts};
 use dnscribe_admin::metric::Metric;
 use dnscribe_admin::text::{Family, Page};
@@ -76,7 +76,7 @@ pub static METRICS: [Metric; 8] = [
         "seconds since 1970",
         "Time of the newest fact.",
     )
-    .labels(&[("source", "events, dns, probes")])
+    .labels(&[("source", "events, dns, probes, alerts")])
     .source("commits"),
     Metric::gauge(
         "dnscribe_kpi_rejected_rows",
@@ -156,6 +156,7 @@ fn recent(dictionary: &Dictionary, values: &Values, kpi: &Kpi, day: Date) -> Vec
         from: Some(before(day, LOOK_BACK_DAYS + HORIZON_DAYS)),
         to: Some(day),
         grain: Grain::Day,
+        time_zone: UTC.to_owned(),
         by: Vec::new(),
         filter: BTreeMap::new(),
     };

@@ -47,12 +47,17 @@ fn parameters() -> Vec<Value> {
     let grains = Grain::NAMES.map(|(name, _)| name);
     let parameter = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
     vec![
-        parameter("from", "First day (UTC).", day.clone()),
-        parameter("to", "Last day (UTC), included.", day),
+        parameter("from", "First day.", day.clone()),
+        parameter("to", "Last day, included.", day),
         parameter(
             "grain",
             "Length of the spans.",
             json!({ "type": "string", "enum": grains, "default": "day" }),
+        ),
+        parameter(
+            "time_zone",
+            "Time zone of the days, such as Europe/Berlin.",
+            json!({ "type": "string", "default": "UTC" }),
         ),
         parameter("by", "Dimensions to slice by: tld,country.", json!({ "type": "string" })),
         parameter(
@@ -145,6 +150,9 @@ fn schemas() -> Value {
                 "values": { "type": "array", "items": { "$ref": "#/components/schemas/Value" } } } },
         "Value": { "type": "object", "required": ["from", "to", "value", "state"], "properties": {
             "from": { "type": "string", "format": "date" }, "to": { "type": "string", "format": "date" },
+            "start": { "type": "string", "format": "date-time",
+                "description": "Beginning, of parts of days and of days that are not those of UTC." },
+            "end": { "type": "string", "format": "date-time", "description": "End, of the same." },
             "value": number, "state": { "type": "string", "enum": ["provisional", "final", "incomplete"] },
             "by": { "type": "object", "additionalProperties": { "type": ["string", "null"] } },
             "open_until": { "type": "string", "format": "date",

@@ -1,5 +1,6 @@
 //! What becomes of personal data at import: kept, tokenised with a key, or refused.
 
+use crate::attributes::Kind;
 use crate::error::KpiError;
 use crate::event::Rejection;
 use crate::input::hex;
@@ -123,6 +124,23 @@ impl Policy {
             }
         }
         Ok(())
+    }
+
+    /// Applies the policy to the key of a row of a dimension table, so that it still is that of events.
+    ///
+    /// # Errors
+    /// The key is to be refused.
+    pub fn key_of(&self, kind: Kind, key: &str) -> Result<String, Rejection> {
+        let field = match kind {
+            Kind::Account => PersonalField::AccountId,
+            Kind::Domain => PersonalField::Domain,
+            Kind::Campaign | Kind::Partner | Kind::Tld => return Ok(key.to_owned()),
+        };
+        match self.fields.get(&field) {
+            Some(Treatment::Tokenise) => self.token(kind.key(), key),
+            Some(Treatment::Refuse) => Err(Rejection::new("personal_data", kind.key())),
+            Some(Treatment::Keep) | None => Ok(key.to_owned()),
+        }
     }
 
     /// Applies the policy to the keys of an event.

@@ -1,8 +1,20 @@
 //! SQL that the embedded and the distributed engine share: net facts, and the measures of a dictionary.
 
+use crate::attributes::{ATTRIBUTES, Kind};
+use crate::definition::Part;
 use crate::dictionary::{Aggregation, DIMENSIONS, Dictionary, Measure};
 use crate::error::KpiError;
+use crate::facts::{EVENT_TEXTS, schema};
+use crate::store::Table;
 use jiff::civil::Date;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+/// Length of a day in microseconds.
+const DAY_US: i64 = 86_400_000_000;
+
+/// Length in microseconds of the parts that a day is counted by.
+pub const SLOT_US: i64 = Part::FiveMinutes.micros();
 
 /// Part of the rows, by the hash of a key: all rows with one key are in one bucket.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +143,57 @@ pub fn net_events(unique: &str, corrected: &str) -> String {
     without(unique, "row_id", corrected)
 }
 
+/// Rows of a dimension table with the time until which each holds. Of two rows of one thing and time, the one that was imported
+/// later counts.
+#[must_use]
+pub fn attributes(kind: Kind) -> String {
+    let values = ATTRIBUTES.join(", ");
+    let next = "min(from_us) OVER (PARTITION BY key ORDER BY from_us ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)";
+    format!(
+        "SELECT key, from_us, coalesce({next}, {}) AS to_us, {values} FROM (SELECT *, row_number() OVER \
+         (PARTITION BY key, from_us ORDER BY imported_us DESC, row_id DESC) AS nth FROM attributes_raw \
+         WHERE kind = '{}') AS numbered WHERE nth = 1",
+        i64::MAX,
+        kind.name()
+    )
+}
+
+/// Events with what tables of these kinds say of them at their time.
+#[must_use]
+pub fn enriched(events: &str, kinds: &[Kind], dialect: Dialect) -> String {
+    let mut joins = String::new();
+    for kind in kinds {
+        let (name, key, values) =
+            (kind.name(), kind.key(), ATTRIBUTES.map(|name| format!("a.{name}")));
+        let values =
+            ATTRIBUTES.iter().zip(values).map(|(name, value)| format!("{value} AS {name}"));
+        let values = values.collect::<Vec<_>>().join(", ");
+        // Writing to a string cannot fail.
+        let _ = write!(
+            joins,
+            " LEFT JOIN (SELECT e.row_id AS of_row, {values} FROM (SELECT row_id, event_us, {key} AS thing \
+             FROM {events}) AS e INNER JOIN attributes_{name} AS a ON e.thing = a.key \
+             WHERE e.event_us >= a.from_us AND e.event_us < a.to_us) AS of_{name} ON n.row_id = of_{name}.of_row"
+        );
+    }
+    let own: BTreeSet<&str> = EVENT_TEXTS.into_iter().map(|(name, _)| name).collect();
+    let value = |name: &str| {
+        let tables = kinds.iter().map(|kind| format!("of_{}.{name}", kind.name()));
+        let own = own.contains(name).then(|| format!("n.{name}"));
+        let all: Vec<String> = own.into_iter().chain(tables).collect();
+        match &*all {
+            [] => format!("{} AS {name}", dialect.null_text()),
+            [only] => format!("{only} AS {name}"),
+            several => format!("coalesce({}) AS {name}", several.join(", ")),
+        }
+    };
+    let schema = schema(Table::Events);
+    let columns = schema.fields().iter().map(|field| field.name().as_str());
+    let columns = columns.filter(|name| !ATTRIBUTES.contains(name));
+    let columns = columns.map(|name| format!("n.{name} AS {name}")).chain(ATTRIBUTES.map(value));
+    format!("SELECT {} FROM {events} AS n{joins}", columns.collect::<Vec<_>>().join(", "))
+}
+
 /// Rows whose key is not in another, much smaller table. For `NOT IN` the embedded engine would keep the rows, and not the
 /// keys of the other table, in memory.
 fn without(table: &str, key: &str, other: &str) -> String {
@@ -172,6 +235,16 @@ pub fn probe_results(raw: &str) -> String {
     )
 }
 
+/// Alerts, each once, with the worst severity that it has had.
+#[must_use]
+pub fn alerts(raw: &str) -> String {
+    format!(
+        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY alert_id ORDER BY CASE severity \
+         WHEN 'critical' THEN 0 WHEN 'warning' THEN 1 ELSE 2 END, row_id) AS nth FROM {raw}) \
+         AS numbered WHERE nth = 1"
+    )
+}
+
 /// Names of types and literals that engines write differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -200,6 +273,23 @@ impl Dialect {
         match self {
             Self::DataFusion => "CAST(NULL AS DOUBLE)",
             Self::ClickHouse => "CAST(NULL AS Nullable(Float64))",
+        }
+    }
+
+    fn null_integer(self) -> &'static str {
+        match self {
+            Self::DataFusion => "CAST(NULL AS BIGINT)",
+            Self::ClickHouse => "CAST(NULL AS Nullable(Int64))",
+        }
+    }
+
+    /// Number of the first five minutes of the part of its day in which `event_us` lies.
+    fn slot(self, part: Part) -> String {
+        let (part, slots) = (part.micros(), part.micros() / SLOT_US);
+        let slot = format!("floor((event_us % {DAY_US}) / {part}.0) * {slots}");
+        match self {
+            Self::DataFusion => format!("CAST({slot} AS BIGINT)"),
+            Self::ClickHouse => format!("CAST({slot} AS Nullable(Int64))"),
         }
     }
 
@@ -236,9 +326,9 @@ pub fn measure(
     Ok(measure_of(&format!("({})", model.sql), dictionary, measure, days, dialect))
 }
 
-/// Query for one measure of the rows of `model`, a table or a query in brackets: one row for each day and slice, with
-/// the columns of [`DIMENSIONS`] between `measure` and `value`; for samples, one row for each different value, which is
-/// in `sample`.
+/// Query for one measure of the rows of `model`, a table or a query in brackets: one row for each day, part of it and slice, with
+/// the columns of [`DIMENSIONS`] between `slot` and `value`; for samples, one row for each different value, which is
+/// in `sample`. `slot` is the number of the first five minutes of the part; null if the measure is kept by day.
 #[must_use]
 pub fn measure_of(
     model: &str,
@@ -250,6 +340,13 @@ pub fn measure_of(
     let has = dictionary.dimensions_of_measure(measure);
     let mut columns = Vec::new();
     let mut keys = vec!["day".to_owned()];
+    let slot = match measure.grain.unwrap_or_default() {
+        Part::Day => dialect.null_integer().to_owned(),
+        part => {
+            keys.push(dialect.slot(part));
+            dialect.slot(part)
+        }
+    };
     for name in DIMENSIONS {
         if has.iter().any(|one| one == name) {
             columns.push(format!("{} AS {name}", dialect.text(name)));
@@ -270,7 +367,7 @@ pub fn measure_of(
     let condition = measure.condition.as_deref().unwrap_or("1 = 1");
     let (from, to) = days;
     format!(
-        "SELECT day, '{}' AS measure, {}, {value} AS value, {sample} AS sample FROM {model} AS model \
+        "SELECT day, '{}' AS measure, {slot} AS slot, {}, {value} AS value, {sample} AS sample FROM {model} AS model \
          WHERE day >= CAST('{from}' AS DATE) AND day <= CAST('{to}' AS DATE) AND ({condition}) GROUP BY {}",
         measure.name,
         columns.join(", "),

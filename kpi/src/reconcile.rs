@@ -9,7 +9,7 @@ use crate::error::KpiError;
 use crate::privacy::Policy;
 use crate::rows::{Columns, date, text};
 use crate::store::{State, Store, Table};
-use crate::values::{AdjustmentCause, Grain, KpiValue, Question, Values};
+use crate::values::{AdjustmentCause, Detail, Grain, KpiValue, Question, UTC, Values};
 use datafusion::arrow::array::{Array as _, RecordBatch};
 use export::{Export, ValueRow};
 use jiff::civil::Date;
@@ -113,7 +113,7 @@ pub async fn reconcile(
     let state = store.state().await?;
     let export = Export::read(file, policy)?;
     let mut report = if let Some(rows) = export.values {
-        let values = Values::load(store, &state).await?;
+        let values = Values::load(store, &state, Detail::default()).await?;
         let mut report = Report { extent, ..Report::default() };
         compare_values(dictionary, &values, &rows, tolerance, &mut report)?;
         report.within_tolerance = report.differences.is_empty();
@@ -166,6 +166,7 @@ fn compare_values(
             from: if is_said { from } else { days.first().copied() },
             to: if is_said { to } else { days.last().copied() },
             grain: Grain::Day,
+            time_zone: UTC.to_owned(),
             by,
             filter: BTreeMap::new(),
         };

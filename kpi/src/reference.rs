@@ -1,6 +1,7 @@
 //! The reference of all KPIs for people (`docs/kpis.md`), generated from the dictionary.
 
 use crate::dictionary::{Aggregation, Dictionary, FAMILIES, Kpi};
+use crate::event::EVENT_TYPES;
 use crate::metrics::METRICS;
 use dnscribe_admin::metric::Metric;
 use std::fmt::Write as _;
@@ -22,6 +23,7 @@ pub fn markdown(dictionary: &Dictionary) -> String {
             add_kpi(&mut page, dictionary, kpi);
         }
     }
+    add_event_types(&mut page, dictionary);
     page.push_str("\n## Metrics\n\nOf `/metrics` of `dnscribe-kpi serve`, for Prometheus.\n");
     page.extend(METRICS.iter().map(Metric::markdown));
     page.push_str("\n## Measures\n\n| measure | is | final after |\n|---|---|---|\n");
@@ -74,7 +76,7 @@ fn add_kpi(page: &mut String, dictionary: &Dictionary, kpi: &Kpi) {
         kpi.description,
         kpi.formula(),
         kpi.unit,
-        kpi.grain,
+        dictionary.grain(kpi).name(),
         kpi.cadence,
         if days == 1 { "day" } else { "days" },
         list(dictionary.dimensions(kpi)),
@@ -89,6 +91,27 @@ fn add_kpi(page: &mut String, dictionary: &Dictionary, kpi: &Kpi) {
         kpi.decision.action,
         kpi.decision.runbook.trim_start_matches("docs/"),
     );
+}
+
+/// Adds the types of events with the columns that they need and the KPIs that count them.
+fn add_event_types(page: &mut String, dictionary: &Dictionary) {
+    page.push_str(
+        "\n## Event types\n\nEvery event has `event_id`, `business_key`, `event_type` and `event_ts`, and may have all other fields of \
+         [registrar.event/1](fields.md#registrarevent1): by `tld`, `country`, `channel` and `tier` KPIs can be sliced. An event of a type \
+         that is not listed is kept and counted by no KPI; `import` says so.\n\n\
+         | `event_type` | is | needs | counted by |\n|---|---|---|---|\n",
+    );
+    for kind in &EVENT_TYPES {
+        let needs = kind.needs.iter().flat_map(|need| need.split(" or ")).collect::<Vec<_>>();
+        let needs = needs.iter().map(|field| format!("`{field}`")).collect::<Vec<_>>();
+        let is_choice = kind.needs.iter().any(|need| need.contains(" or "));
+        let needs = needs.join(if is_choice { " or " } else { ", " });
+        let kpis = dictionary.kpis.iter();
+        let kpis = kpis.filter(|kpi| dictionary.event_types(kpi).contains(kind.name));
+        let kpis: Vec<String> = kpis.map(|kpi| format!("[{0}](#{0})", kpi.name)).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "| `{}` | {} | {needs} | {} |", kind.name, kind.is, kpis.join(", "));
+    }
 }
 
 /// A word with a capital letter.

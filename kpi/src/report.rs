@@ -4,7 +4,7 @@ use crate::dictionary::Dictionary;
 use crate::error::KpiError;
 use crate::lineage::describe;
 use crate::metrics::newest_verdicts;
-use crate::values::{Grain, Question, Values};
+use crate::values::{Grain, Question, UTC, Values};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -31,6 +31,7 @@ pub fn html(dictionary: &Dictionary, values: &Values) -> Result<String, KpiError
             from: Some(from),
             to: Some(last),
             grain: Grain::Day,
+            time_zone: UTC.to_owned(),
             by: Vec::new(),
             filter: BTreeMap::new(),
         };

@@ -4,7 +4,9 @@ mod customers;
 mod telemetry;
 
 use crate::error::KpiError;
+use crate::event::FIELDS;
 use crate::facts::epoch_day;
+use crate::input::Format;
 use crate::rows::date;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
@@ -28,6 +30,7 @@ pub struct Plan {
 const TLDS: [&str; 6] = ["com", "net", "org", "de", "shop", "io"];
 const COUNTRIES: [&str; 6] = ["DE", "US", "FR", "IN", "BR", "JP"];
 const CHANNELS: [&str; 3] = ["web", "api", "reseller"];
+const PARTNERS: [&str; 3] = ["acme", "globex", "initech"];
 const TIERS: [&str; 3] = ["basic", "business", "enterprise"];
 const SITES: [&str; 2] = ["fra", "iad"];
 const DAY_US: i64 = 86_400_000_000;
@@ -61,11 +64,12 @@ impl Random {
     }
 }
 
-/// Writes events as NDJSON, and windows of the fleet. Each row stands on its own line.
+/// Writes events, and windows of the fleet and measurements where the format has them. Each row stands on its own line.
 ///
 /// # Errors
 /// `out` cannot be written.
-pub fn write(plan: Plan, out: &mut impl Write) -> Result<(), KpiError> {
+pub fn write(plan: Plan, format: Format, out: &mut impl Write) -> Result<(), KpiError> {
+    let fail = |error| KpiError::Failed(format!("cannot write the sample: {error}"));
     let mut sample = Sample {
         random: Random(plan.seed),
         plan,
@@ -73,15 +77,31 @@ pub fn write(plan: Plan, out: &mut impl Write) -> Result<(), KpiError> {
         rows: Vec::new(),
         registered: Vec::new(),
     };
+    if format == Format::Csv {
+        writeln!(out, "{}", FIELDS.join(",")).map_err(fail)?;
+    }
     for day in 0..plan.days {
         sample.day(day);
         for row in sample.rows.drain(..) {
-            out.write_all(row.as_bytes())
-                .and_then(|()| out.write_all(b"\n"))
-                .map_err(|error| KpiError::Failed(format!("cannot write the sample: {error}")))?;
+            let row = if format == Format::Csv { csv(&row) } else { Some(row) };
+            row.map_or(Ok(()), |row| writeln!(out, "{row}")).map_err(fail)?;
         }
     }
     Ok(())
+}
+
+/// Makes a line of CSV of an event; nothing of another record. What is no JSON stays what it is: a malformed row.
+fn csv(row: &str) -> Option<String> {
+    let Ok(event) = serde_json::from_str::<Map<String, Value>>(row) else {
+        return Some(row.replace('"', ""));
+    };
+    event.get("event_type")?;
+    let field = |name: &&str| match event.get(*name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => String::new(),
+    };
+    Some(FIELDS.iter().map(field).collect::<Vec<_>>().join(","))
 }
 
 struct Sample {
@@ -121,6 +141,12 @@ impl Sample {
         for _ in 0..count {
             self.api(start);
         }
+        for _ in 0..=count / 4 {
+            self.care(start);
+        }
+        for _ in 0..self.random.below(4) {
+            self.alert(start);
+        }
         for hour in 0..24 {
             let at = start + hour * 3_600_000_000;
             self.dns(at);
@@ -142,7 +168,11 @@ impl Sample {
         if !(self.plan.is_hostile && self.random.chance(10)) {
             fields.insert("country".into(), json!(self.random.pick(&COUNTRIES)));
         }
-        fields.insert("channel".into(), json!(self.random.pick(&CHANNELS)));
+        let channel = self.random.pick(&CHANNELS);
+        fields.insert("channel".into(), json!(channel));
+        if channel == "reseller" {
+            fields.insert("partner".into(), json!(self.random.pick(&PARTNERS)));
+        }
         fields.insert("tier".into(), json!(self.random.pick(&TIERS)));
         fields.insert("account_id".into(), json!(format!("a-{}", self.random.below(500))));
         fields.insert("request_id".into(), json!(format!("r-{}", self.number)));
@@ -262,7 +292,7 @@ mod tests {
             let from = jiff::civil::date(2026, 1, 1);
             let plan = Plan { seed, from, days: 3, registrations: 20, is_hostile: true };
             let mut bytes = Vec::new();
-            write(plan, &mut bytes).unwrap();
+            write(plan, Format::Json, &mut bytes).unwrap();
             bytes
         };
         assert_eq!(sample(1), sample(1));

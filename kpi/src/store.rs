@@ -43,11 +43,27 @@ pub enum Table {
     Probes,
     /// Rows that were refused at import.
     Rejected,
+    /// Rows of dimension tables.
+    Attributes,
+    /// `dns.alert/1`.
+    Alerts,
 }
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 4] = [Self::Events, Self::Dns, Self::Probes, Self::Rejected];
+    pub const ALL: [Self; 6] =
+        [Self::Events, Self::Dns, Self::Probes, Self::Rejected, Self::Attributes, Self::Alerts];
+
+    /// Table of the records of a schema; events are those of any other.
+    #[must_use]
+    pub fn of_schema(schema: &str) -> Self {
+        match schema {
+            "dns.fleet/1" => Self::Dns,
+            "dns.probe/1" => Self::Probes,
+            "dns.alert/1" => Self::Alerts,
+            _ => Self::Events,
+        }
+    }
 
     /// Name in paths and in SQL.
     #[must_use]
@@ -57,6 +73,8 @@ impl Table {
             Self::Dns => "dns",
             Self::Probes => "probes",
             Self::Rejected => "rejected",
+            Self::Attributes => "attributes",
+            Self::Alerts => "alerts",
         }
     }
 }
@@ -68,7 +86,7 @@ pub struct FactFile {
     pub table: Table,
     /// Path in the store.
     pub path: String,
-    /// Day (UTC) of its rows; rejected rows have none.
+    /// Day (UTC) of its rows; rejected rows and those of dimension tables have none.
     pub day: Option<jiff::civil::Date>,
     /// Number of rows.
     pub rows: u64,

@@ -96,17 +96,12 @@ pub async fn import_topic(
     file.flush().map_err(fail)?;
     let request = Request {
         source: topic,
-        name: &name,
-        is_named: false,
-        policy,
-        sources,
-        mapping: None,
         // A message that is no JSON must not decide how the others are read.
         format: Some(Format::Json),
-        replaces: None,
         dead_letters: Some(config),
         offsets: next,
         last_messages,
+        ..Request::new(&name, policy, sources)
     };
     import::import(store, file.path(), &request).await.map(Some)
 }

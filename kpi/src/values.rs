@@ -1,21 +1,24 @@
 //! Values in memory: the rows of all measures by day, and KPIs made of them at any grain and slice.
 
+mod calendar;
 mod question;
 mod sums;
 
 pub use question::{
-    Adjustment, AdjustmentCause, Grain, KpiValue, Question, Restatement, ValueState,
+    Adjustment, AdjustmentCause, Grain, KpiValue, Question, Restatement, UTC, ValueState,
 };
 
 use crate::completeness::Needs;
-use crate::definition::{Definition, Formula};
-use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, KpiType};
+use crate::definition::{Definition, Formula, Window};
+use crate::dictionary::{DIMENSIONS, Dictionary, Kpi};
 use crate::error::KpiError;
 use crate::facts::epoch_day;
 use crate::rows::{Columns, date, text};
 use crate::store::{Coverage, DayState, Frozen, State, Store, Table};
+use calendar::{Calendar, Place, beginnings};
 use datafusion::arrow::array::Array as _;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -35,8 +38,28 @@ type Slice = [TextId; WIDTH];
 struct SliceRow {
     /// Index in [`Slices`].
     slice: u32,
+    /// Part of the day: number of its first five minutes, or [`NO_SLOT`].
+    slot: u16,
     value: i64,
     sample: f64,
+}
+
+/// The whole day.
+const NO_SLOT: u16 = u16::MAX;
+
+/// Which parts of days are kept in memory.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    /// Time zones whose days are kept apart on all days.
+    pub time_zones: Vec<TimeZone>,
+    /// Newest days of which all parts are kept.
+    pub days: u16,
+}
+
+impl Default for Detail {
+    fn default() -> Self {
+        Self { time_zones: Vec::new(), days: 35 }
+    }
 }
 
 /// Rows of a file, by measure.
@@ -48,6 +71,8 @@ struct DayValues {
     /// Rows of each file that the state names.
     files: BTreeMap<String, MeasureRows>,
     state: DayState,
+    /// Whether all parts of the day are kept.
+    has_parts: bool,
 }
 
 impl DayValues {
@@ -90,11 +115,23 @@ impl DayValues {
 #[derive(Debug)]
 struct Scope<'a> {
     selection: Selection<'a>,
-    grain: Grain,
-    days: (Date, Date),
+    calendar: Calendar,
     is_cumulative: bool,
+    /// Days that a running total adds up, if not all.
+    window: Option<Window>,
     /// First day that counts.
     opening: Date,
+}
+
+impl Scope<'_> {
+    /// First and last day in UTC whose rows count.
+    fn days(&self) -> Option<(Date, Date)> {
+        let (first, last) = self.calendar.utc_days()?;
+        let windows =
+            self.calendar.spans.iter().filter_map(|span| Some(self.window?.start(span.to)));
+        let first = windows.fold(first, Date::min);
+        Some((if self.is_cumulative { Date::MIN } else { first }, last))
+    }
 }
 
 /// All values of a store.
@@ -103,6 +140,7 @@ pub struct Values {
     days: BTreeMap<Date, DayValues>,
     texts: Texts,
     slices: Slices,
+    detail: Detail,
     /// What sources were declared at the newest computation.
     coverage: Coverage,
     /// When values were computed last.
@@ -153,16 +191,16 @@ impl Slices {
     }
 }
 
-/// Slice and first day of a span.
-type Key = (Date, Vec<TextId>);
+/// Index of a span, and slice.
+type Key = (usize, Vec<TextId>);
 
 impl Values {
     /// Reads all values of a store.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub async fn load(store: &Store, state: &State) -> Result<Self, KpiError> {
-        let mut values = Self::default();
+    pub async fn load(store: &Store, state: &State, detail: Detail) -> Result<Self, KpiError> {
+        let mut values = Self { detail, ..Self::default() };
         values.refresh(store, state).await?;
         Ok(values)
     }
@@ -174,10 +212,24 @@ impl Values {
     pub async fn refresh(&mut self, store: &Store, state: &State) -> Result<(), KpiError> {
         self.days.retain(|day, _| state.days.contains_key(day));
         self.newest.clear();
+        let newest = state.days.last_key_value().map_or(Date::MIN, |(day, _)| *day);
+        let first_with_parts = epoch_day(newest) - i32::from(self.detail.days) + 1;
         for (day, wanted) in &state.days {
-            if self.days.get(day).is_some_and(|have| have.state == *wanted) {
-                continue;
+            let has_parts = epoch_day(*day) >= first_with_parts;
+            if let Some(have) = self.days.get_mut(day) {
+                if have.has_parts && !has_parts {
+                    have.has_parts = false;
+                    let begins = beginnings(*day, &self.detail.time_zones);
+                    for rows in have.files.values_mut().flat_map(BTreeMap::values_mut) {
+                        *rows = Arc::new(merged(rows.to_vec(), Some(&begins)));
+                    }
+                }
+                if have.state == *wanted {
+                    continue;
+                }
             }
+            // A day that once was merged stays so.
+            let has_parts = self.days.get(day).map_or(has_parts, |have| have.has_parts);
             let reopened = wanted.reopened.iter().flat_map(|reopening| reopening.previous.values());
             let frozen = wanted.frozen.values().chain(reopened).map(|frozen| &frozen.path);
             let mut files = BTreeMap::new();
@@ -186,12 +238,12 @@ impl Values {
                 if !files.contains_key(path) {
                     let rows = match known {
                         Some(rows) => rows,
-                        None => self.read(store, path).await?,
+                        None => self.read(store, path, *day, has_parts).await?,
                     };
                     files.insert(path.clone(), rows);
                 }
             }
-            self.days.insert(*day, DayValues { files, state: wanted.clone() });
+            self.days.insert(*day, DayValues { files, state: wanted.clone(), has_parts });
         }
         for (_, _, import) in state.imports.values() {
             for file in &import.files {
@@ -207,7 +259,13 @@ impl Values {
         Ok(())
     }
 
-    async fn read(&mut self, store: &Store, path: &str) -> Result<MeasureRows, KpiError> {
+    async fn read(
+        &mut self,
+        store: &Store,
+        path: &str,
+        day: Date,
+        has_parts: bool,
+    ) -> Result<MeasureRows, KpiError> {
         let bytes = store.read(path).await?;
         let fail = |error: String| KpiError::store(path, &error);
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
@@ -219,24 +277,33 @@ impl Values {
             let columns = Columns(&batch);
             let (measures, counts) = (columns.texts("measure")?, columns.integers("value")?);
             let samples = columns.numbers("sample")?;
-            let dimensions =
-                DIMENSIONS.iter().map(|name| columns.texts(name)).collect::<Result<Vec<_>, _>>()?;
+            // Files that an older version has written lack what is newer.
+            let has = |name: &str| batch.column_by_name(name).is_some();
+            let slots = has("slot").then(|| columns.integers("slot")).transpose()?;
+            let dimensions = DIMENSIONS.iter().enumerate().filter(|(_, name)| has(name));
+            let dimensions = dimensions.map(|(index, name)| Ok((index, columns.texts(name)?)));
+            let dimensions = dimensions.collect::<Result<Vec<_>, KpiError>>()?;
             for row in 0..batch.num_rows() {
                 let mut ids = [0; WIDTH];
-                for (id, column) in ids.iter_mut().zip(&dimensions) {
-                    *id = text(column, row).map_or(0, |text| self.texts.add(text));
+                for (index, column) in &dimensions {
+                    ids[*index] = text(column, row).map_or(0, |text| self.texts.add(text));
                 }
+                let slot = slots.as_ref().filter(|slots| slots.is_valid(row));
+                let slot = slot.and_then(|slots| u16::try_from(slots.value(row)).ok());
                 let sample = if samples.is_valid(row) { samples.value(row) } else { 0.0 };
                 let name = text(&measures, row).unwrap_or_default();
                 let slice = self.slices.add(ids);
-                let slice = SliceRow { slice, value: counts.value(row), sample };
+                let slot = slot.unwrap_or(NO_SLOT);
+                let slice = SliceRow { slice, slot, value: counts.value(row), sample };
                 match rows.get_mut(name) {
                     Some(list) => list.push(slice),
                     None => drop(rows.insert(name.to_owned(), vec![slice])),
                 }
             }
         }
-        Ok(rows.into_iter().map(|(name, rows)| (name, Arc::new(rows))).collect())
+        let begins = beginnings(day, &self.detail.time_zones);
+        let begins = (!has_parts).then_some(&*begins);
+        Ok(rows.into_iter().map(|(name, rows)| (name, Arc::new(merged(rows, begins)))).collect())
     }
 
     /// First and last day with values.
@@ -248,13 +315,11 @@ impl Values {
     /// Newest fact of the sources of a KPI.
     #[must_use]
     pub fn newest_of(&self, dictionary: &Dictionary, kpi: &Kpi) -> Option<jiff::Timestamp> {
-        let table = |source: &str| match source {
-            "dns.fleet/1" => Table::Dns,
-            "dns.probe/1" => Table::Probes,
-            _ => Table::Events,
-        };
         let sources = dictionary.sources(kpi);
-        sources.iter().filter_map(|source| self.newest.get(&table(source)).copied()).min()
+        sources
+            .iter()
+            .filter_map(|source| self.newest.get(&Table::of_schema(source)).copied())
+            .min()
     }
 
     /// Answers a question about a KPI: values by span, and by slice where slices are asked for.
@@ -266,23 +331,23 @@ impl Values {
         let (Some(from), Some(to)) = (from, to) else { return Vec::new() };
         let definition = dictionary.definition(kpi);
         let present = &definition.formula;
-        let spans = self.span_states(dictionary, kpi, question.grain, (from, to), &definition);
+        let until = self.as_of.map_or(i64::MIN, jiff::Timestamp::as_microsecond);
         let scope = Scope {
             selection: self.selection(kpi, question),
-            grain: question.grain,
-            days: (from, to),
-            is_cumulative: kpi.kind == KpiType::Cumulative,
+            calendar: Calendar::new(question, (from, to), until),
+            is_cumulative: kpi.is_running_total(),
+            window: kpi.window,
             opening: self.coverage.opening(&kpi.name),
         };
-        let official = self.collect(&scope, &spans, |day| day.official(kpi, present));
-        let counted = self.days.range(if scope.is_cumulative { Date::MIN } else { from }..=to);
-        let is_adjusted = counted.clone().any(|(_, day)| day.is_adjusted(kpi));
-        let is_adjusted = is_adjusted || spans.values().any(|span| span.definition.is_some());
-        let current =
-            is_adjusted.then(|| self.collect(&scope, &spans, |day| (day.current(), present)));
-        let is_restated = spans.values().any(|span| span.reopened.is_some());
-        let previous =
-            is_restated.then(|| self.collect(&scope, &spans, |day| day.previous(kpi, present)));
+        let Some((first, last)) = scope.days() else { return Vec::new() };
+        let spans = self.span_states(dictionary, kpi, question, &scope, &definition);
+        let official = self.collect(&scope, |day| day.official(kpi, present));
+        let mut counted = self.days.range(first..=last);
+        let is_adjusted = counted.any(|(_, day)| day.is_adjusted(kpi));
+        let is_adjusted = is_adjusted || spans.iter().any(|span| span.definition.is_some());
+        let current = is_adjusted.then(|| self.collect(&scope, |day| (day.current(), present)));
+        let is_restated = spans.iter().any(|span| span.reopened.is_some());
+        let previous = is_restated.then(|| self.collect(&scope, |day| day.previous(kpi, present)));
         let types = dictionary.event_types(kpi);
         let absent = types.iter().filter(|kind| self.coverage.absent.contains(**kind));
         let never = |kind: &&str| {
@@ -298,13 +363,14 @@ impl Values {
         let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or_default();
         // Where data are missing, a day without slices has one value that says so.
         let nothing = vec![0; scope.selection.by.len()];
-        let has_rows: BTreeSet<Date> = official.keys().map(|(start, _)| *start).collect();
+        let has_rows: BTreeSet<usize> = official.keys().map(|(index, _)| *index).collect();
         let without_rows = spans
             .iter()
-            .filter(|(start, span)| {
-                span.state() == ValueState::Incomplete && !has_rows.contains(start)
+            .enumerate()
+            .filter(|(index, span)| {
+                span.state() == ValueState::Incomplete && !has_rows.contains(index)
             })
-            .map(|(start, _)| (*start, nothing.clone()));
+            .map(|(index, _)| (index, nothing.clone()));
         let without_rows: Vec<Key> = without_rows.collect();
         let keys: BTreeSet<&Key> = official
             .keys()
@@ -313,7 +379,9 @@ impl Values {
             .chain(previous.iter().flat_map(BTreeMap::keys))
             .collect();
         let values = keys.into_iter().map(|key| {
-            let span = &spans[&key.0];
+            let (place, span) = (&scope.calendar.spans[key.0], &spans[key.0]);
+            let time = |micros| jiff::Timestamp::from_microsecond(micros).ok();
+            let time = |micros| if scope.calendar.has_utc_days { None } else { time(micros) };
             let state = span.state();
             let then = span.definition.as_ref().map_or(present, |then| &then.formula);
             let value = |sums: &BTreeMap<Key, Sums>, formula| {
@@ -338,8 +406,10 @@ impl Values {
             let today = self.as_of.map(|at| crate::facts::day_of(at.as_microsecond()));
             let is_open = horizon > 0 && today.is_some_and(|today| today <= closes);
             KpiValue {
-                from: key.0.max(from),
-                to: span.last,
+                from: place.from,
+                to: place.to,
+                start: time(place.start_us),
+                end: time(place.end_us),
                 value: official,
                 state,
                 by: self.slice(&scope.selection, &key.1),
@@ -359,59 +429,117 @@ impl Values {
         &self,
         dictionary: &Dictionary,
         kpi: &Kpi,
-        grain: Grain,
-        (from, to): (Date, Date),
+        question: &Question,
+        scope: &Scope<'_>,
         definition: &Definition,
-    ) -> BTreeMap<Date, SpanState> {
-        let is_cumulative = kpi.kind == KpiType::Cumulative;
-        let first = self.days.first_key_value().map_or(from, |(first, _)| *first);
-        let first = if is_cumulative { first.min(from) } else { from };
-        let mut spans: BTreeMap<Date, SpanState> = BTreeMap::new();
-        let mut total = SpanState::new(first);
-        let opening = self.coverage.opening(&kpi.name);
+    ) -> Vec<SpanState> {
         let needs = Needs::of(dictionary, kpi, &self.coverage);
         let missing = |day: Date| self.days.get(&day).map(|values| &values.state.incomplete);
-        for day in (epoch_day(first)..=epoch_day(to)).map(date) {
-            let state = self.days.get(&day).map(|values| &values.state);
-            let reasons = || needs.reasons(day, missing);
-            let start = grain.start(day).max(from);
-            if is_cumulative && day >= opening {
-                total.add(kpi, day, state, &definition.sha256, reasons);
-                if day >= from {
-                    spans.insert(start, total.clone());
-                }
-            } else if day >= from {
-                let span = spans.entry(start).or_insert_with(|| SpanState::new(day));
-                span.add(kpi, day, state, &definition.sha256, reasons);
+        let add = |span: &mut SpanState, day: Date| {
+            let values = self.days.get(&day);
+            let state = values.map(|values| &values.state);
+            span.add(kpi, day, state, &definition.sha256, || needs.reasons(day, missing));
+            let rows = values.map(|values| values.official(kpi, &definition.formula).0);
+            let lacks = values.zip(rows);
+            let lacks =
+                lacks.and_then(|(day, rows)| self.lacks_parts(kpi, day, rows, question, scope));
+            if let Some(why) = lacks {
+                span.add_reason(format!("{day}: {why}"));
             }
+        };
+        let known = self.days.first_key_value().map(|(first, _)| *first);
+        let mut next = known.into_iter().chain(scope.calendar.utc_days().map(|(first, _)| first));
+        let mut next = epoch_day(next.by_ref().min().unwrap_or_default());
+        let mut total = SpanState::new(date(next));
+        let spans = scope.calendar.spans.iter().map(|span| {
+            let (first, last) = span.utc_days();
+            let first = scope.window.map_or(first, |window| window.start(span.to));
+            if !scope.is_cumulative || last < scope.opening {
+                let mut state = SpanState::new(first);
+                (epoch_day(first)..=epoch_day(last)).for_each(|day| add(&mut state, date(day)));
+                return state;
+            }
+            while next <= epoch_day(last) {
+                if date(next) >= scope.opening {
+                    add(&mut total, date(next));
+                }
+                next += 1;
+            }
+            total.clone()
+        });
+        spans.collect()
+    }
+
+    /// Why the rows of a day cannot be divided as the question asks for.
+    fn lacks_parts(
+        &self,
+        kpi: &Kpi,
+        day: &DayValues,
+        rows: &MeasureRows,
+        question: &Question,
+        scope: &Scope<'_>,
+    ) -> Option<String> {
+        if scope.calendar.has_utc_days {
+            return None;
         }
-        spans
+        let zone = question.zone();
+        let has_zone = zone == TimeZone::UTC || self.detail.time_zones.contains(&zone);
+        if !day.has_parts && (scope.calendar.has_parts || !has_zone) {
+            let days = self.detail.days;
+            return Some(format!(
+                "parts of days are kept for the {days} newest days: start `serve` with --parts DAYS, or --time-zone NAME"
+            ));
+        }
+        let rows = kpi.measures().into_iter().filter_map(|name| rows.get(name));
+        let has_day = rows.into_iter().flat_map(|rows| rows.iter()).any(|row| row.slot == NO_SLOT);
+        has_day.then(|| "computed without parts of the day: compute it again".to_owned())
     }
 
     /// Adds up the rows that `pick` chooses of each day, by span and slice.
     fn collect<'a>(
         &'a self,
         scope: &Scope<'_>,
-        spans: &BTreeMap<Date, SpanState>,
         pick: impl Fn(&'a DayValues) -> (&'a MeasureRows, &'a Formula),
     ) -> BTreeMap<Key, Sums> {
-        let (from, to) = scope.days;
         let mut sums: BTreeMap<Key, Sums> = BTreeMap::new();
+        let mut before: BTreeMap<Vec<TextId>, Sums> = BTreeMap::new();
+        let spans = scope.calendar.spans.len();
+        let Some((first, last)) = scope.days() else { return sums };
         if scope.selection.by.is_empty() {
-            sums.extend(spans.keys().map(|start| ((*start, Vec::new()), Sums::default())));
+            sums.extend((0..spans).map(|index| ((index, Vec::new()), Sums::default())));
         }
-        let counts = |(day, _): &(&Date, &DayValues)| **day >= scope.opening;
-        for (day, values) in self.days.range(from..=to).filter(counts) {
+        if let Some(window) = scope.window {
+            let mut days: BTreeMap<Date, BTreeMap<Vec<TextId>, Sums>> = BTreeMap::new();
+            for (day, values) in self.days.range(first..=last) {
+                let (rows, formula) = pick(values);
+                let of_day = days.entry(*day).or_default();
+                let add = |_, slice, add: &dyn Fn(&mut Sums)| add(of_day.entry(slice).or_default());
+                scope.selection.add(formula, rows, add);
+            }
+            for (index, span) in scope.calendar.spans.iter().enumerate() {
+                let of_window = days.range(window.start(span.to)..=span.to);
+                for (slice, added) in of_window.flat_map(|(_, of_day)| of_day) {
+                    sums.entry((index, slice.clone())).or_default().add(added);
+                }
+            }
+            return sums;
+        }
+        for (day, values) in self.days.range(first..=last) {
+            if *day < scope.opening {
+                continue;
+            }
             let (rows, formula) = pick(values);
-            let start = scope.grain.start(*day).max(from);
-            scope.selection.add(formula, rows, start, &mut sums);
+            let whole = scope.calendar.place(*day, 0);
+            let place = |slot: u16| {
+                if scope.calendar.has_utc_days { whole } else { scope.calendar.place(*day, slot) }
+            };
+            scope.selection.add(formula, rows, |slot, slice, add| match place(slot) {
+                Place::In(index) => add(sums.entry((index, slice)).or_default()),
+                Place::Before if scope.is_cumulative => add(before.entry(slice).or_default()),
+                Place::Before | Place::After => {}
+            });
         }
         if scope.is_cumulative {
-            let mut before = BTreeMap::new();
-            for (_, values) in self.days.range(..from).filter(counts) {
-                let (rows, formula) = pick(values);
-                scope.selection.add(formula, rows, Date::MIN, &mut before);
-            }
             accumulate(&mut sums, before, spans);
         }
         sums
@@ -449,13 +577,12 @@ struct Selection<'a> {
 }
 
 impl Selection<'_> {
-    /// Adds the rows of a KPI's measures to the sums of the span that begins with `start`.
+    /// Calls `into` with the part of the day and the slice of each row of a KPI's measures, and with what adds the row to sums.
     fn add(
         &self,
         formula: &Formula,
         rows: &MeasureRows,
-        start: Date,
-        into: &mut BTreeMap<Key, Sums>,
+        mut into: impl FnMut(u16, Vec<TextId>, &dyn Fn(&mut Sums)),
     ) {
         let mut each = |name: &str, add: &dyn Fn(&mut Sums, &SliceRow)| {
             for row in rows.get(name).into_iter().flat_map(|rows| rows.iter()) {
@@ -463,9 +590,10 @@ impl Selection<'_> {
                 let has = |(index, ids): &(usize, Vec<TextId>)| ids.contains(&dimensions[*index]);
                 if self.filter.iter().all(has) {
                     let slice = self.by.iter().map(|index| dimensions[*index]).collect();
-                    let sums = into.entry((start, slice)).or_default();
-                    sums.rows += 1;
-                    add(sums, row);
+                    into(row.slot, slice, &|sums| {
+                        sums.rows += 1;
+                        add(sums, row);
+                    });
                 }
             }
         };
@@ -482,4 +610,26 @@ impl Selection<'_> {
             each(name, &|sums, row| sums.samples.push((row.sample, row.value)));
         }
     }
+}
+
+/// Merges rows of equal slices and samples. `begins` are the parts of the day that stay apart; all, if absent.
+fn merged(mut rows: Vec<SliceRow>, begins: Option<&[u16]>) -> Vec<SliceRow> {
+    let Some(begins) = begins else { return rows };
+    for row in rows.iter_mut().filter(|row| row.slot != NO_SLOT) {
+        let part = begins.partition_point(|begin| *begin <= row.slot).saturating_sub(1);
+        row.slot = begins.get(part).copied().unwrap_or_default();
+    }
+    rows.sort_unstable_by(|a, b| {
+        (a.slice, a.slot).cmp(&(b.slice, b.slot)).then(a.sample.total_cmp(&b.sample))
+    });
+    rows.dedup_by(|next, row| {
+        let is_equal = (next.slice, next.slot) == (row.slice, row.slot)
+            && next.sample.total_cmp(&row.sample).is_eq();
+        if is_equal {
+            row.value += next.value;
+        }
+        is_equal
+    });
+    rows.shrink_to_fit();
+    rows
 }

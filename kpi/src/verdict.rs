@@ -140,6 +140,8 @@ mod tests {
         let value = |(index, number): (usize, &f64)| KpiValue {
             from: day(index),
             to: day(index),
+            start: None,
+            end: None,
             value: json!(number),
             state: ValueState::Final,
             by: BTreeMap::new(),

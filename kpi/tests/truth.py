@@ -26,7 +26,7 @@ class Rows:
     """Rows of all files: events as they are, windows and measurements each once."""
 
     def __init__(self, paths):
-        self.events, self.refused, windows, probes = [], [], {}, {}
+        self.events, self.refused, windows, probes, alerts = [], [], {}, {}, {}
         for path in paths:
             for line in open(path, encoding="utf-8"):
                 try:
@@ -41,11 +41,13 @@ class Rows:
                         windows[key] = row
                 elif row.get("schema") == "dns.probe/1":
                     probes[row["event_id"]] = row
+                elif row.get("schema") == "dns.alert/1":
+                    alerts[row["alert_id"]] = {"day": parse(row["started"]).date().isoformat()}
                 elif len(row.get("country", "DE")) != 2:
                     self.refused.append(row)
                 else:
                     self.events.append(row)
-        self.windows, self.probes = list(windows.values()), list(probes.values())
+        self.windows, self.probes, self.alerts = list(windows.values()), list(probes.values()), list(alerts.values())
 
 
 def first_of_each(rows, key, order):
@@ -162,6 +164,17 @@ class Truth:
         done, failed = count("registration_completed"), count("registration_failed")
         self.ratio("registration_success_ratio", done, done + failed)
         self.simple("registration_failures", failed)
+        for name, kind in [
+            ("transfer_failures", "transfer_in_failed"),
+            ("contact_changes", "contact_changed"),
+            ("nameserver_changes", "nameserver_changed"),
+            ("hijack_indicators", "hijack_suspected"),
+            ("policy_escalations", "policy_escalated"),
+            ("account_lockouts", "account_locked"),
+        ]:
+            self.simple(name, count(kind))
+        deflected = count("ticket_deflected")
+        self.ratio("ticket_deflection_ratio", deflected, deflected + count("ticket_opened"))
         asked = self.transfer_requests()
         requested = collections.Counter({day: len(domains) for day, domains in asked.items()})
         completed = collections.Counter({day: sum(domains.values()) for day, domains in asked.items()})
@@ -205,6 +218,7 @@ class Truth:
         self.ratio("dns_success_ratio", sums(lambda w: w["successes"]), queries)
         self.ratio("dns_retry_ratio", sums(lambda w: w["retries"]), queries)
         self.simple("dns_covered_seconds", sums(lambda w: w["window_seconds"]))
+        self.simple("dns_anomalies", by_day(self.rows.alerts))
         probes = self.rows.probes
         self.ratio("probe_success_ratio", by_day(p for p in probes if p["ok"]), by_day(probes))
         self.percentile("probe_duration_ms_p95", ((p["day"], p["duration_ms"]) for p in probes), 0.95)
@@ -216,6 +230,8 @@ class Truth:
         for (day, tld), number in count("registration_completed", key=lambda e: (e["day"], e["tld"])).items():
             self.values["registrations by tld"][f"{day}/{tld}"] = number
         self.simple("registrations_by_campaign", done)
+        for index, day in enumerate(self.days):
+            self.values["registrations_28d"][day] = sum(done[one] for one in self.days[max(index - 27, 0) : index + 1])
         self.simple("renewals", count("renewal_completed"))
         outcomes = count("renewal_completed", "renewal_declined", "expired")
         self.ratio("renewal_ratio", count("renewal_completed"), outcomes)
@@ -234,6 +250,7 @@ class Truth:
         captured, failed = count("payment_captured"), count("payment_failed")
         self.ratio("payment_failure_ratio", failed, captured + failed)
         self.carts()
+        self.trials()
         self.money()
         self.cohorts()
 
@@ -253,8 +270,30 @@ class Truth:
         captured, refunded = amount("payment_captured"), amount("payment_refunded")
         keys = captured.keys() | refunded.keys()
         self.values["revenue"] = {day: captured[day] - refunded[day] for day in keys}
+        # Every payment of the sample is for a domain.
+        paid = {(key(e), e["domain"]) for e in self.of["payment_captured"]}
+        net = {day: captured[day] - refunded[day] for day in keys}
+        self.ratio("revenue_per_domain", net, by_day(paid, lambda pair: pair[0]), keys)
+        self.values["revenue_month_to_date"] = self.month_to_date(captured, refunded)
         self.ratio("refund_ratio", refunded, captured, keys)
         self.ratio("revenue_per_payment", captured, by_day(self.of["payment_captured"], key), captured.keys())
+
+    def month_to_date(self, captured, refunded):
+        totals, found = {}, {}
+        for day in self.days:
+            totals = totals if found and not day.endswith("-01") else {}
+            for currency in {key.split("/")[1] for key in captured.keys() | refunded.keys() if key.startswith(day)}:
+                key = f"{day}/{currency}"
+                totals[currency] = totals.get(currency, 0) + captured[key] - refunded[key]
+            found.update({f"{day}/{currency}": total for currency, total in totals.items()})
+        return found
+
+    def trials(self):
+        paid = lists((e["account_id"], e["at"]) for e in self.of["payment_captured"])
+        trials = earliest(self.of["trial_started"], "account_id")
+        month = 30 * DAY
+        pays = [t for t in trials if any(t["at"] <= at <= t["at"] + month for at in paid[t["account_id"]])]
+        self.ratio("trial_conversion_ratio", by_day(pays), by_day(trials))
 
     def cohorts(self):
         starts = collections.defaultdict(list)

@@ -11,7 +11,7 @@ use std::process::Command;
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// A command of dnscribe with its arguments, such as `trace -- curl https://example.com` or `replay FILE`; `probe` or `kpi`
-    /// and a command of that program; or, after `--`, arguments of `dnscribe run`
+    /// and a command of that program, `kpi` alone for its demo; or, after `--`, arguments of `dnscribe run`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }
@@ -30,6 +30,7 @@ impl<'a> Wanted<'a> {
         let (program, command, arguments) = match command.filter(|word| !word.starts_with('-')) {
             None => ("dnscribe", Some("run"), words),
             Some("probe") => ("dnscribe-probe", None, &words[1..]),
+            Some("kpi") if words.len() == 1 => ("dnscribe-kpi", Some("demo"), &words[1..]),
             Some("kpi") => ("dnscribe-kpi", None, &words[1..]),
             command => ("dnscribe", command, &words[1..]),
         };
@@ -92,6 +93,7 @@ mod tests {
             ("top a.pcap", "dnscribe", "top a.pcap", false),
             ("replay a.pcap -o json", "dnscribe", "replay a.pcap -o json", false),
             ("probe explain a.example", "dnscribe-probe", "explain a.example", false),
+            ("kpi", "dnscribe-kpi", "demo", false),
             ("kpi --help", "dnscribe-kpi", "--help", false),
         ] {
             let words_of_line = ["run"].into_iter().chain(line.split_whitespace());

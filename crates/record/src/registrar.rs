@@ -69,6 +69,10 @@ pub struct RegistrarEventRecord {
     pub schema_version: Option<String>,
     /// Campaign that led to the sale or request.
     pub campaign: Option<String>,
+    /// API: operation that was called, such as `domain.create`.
+    pub endpoint: Option<String>,
+    /// Partner behind the event: the reseller of a sale, or the other registrar of a transfer.
+    pub partner: Option<String>,
 }
 
 #[cfg(test)]

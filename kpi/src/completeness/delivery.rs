@@ -1,7 +1,7 @@
 //! Days that declared sources have delivered, and the first day of what they deliver.
 
 use super::{Gaps, event_key};
-use crate::dictionary::{Dictionary, KpiType};
+use crate::dictionary::Dictionary;
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::epoch_day;
@@ -41,7 +41,7 @@ pub(super) fn openings(
     sources: &Sources,
     state: &State,
 ) -> BTreeMap<String, Date> {
-    let totals = dictionary.kpis.iter().filter(|kpi| kpi.kind == KpiType::Cumulative);
+    let totals = dictionary.kpis.iter().filter(|kpi| kpi.is_running_total());
     let openings = totals.filter_map(|kpi| {
         let opening = if state.was_final(&kpi.name) {
             state.coverage.openings.get(&kpi.name).copied()
@@ -122,7 +122,8 @@ async fn days_with_rows<'a>(
         "SELECT source, quarter FROM (SELECT coalesce(source_system, source) AS source, \
          event_us / {QUARTER_US} AS quarter, event_us, imported_us FROM events_raw UNION ALL \
          SELECT source, event_us / {QUARTER_US}, event_us, imported_us FROM dns_raw UNION ALL \
-         SELECT source, event_us / {QUARTER_US}, event_us, imported_us FROM probes_raw) AS delivered \
+         SELECT source, event_us / {QUARTER_US}, event_us, imported_us FROM probes_raw UNION ALL \
+         SELECT source, event_us / {QUARTER_US}, event_us, imported_us FROM alerts_raw) AS delivered \
          WHERE event_us <= imported_us GROUP BY source, quarter"
     );
     let mut days: BTreeMap<&str, BTreeSet<Date>> = BTreeMap::new();

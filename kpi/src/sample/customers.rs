@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 const REGISTERED: usize = 1000;
 const CAMPAIGNS: [&str; 4] = ["spring", "newsletter", "search", "none"];
 const CURRENCIES: [&str; 3] = ["EUR", "USD", "JPY"];
+const ENDPOINTS: [&str; 4] = ["domain.check", "domain.create", "domain.renew", "contact.update"];
 const CATEGORIES: [&str; 3] = ["phishing", "malware", "spam"];
 
 impl Sample {
@@ -141,13 +142,42 @@ impl Sample {
         }
     }
 
+    /// Writes what customers change and ask, and a trial now and then.
+    pub(super) fn care(&mut self, start: i64) {
+        let mut case = self.case();
+        let at = self.time(start);
+        match self.random.below(20) {
+            0..=6 => drop(self.event(&case, "contact_changed", at, &[])),
+            7..=10 => drop(self.event(&case, "nameserver_changed", at, &[])),
+            11..=16 => {
+                let is_answered = self.random.chance(600);
+                let kind = if is_answered { "ticket_deflected" } else { "ticket_opened" };
+                self.event(&case, kind, at, &[]);
+            }
+            17 => drop(self.event(&case, "account_locked", at, &[])),
+            18 if self.random.chance(200) => drop(self.event(&case, "policy_escalated", at, &[])),
+            18 if self.random.chance(50) => drop(self.event(&case, "hijack_suspected", at, &[])),
+            18 => {}
+            _ => {
+                let account = format!("t-{}", self.number);
+                case.fields.insert("account_id".into(), json!(account));
+                self.event(&case, "trial_started", at, &[]);
+                if self.random.chance(300) {
+                    let days = i64::try_from(self.random.below(40)).unwrap_or(0);
+                    self.payment(&case, at + days * DAY_US);
+                }
+            }
+        }
+    }
+
     pub(super) fn api(&mut self, start: i64) {
         let case = self.case();
         let at = self.time(start);
         let latency = json!(5 + self.random.below(400));
-        self.event(&case, "api_request", at, &[("latency_ms", latency)]);
+        let endpoint = ("endpoint", json!(self.random.pick(&ENDPOINTS)));
+        self.event(&case, "api_request", at, &[("latency_ms", latency), endpoint.clone()]);
         if self.random.chance(12) {
-            self.event(&case, "api_error", at, &[("error_code", json!("2400"))]);
+            self.event(&case, "api_error", at, &[("error_code", json!("2400")), endpoint]);
         }
         if self.random.chance(25) {
             self.event(&case, "api_retry", at, &[]);

@@ -24,6 +24,20 @@ impl Sample {
         }
     }
 
+    /// Writes an alert of the fleet, and its end.
+    pub(super) fn alert(&mut self, start: i64) {
+        let at = self.time(start);
+        self.number += 1;
+        let rule = self.random.pick(&["servfail", "latency", "resolver_down"]);
+        for (state, later) in [("firing", 0), ("resolved", 900_000_000)] {
+            let row = json!({
+                "schema": "dns.alert/1", "ts": stamp(at + later), "node": "fleet", "scope": "fleet", "alert_id": format!("{:032x}", self.number),
+                "rule": rule, "entity": "all", "state": state, "severity": "warning", "started": stamp(at), "site": "fra",
+            });
+            self.rows.push(row.to_string());
+        }
+    }
+
     /// Writes a measurement of the registrar's shop.
     pub(super) fn probe(&mut self, at: i64, site: &str) {
         self.number += 1;

@@ -1,8 +1,10 @@
 //! What is asked, and what is answered.
 
+use crate::definition::Part;
 use crate::facts::epoch_day;
 use crate::rows::date;
 use jiff::civil::{Date, Weekday};
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -11,7 +13,15 @@ use std::collections::BTreeMap;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Grain {
-    /// A day in UTC.
+    /// Five minutes.
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// A quarter of an hour.
+    #[serde(rename = "15m")]
+    QuarterHour,
+    /// An hour.
+    Hour,
+    /// A day.
     Day,
     /// A week from Monday.
     Week,
@@ -27,7 +37,10 @@ pub enum Grain {
 
 impl Grain {
     /// Names, in the order of the lengths.
-    pub const NAMES: [(&'static str, Self); 6] = [
+    pub const NAMES: [(&'static str, Self); 9] = [
+        ("5m", Self::FiveMinutes),
+        ("15m", Self::QuarterHour),
+        ("hour", Self::Hour),
         ("day", Self::Day),
         ("week", Self::Week),
         ("month", Self::Month),
@@ -37,8 +50,8 @@ impl Grain {
     ];
 
     /// Short names of grains.
-    const SHORT_NAMES: [(&'static str, Self); 3] =
-        [("1d", Self::Day), ("1w", Self::Week), ("1mo", Self::Month)];
+    const SHORT_NAMES: [(&'static str, Self); 4] =
+        [("1h", Self::Hour), ("1d", Self::Day), ("1w", Self::Week), ("1mo", Self::Month)];
 
     /// Finds a grain by its name.
     #[must_use]
@@ -47,11 +60,22 @@ impl Grain {
         all.into_iter().find(|(known, _)| *known == name).map(|(_, grain)| grain)
     }
 
+    /// Length of a part of a day in microseconds; nothing for a day and more.
+    #[must_use]
+    pub const fn step_us(self) -> Option<i64> {
+        match self {
+            Self::FiveMinutes => Some(Part::FiveMinutes.micros()),
+            Self::QuarterHour => Some(Part::QuarterHour.micros()),
+            Self::Hour => Some(3_600_000_000),
+            Self::Day | Self::Week | Self::Month | Self::Quarter | Self::Year | Self::All => None,
+        }
+    }
+
     /// First day of the span that contains `day`.
     pub(super) fn start(self, day: Date) -> Date {
         let month = |month: i8| Date::new(day.year(), month, 1).unwrap_or(day);
         match self {
-            Self::Day => day,
+            Self::FiveMinutes | Self::QuarterHour | Self::Hour | Self::Day => day,
             Self::Week => {
                 let back = i32::from(day.weekday().since(Weekday::Monday));
                 date(epoch_day(day) - back)
@@ -64,6 +88,9 @@ impl Grain {
     }
 }
 
+/// Time zone of days that no other one is asked for.
+pub const UTC: &str = "UTC";
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
@@ -73,6 +100,8 @@ pub struct Question {
     pub to: Option<Date>,
     /// Length of the spans.
     pub grain: Grain,
+    /// Time zone of the days.
+    pub time_zone: String,
     /// Dimensions by which values are sliced.
     pub by: Vec<String>,
     /// Dimensions and their values: rows with one of the values of each dimension count.
@@ -82,7 +111,33 @@ pub struct Question {
 /// Longest span of a question in days: a century.
 const MAX_DAYS: i32 = 36_525;
 
+/// Parts of days in an answer at most: five weeks of five minutes.
+const MAX_PARTS: i64 = 10_080;
+
 impl Question {
+    /// Time zone of the days.
+    pub(super) fn zone(&self) -> TimeZone {
+        TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC)
+    }
+
+    /// Checks whether a KPI whose finest grain is `part` has such values.
+    ///
+    /// # Errors
+    /// It has not.
+    pub fn check_grain(&self, part: Part) -> Result<(), String> {
+        let unknown =
+            |_| format!("time_zone {}: give a name such as Europe/Berlin", self.time_zone);
+        let zone = TimeZone::get(&self.time_zone).map_err(unknown)?;
+        let finest = part.name();
+        if self.grain.step_us().is_some_and(|step| step < part.micros()) {
+            return Err(format!("grain: this KPI has no values for less than {finest}"));
+        }
+        if part == Part::Day && zone != TimeZone::UTC {
+            return Err("time_zone: this KPI is counted by days in UTC alone".to_owned());
+        }
+        Ok(())
+    }
+
     /// Checks the length of the span; `known` are the first and the last day with values.
     ///
     /// # Errors
@@ -93,6 +148,15 @@ impl Question {
         match (from, to) {
             (Some(from), Some(to)) if epoch_day(to) - epoch_day(from) > MAX_DAYS => {
                 Err(format!("from {from} to {to}: more than {MAX_DAYS} days"))
+            }
+            (Some(from), Some(to)) => {
+                let days = i64::from(epoch_day(to) - epoch_day(from) + 1);
+                match self.grain.step_us() {
+                    Some(step) if days * (Part::Day.micros() / step) > MAX_PARTS => Err(format!(
+                        "from {from} to {to}: more than {MAX_PARTS} parts of days: give from and to"
+                    )),
+                    _ => Ok(()),
+                }
             }
             _ => Ok(()),
         }
@@ -150,6 +214,12 @@ pub struct KpiValue {
     pub from: Date,
     /// Last day.
     pub to: Date,
+    /// Beginning, of parts of days and of days that are not those of UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<jiff::Timestamp>,
+    /// End, of the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<jiff::Timestamp>,
     /// The value; null for a ratio over nothing.
     pub value: Value,
     /// Whether it can still change.
@@ -208,7 +278,7 @@ mod tests {
         let day = jiff::civil::date(2026, 11, 22);
         let starts = Grain::NAMES.map(|(_, grain)| grain.start(day).to_string());
         assert_eq!(
-            starts[..5],
+            starts[3..8],
             ["2026-11-22", "2026-11-16", "2026-11-01", "2026-10-01", "2026-01-01"]
         );
     }

@@ -21,12 +21,17 @@ pub(super) struct Sums {
 
 impl Sums {
     #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
+    fn ratio(&self) -> Value {
+        if self.denominator == 0 {
+            return Value::Null;
+        }
+        json!(self.numerator as f64 / self.denominator as f64)
+    }
+
     pub(super) fn value(mut self, formula: &Formula, is_incomplete: bool) -> Value {
         match formula.kind {
-            KpiType::Ratio | KpiType::Conversion if self.denominator == 0 => Value::Null,
-            KpiType::Ratio | KpiType::Conversion => {
-                json!(self.numerator as f64 / self.denominator as f64)
-            }
+            KpiType::Ratio | KpiType::Conversion => self.ratio(),
+            KpiType::Cumulative if !formula.over.is_empty() => self.ratio(),
             KpiType::Percentile => {
                 self.samples.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
                 percentile(&self.samples, formula.percentile.unwrap_or(0.5))
@@ -39,7 +44,7 @@ impl Sums {
         }
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(super) fn add(&mut self, other: &Self) {
         self.numerator += other.numerator;
         self.denominator += other.denominator;
         self.rows += other.rows;
@@ -91,7 +96,7 @@ impl SpanState {
         }
     }
 
-    fn add_reason(&mut self, reason: String) {
+    pub(super) fn add_reason(&mut self, reason: String) {
         // Enough to see what is wrong; a year without data would give hundreds.
         if self.reasons.len() < 8 && !self.reasons.contains(&reason) {
             self.reasons.push(reason);
@@ -144,22 +149,21 @@ impl SpanState {
 /// Makes running totals of the sums of spans.
 pub(super) fn accumulate(
     sums: &mut BTreeMap<Key, Sums>,
-    before: BTreeMap<Key, Sums>,
-    spans: &BTreeMap<Date, SpanState>,
+    before: BTreeMap<Vec<TextId>, Sums>,
+    spans: usize,
 ) {
-    let mut totals: BTreeMap<Vec<TextId>, Sums> =
-        before.into_iter().map(|((_, slice), sums)| (slice, sums)).collect();
-    for start in spans.keys() {
+    let mut totals = before;
+    for index in 0..spans {
         let slices: Vec<_> = sums
-            .range((*start, Vec::new())..)
-            .take_while(|((day, _), _)| day == start)
+            .range((index, Vec::new())..)
+            .take_while(|((span, _), _)| *span == index)
             .map(|((_, slice), added)| (slice.clone(), added.clone()))
             .collect();
         for (slice, added) in slices {
             totals.entry(slice).or_default().add(&added);
         }
         for (slice, total) in &totals {
-            sums.insert((*start, slice.clone()), total.clone());
+            sums.insert((index, slice.clone()), total.clone());
         }
     }
 }

@@ -62,7 +62,7 @@ fn api_answers_as_its_document_says() {
     assert_eq!(status("/v1/kpis/revenue"), 200);
     assert_eq!(status("/v1/kpis/abuse_reports"), 403);
     assert_eq!(status("/v1/kpis/nothing"), 404);
-    assert_eq!(status("/v1/kpis/revenue?grain=hour"), 400);
+    assert_eq!(status("/v1/kpis/revenue?grain=minute"), 400);
     assert_eq!(status("/v1/kpis/revenue/lineage"), 200);
     assert_eq!(server.request("POST", "/v1/kpis", bearer).0, 405);
     assert_eq!(server.get("/v1/health").0, 200);

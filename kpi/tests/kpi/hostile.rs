@@ -349,8 +349,8 @@ fn a_changed_definition_is_no_late_fact() {
     let file = world.path("metrics.yaml");
     let text = include_str!("../../metrics.yaml");
     let changed = text.replacen(
-        "where: event_type = 'registration_completed'",
-        "where: event_type IN ('registration_completed', 'registration_failed')",
+        "events: [registration_completed]",
+        "events: [registration_completed, registration_failed]",
         1,
     );
     assert_ne!(text, changed);

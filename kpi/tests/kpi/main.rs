@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod api;
+mod dimensions;
 mod engines;
+mod first;
 mod hostile;
+mod hours;
 mod kafka;
 mod oracle;
 mod page;

@@ -145,6 +145,11 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// A server that somebody else has started.
+    pub fn of(child: Child, address: String) -> Self {
+        Self { child, address }
+    }
+
     pub fn get(&self, path: &str) -> (u16, Value) {
         let (status, _, body) = self.request("GET", path, "");
         (status, serde_json::from_str(&body).unwrap())

@@ -1,0 +1,125 @@
+//! Dimension tables: what accounts and others are, as of the time of an event.
+
+use crate::world::{World, event};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+
+impl World {
+    /// Imports a dimension table; returns what the command says, as JSON.
+    pub fn table(&self, kind: &str, name: &str, text: &str, words: &[&str]) -> Value {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        let all = [&["import", path.to_str().unwrap(), "--dimension", kind, "-o", "json"], words]
+            .concat();
+        serde_json::from_str(&self.ok(&all)).unwrap()
+    }
+
+    /// Registrations by the values of a dimension, over all days.
+    fn registrations_by(&self, dimension: &str) -> BTreeMap<String, i64> {
+        let server = self.serve(&["--no-auth"]);
+        let path = format!("/v1/kpis/registrations?grain=all&by={dimension}");
+        let values = Self::values(&server, &path).into_values();
+        let slice = |value: &Value| value["by"][dimension].as_str().unwrap_or("none").to_owned();
+        values.map(|value| (slice(&value), value["value"].as_i64().unwrap())).collect()
+    }
+}
+
+fn counts<const N: usize>(counts: [(&str, i64); N]) -> BTreeMap<String, i64> {
+    counts.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
+}
+
+const ACCOUNTS: &str = "account_id,valid_from,segment,owner,tier\n\
+    a,,small,,gold\n\
+    a,2026-03-02,large,anna,\n\
+    a,2026-03-03T12:00:00+01:00,huge,anna,\n\
+    b,,small,bert,\n";
+
+fn registration(number: u32, account: &str, at: &str) -> Value {
+    let at = format!("2026-03-{at}Z");
+    event(number, "registration_completed", &at, json!({ "account_id": account }))
+}
+
+#[test]
+fn events_have_what_was_true_at_their_time() {
+    let world = World::new();
+    let mut without_tier = registration(6, "a", "01T12:00:00");
+    without_tier.as_object_mut().unwrap().remove("tier");
+    world.import(
+        "a.ndjson",
+        &[
+            registration(1, "a", "01T23:59:59.999999"),
+            registration(2, "a", "02T00:00:00"),
+            registration(3, "a", "03T11:00:00"),
+            registration(4, "b", "03T11:00:00"),
+            registration(5, "unknown", "03T11:00:00"),
+            without_tier,
+        ],
+    );
+    let imported = world.table("account", "accounts.csv", ACCOUNTS, &[]);
+    assert_eq!((&imported["accepted"], &imported["rejected"]), (&json!(4), &json!({})));
+    world.compute();
+    let segments = [("small", 3), ("large", 1), ("huge", 1), ("none", 1)];
+    assert_eq!(world.registrations_by("segment"), counts(segments));
+    assert_eq!(world.registrations_by("owner"), counts([("anna", 2), ("bert", 1), ("none", 3)]));
+    // What an event says itself comes first.
+    assert_eq!(world.registrations_by("tier"), counts([("basic", 5), ("gold", 1)]));
+
+    // A later import of the same row counts; another table says what this one does not.
+    let correction = world.table(
+        "account",
+        "b.csv",
+        "account_id,valid_from,segment\na,2026-03-02,medium\n",
+        &[],
+    );
+    world.table("tld", "tlds.csv", "tld,product,owner\n.COM,generic,carl\n", &[]);
+    world.table("domain", "d.ndjson", "{\"domain\": \"D5.com.\", \"segment\": \"vip\"}\n", &[]);
+    world.compute();
+    let segments = [("small", 3), ("medium", 1), ("huge", 1), ("vip", 1)];
+    assert_eq!(world.registrations_by("segment"), counts(segments));
+    assert_eq!(world.registrations_by("product"), counts([("generic", 6)]));
+    assert_eq!(world.registrations_by("owner"), counts([("anna", 1), ("bert", 1), ("carl", 4)]));
+    world.ok(&[
+        "import",
+        "--undo",
+        correction["sha256"].as_str().unwrap(),
+        "--reason",
+        "wrong file",
+    ]);
+    world.compute();
+    assert_eq!(world.registrations_by("segment")["large"], 1);
+}
+
+#[test]
+fn wrong_rows_of_a_table_are_refused() {
+    let world = World::new();
+    let text = "account_id,valid_from,segment\na,yesterday,small\n,,small\nb,,small\n";
+    let imported = world.table("account", "a.csv", text, &[]);
+    assert_eq!(imported["rejected"], json!({"bad_timestamp": 1, "missing_field": 1}));
+    let imported = world.table("account", "b.csv", "account,segment\na,small\n", &[]);
+    assert_eq!(imported["rejected"], json!({"unknown_field": 1}));
+    let rejected = world.ok(&["rejected"]);
+    assert!(
+        rejected.contains("account: a table has account_id, valid_from, segment"),
+        "{rejected}"
+    );
+}
+
+#[test]
+fn keys_that_are_tokenised_still_meet() {
+    let world = World::new();
+    let (key, policy) = (world.path("key"), world.path("policy.yaml"));
+    fs::write(&key, "0123456789abcdef").unwrap();
+    let text = format!(
+        "version: 1\nfields: {{ account_id: tokenise }}\nkey_id: k1\nkey_file: {}\n",
+        key.display()
+    );
+    fs::write(&policy, text).unwrap();
+    let policy = ["--policy", policy.to_str().unwrap()];
+    let file = world.path("a.ndjson");
+    fs::write(&file, registration(1, "a", "01T10:00:00").to_string()).unwrap();
+    world.ok(&[&["import", file.to_str().unwrap()], &policy[..]].concat());
+    world.table("account", "accounts.csv", ACCOUNTS, &policy);
+    world.compute();
+    assert_eq!(world.registrations_by("segment"), counts([("small", 1)]));
+}

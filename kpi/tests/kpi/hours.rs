@@ -1,0 +1,162 @@
+//! Values of parts of days, and of days in other time zones than UTC.
+
+use crate::world::{Server, World, event};
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::Schema;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::sync::Arc;
+
+/// Registrations around the day on which clocks go forward in Berlin, and a payment beside each of them.
+fn around_a_change_of_clocks(world: &World) {
+    let times = [
+        // 23:30, 00:30, 23:59 and 00:00 in Berlin.
+        "2026-03-28T22:30:00Z",
+        "2026-03-28T23:30:00Z",
+        "2026-03-29T21:59:00Z",
+        "2026-03-29T22:00:00Z",
+    ];
+    let rows = times.into_iter().zip(0..).flat_map(|(at, number)| {
+        let money = json!({"amount_micros": 1_000_000, "currency": "EUR"});
+        [
+            event(number, "registration_completed", at, json!({})),
+            event(100 + number, "payment_captured", at, money),
+        ]
+    });
+    world.import("a.ndjson", &rows.collect::<Vec<_>>());
+    world.compute();
+}
+
+/// Values in their order.
+fn values(server: &Server, path: &str) -> Vec<Value> {
+    let (status, answer) = server.get(&format!("/v1/kpis/{path}"));
+    assert_eq!(status, 200, "{path}: {answer}");
+    answer["values"].as_array().unwrap().clone()
+}
+
+fn numbers(values: &[Value]) -> Vec<i64> {
+    values.iter().map(|value| value["value"].as_i64().unwrap()).collect()
+}
+
+const BERLIN: &str = "time_zone=Europe/Berlin&from=2026-03-28&to=2026-03-30";
+
+#[test]
+fn days_are_those_of_a_time_zone() {
+    let world = World::new();
+    around_a_change_of_clocks(&world);
+    let server = world.serve(&["--no-auth"]);
+    assert_eq!(numbers(&values(&server, "registrations?from=2026-03-28&to=2026-03-29")), [2, 2]);
+    let days = values(&server, &format!("registrations?{BERLIN}"));
+    assert_eq!(numbers(&days), [1, 2, 1]);
+    // 23 hours.
+    let bounds = (&days[1]["from"], &days[1]["start"], &days[1]["end"]);
+    let expected =
+        (&json!("2026-03-29"), &json!("2026-03-28T23:00:00Z"), &json!("2026-03-29T22:00:00Z"));
+    assert_eq!(bounds, expected);
+    assert_eq!(days[1]["state"], "provisional");
+    assert_eq!(days[2]["state"], "incomplete", "nothing is known of 30 March in UTC");
+    let revenue = values(&server, &format!("revenue?{BERLIN}"));
+    assert_eq!(numbers(&revenue), [1_000_000, 2_000_000, 1_000_000]);
+    let total = values(&server, &format!("portfolio?{BERLIN}"));
+    assert_eq!(numbers(&total), [1, 3, 4]);
+    let month = values(&server, &format!("registrations?{BERLIN}&grain=month&by=tld"));
+    assert_eq!((numbers(&month), &month[0]["by"]["tld"]), (vec![4], &json!("com")));
+    let october =
+        values(&server, "registrations?time_zone=Europe/Berlin&grain=hour&date=2026-10-25");
+    assert_eq!(october.len(), 25);
+    assert!(october.iter().all(|hour| hour["state"] == "incomplete"), "not computed");
+    for (path, why) in [
+        ("registrations?time_zone=Berlin", "time_zone Berlin"),
+        ("transfer_completion_ratio?time_zone=Europe/Berlin", "days in UTC alone"),
+        ("revenue?grain=5m&date=2026-03-28", "no values for less than 15m"),
+        ("portfolio_growth?grain=5m&date=2026-03-28", "no values for less than 15m"),
+        ("registrations?grain=5m&from=2026-01-01&to=2026-03-29", "more than 10080 parts"),
+    ] {
+        let (status, answer) = server.get(&format!("/v1/kpis/{path}"));
+        let detail = answer["detail"].as_str().unwrap();
+        assert!(status == 400 && detail.contains(why), "{path}: {status} {answer}");
+    }
+}
+
+#[test]
+fn parts_of_days_have_values_of_their_own() {
+    let world = World::new();
+    around_a_change_of_clocks(&world);
+    let server = world.serve(&["--no-auth"]);
+    let hours = values(&server, "registrations?grain=1h&from=2026-03-28&to=2026-03-29");
+    assert_eq!(hours.len(), 48);
+    let busy: Vec<&str> = hours.iter().filter(|hour| hour["value"] != 0).map(start).collect();
+    let expected = ["2026-03-28T22", "2026-03-28T23", "2026-03-29T21", "2026-03-29T22"];
+    assert_eq!(busy, expected.map(|hour| hour.to_owned() + ":00:00Z"));
+    let parts = values(&server, "registrations?grain=5m&date=2026-03-29");
+    let busy: Vec<&str> = parts.iter().filter(|part| part["value"] != 0).map(start).collect();
+    assert_eq!((parts.len(), busy), (288, vec!["2026-03-29T21:55:00Z", "2026-03-29T22:00:00Z"]));
+    assert_eq!(parts[0]["end"], "2026-03-29T00:05:00Z");
+    let berlin = format!("registrations?grain=hour&{BERLIN}");
+    assert_eq!(values(&server, &berlin).len(), 24 + 23 + 24);
+    let ratio = values(&server, "registration_success_ratio?grain=hour&date=2026-03-29");
+    assert_eq!((&ratio[21]["value"], &ratio[20]["value"]), (&json!(1.0), &Value::Null));
+    let total = values(&server, "portfolio?grain=hour&date=2026-03-29");
+    assert_eq!(numbers(&total)[20..23], [2, 3, 4]);
+}
+
+fn start(value: &Value) -> &str {
+    value["start"].as_str().unwrap()
+}
+
+#[test]
+fn old_days_are_kept_in_the_parts_that_time_zones_need() {
+    let world = World::new();
+    around_a_change_of_clocks(&world);
+    let server = world.serve(&["--no-auth", "--parts", "1", "--time-zone", "Europe/Berlin"]);
+    assert_eq!(numbers(&values(&server, &format!("registrations?{BERLIN}"))), [1, 2, 1]);
+    assert_eq!(numbers(&values(&server, "registrations?from=2026-03-28&to=2026-03-29")), [2, 2]);
+    let hours = values(&server, "registrations?grain=hour&from=2026-03-28&to=2026-03-29");
+    assert_eq!(
+        (&hours[0]["state"], &hours[24]["state"]),
+        (&json!("incomplete"), &json!("provisional"))
+    );
+    let reason = hours[0]["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("kept for the 1 newest days"), "{reason}");
+    let tokyo = values(&server, "registrations?time_zone=Asia/Tokyo&date=2026-03-28");
+    assert_eq!(tokyo[0]["state"], "incomplete", "{tokyo:?}");
+}
+
+#[test]
+fn files_without_parts_of_days_are_read() {
+    let world = World::new();
+    around_a_change_of_clocks(&world);
+    // As a former version has written them.
+    for name in world.files("values") {
+        let path = world.path("data/values").join(name);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap());
+        let batches: Vec<RecordBatch> = reader
+            .unwrap()
+            .build()
+            .unwrap()
+            .map(|batch| without_new_columns(&batch.unwrap()))
+            .collect();
+        let mut bytes = Vec::new();
+        let mut writer = ArrowWriter::try_new(&mut bytes, batches[0].schema(), None).unwrap();
+        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.close().unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let server = world.serve(&["--no-auth"]);
+    assert_eq!(numbers(&values(&server, "registrations?from=2026-03-28&to=2026-03-29")), [2, 2]);
+    let hours = values(&server, "registrations?grain=hour&date=2026-03-28");
+    let reason = hours[0]["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("compute it again"), "{reason}");
+}
+
+fn without_new_columns(batch: &RecordBatch) -> RecordBatch {
+    let new = ["slot", "segment", "owner", "product", "risk", "partner", "endpoint"];
+    let schema = batch.schema();
+    let fields = schema.fields().iter().filter(|field| !new.contains(&field.name().as_str()));
+    let kept: Schema = Schema::new(fields.cloned().collect::<Vec<_>>());
+    let columns =
+        kept.fields().iter().map(|field| batch.column_by_name(field.name()).unwrap().clone());
+    RecordBatch::try_new(Arc::new(kept.clone()), columns.collect()).unwrap()
+}
