@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::fmt;
 
 /// Days before a day whose mean its value is compared with.
 pub const MEAN_DAYS: u16 = 28;
@@ -65,13 +64,13 @@ const fn one_day() -> u16 {
 }
 
 impl Decision {
-    /// What the API says of it.
+    /// What the API says of it; `unit` is the KPI's.
     #[must_use]
-    pub fn describe(&self) -> Value {
+    pub fn describe(&self, unit: &str) -> Value {
         let mut described = json!({ "action": self.action, "runbook": self.runbook });
         if let Some(rule) = &self.when {
             described["when"] = json!(rule);
-            described["threshold"] = json!(rule.to_string());
+            described["threshold"] = json!(rule.in_words(unit));
         }
         described
     }
@@ -102,29 +101,37 @@ impl Rule {
     }
 }
 
-/// The rule in words: `below 0.97`.
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.op {
-            Side::Below => "below ",
-            Side::Above => "above ",
-        })?;
-        match (self.value, self.vs, self.factor) {
+impl Rule {
+    /// The rule as people say it: `below 97 %`.
+    #[must_use]
+    pub fn in_words(&self, unit: &str) -> String {
+        let side = match self.op {
+            Side::Below => "below",
+            Side::Above => "above",
+        };
+        let bound = match (self.value, self.vs, self.factor) {
             (_, Some(reference), Some(factor)) => {
                 let of = if factor < 1.0 { "of" } else { "times" };
                 let what = match reference {
                     Reference::WeekBefore => "the same day of the week before",
                     Reference::Mean28d => "the mean of the 28 days before",
                 };
-                write!(f, "{factor} {of} {what}")?;
+                let factor = if factor < 1.0 { percent(factor) } else { factor.to_string() };
+                format!("{factor} {of} {what}")
             }
-            (value, ..) => write!(f, "{}", value.unwrap_or(f64::NAN))?,
-        }
+            (Some(value), ..) if unit == "ratio" => percent(value),
+            (value, ..) => format!("{} {unit}", value.unwrap_or(f64::NAN)),
+        };
         match self.days {
-            1 => Ok(()),
-            days => write!(f, " for {days} days"),
+            1 => format!("{side} {bound}"),
+            days => format!("{side} {bound} for {days} days"),
         }
     }
+}
+
+/// A share in percent, without digits that only binary fractions have.
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 1e8).round() / 1e6)
 }
 
 #[cfg(test)]
@@ -155,16 +162,21 @@ mod tests {
 
     #[test]
     fn reads_as_people_say_it() {
-        let text = |json| rule(json).to_string();
-        assert_eq!(text(json!({ "op": "below", "value": 0.97 })), "below 0.97");
+        let text = |json, unit| rule(json).in_words(unit);
+        assert_eq!(text(json!({ "op": "below", "value": 0.97 }), "ratio"), "below 97 %");
+        assert_eq!(text(json!({ "op": "above", "value": 0.001 }), "ratio"), "above 0.1 %");
+        assert_eq!(text(json!({ "op": "above", "value": 24 }), "hours"), "above 24 hours");
         assert_eq!(
-            text(json!({ "op": "below", "vs": "week_before", "factor": 0.8 })),
-            "below 0.8 of the same day of the week before"
+            text(json!({ "op": "below", "vs": "week_before", "factor": 0.8 }), "domains"),
+            "below 80 % of the same day of the week before"
         );
         assert_eq!(
-            text(json!({ "op": "above", "vs": "mean_28d", "factor": 2 })),
+            text(json!({ "op": "above", "vs": "mean_28d", "factor": 2 }), "events"),
             "above 2 times the mean of the 28 days before"
         );
-        assert_eq!(text(json!({ "op": "below", "value": 0, "days": 7 })), "below 0 for 7 days");
+        assert_eq!(
+            text(json!({ "op": "below", "value": 0, "days": 7 }), "domains"),
+            "below 0 domains for 7 days"
+        );
     }
 }

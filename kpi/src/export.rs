@@ -144,7 +144,7 @@ fn metrics(dictionary: &Dictionary, kpi: &Kpi) -> Vec<Value> {
         metric["label"] = if is_own { json!(kpi.label) } else { metric["name"].clone() };
         metric["config"] = json!({ "meta": { "owner": kpi.owner, "unit": kpi.unit, "family": kpi.family,
             "cadence": kpi.cadence, "lateness_days": dictionary.lateness_days(kpi),
-            "decision": kpi.decision.describe() } });
+            "decision": kpi.decision.describe(&kpi.unit) } });
     }
     parts
 }
@@ -227,8 +227,11 @@ fn alert(kpi: &Kpi) -> Option<Value> {
         None => kpi.decision.runbook.clone(),
     };
     let name = format!("DnscribeKpi{name}");
-    let summary =
-        format!("{}{{{{ with $labels.slice }}}} ({{{{ . }}}}){{{{ end }}}} is {rule}.", kpi.label);
+    let summary = format!(
+        "{}{{{{ with $labels.slice }}}} ({{{{ . }}}}){{{{ end }}}} is {}.",
+        kpi.label,
+        rule.in_words(&kpi.unit)
+    );
     Some(json!({
         "alert": name,
         "expr": format!("dnscribe_kpi_rule_fires{{kpi=\"{}\"}} == 1", kpi.name),

@@ -25,7 +25,7 @@ pub fn describe(dictionary: &Dictionary, kpi: &Kpi) -> Value {
         "horizon_days": dictionary.horizon_days(kpi),
         "owner": kpi.owner,
         "sources": dictionary.sources(kpi),
-        "decision": kpi.decision.describe(),
+        "decision": kpi.decision.describe(&kpi.unit),
     })
 }
 

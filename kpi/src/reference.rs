@@ -87,7 +87,10 @@ fn add_kpi(page: &mut String, dictionary: &Dictionary, kpi: &Kpi) {
         },
         list(dictionary.sources(kpi).into_iter().collect()),
         kpi.owner,
-        kpi.decision.when.as_ref().map_or_else(|| "Always".to_owned(), |rule| format!("If {rule}")),
+        kpi.decision
+            .when
+            .as_ref()
+            .map_or_else(|| "Always".to_owned(), |rule| format!("If {}", rule.in_words(&kpi.unit))),
         kpi.decision.action,
         kpi.decision.runbook.trim_start_matches("docs/"),
     );

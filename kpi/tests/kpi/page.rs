@@ -40,7 +40,8 @@ const READ: &str = "
         cards: [...document.querySelectorAll('#top li')].map(card => ({
             label: card.querySelector('span').textContent, value: text(card, 'b'), state: text(card, '.state'),
             hasLine: card.querySelector('polyline') !== null, hasAction: card.innerText.includes('If ')})),
-        kpis: [...document.querySelectorAll('#all tbody tr')].map(row => ({
+        chart: text(document, '#chart-text'), lines: document.querySelectorAll('#chart polyline').length,
+        kpis: [...document.querySelectorAll('#all tbody tr:has(details)')].map(row => ({
             label: text(row, 'summary'), state: text(row, '.state'), owner: text(row, 'details').includes('Owner: ')})),
         slices: slices(),
     };";
@@ -129,7 +130,10 @@ fn page_and_report_show_what_the_api_says() {
     let values = World::values(&server, "/v1/kpis/registrations");
     let (day, last) = values.last_key_value().unwrap();
     assert_eq!(read["cards"][0]["label"], "Registrations");
-    assert_eq!(read["cards"][0]["value"], last["value"].to_string());
+    assert_eq!(read["cards"][0]["value"], format!("{} domains", last["value"]));
+    let chart = read["chart"].as_str().unwrap();
+    assert!(chart.starts_with("Registrations, ") && chart.ends_with(" domains"), "{chart}");
+    assert_eq!(read["lines"], 1);
     assert_eq!(read["cards"][0]["state"], last["state"]);
     let first: jiff::civil::Date = day.parse().unwrap();
     let first = first.checked_sub(jiff::Span::new().days(27)).unwrap();
@@ -139,12 +143,58 @@ fn page_and_report_show_what_the_api_says() {
     assert_eq!(shown.len(), slices.len());
     for (key, value) in slices {
         let (_, tld) = key.split_once('/').unwrap();
-        let row = json!([tld, value["value"].to_string(), value["state"]]);
+        let row = json!([tld, format!("{} domains", value["value"]), value["state"]]);
         assert!(shown.contains(&row), "{row}: {shown:?}");
     }
     assert!(locked.iter().all(|found| found.evaluated == *read));
     drop(server);
     report_shows_what_the_page_shows(&world, read);
+}
+
+#[test]
+fn hours_of_a_kpi_are_drawn() {
+    if !has_browser() {
+        return;
+    }
+    let world = sample();
+    let server = world.serve(&["--no-auth"]);
+    let script = format!(
+        "(async () => {{ {UNTIL}
+        const text = () => document.getElementById('chart-text').textContent;
+        const choose = (id, value) => {{
+            const list = document.getElementById(id);
+            list.value = value;
+            list.dispatchEvent(new Event('change'));
+        }};
+        await until(() => text().startsWith('Registrations, '));
+        choose('kpi', 'dns_queries');
+        await until(() => text().startsWith('DNS queries, '));
+        choose('grain', 'hour');
+        await until(() => text().includes('UTC'));
+        choose('kpi', 'transfer_completion_ratio');
+        await until(() => text().startsWith('Transfer completion, '));
+        const grains = [...document.getElementById('grain').options].map(option => option.value);
+        choose('kpi', 'dns_queries');
+        await until(() => text().startsWith('DNS queries, '));
+        choose('grain', 'hour');
+        await until(() => text().includes('UTC'));
+        return {{text: text(), grains, points: document.querySelector('#chart polyline').points.length}};
+        }})()"
+    );
+    let visit = Visit {
+        url: format!("http://{}/", server.address),
+        widths: vec![WIDTHS[1]],
+        dark: false,
+        script: Some(script),
+        axe: true,
+        screenshot: std::env::var_os("DNSCRIBE_PICTURES").map(|to| PathBuf::from(to).join("hours")),
+    };
+    let inspected = browser::inspect(&[visit]).unwrap();
+    let found = &inspected[0].evaluated;
+    assert!(inspected[0].violations.is_empty(), "{:#?}", inspected[0].violations);
+    assert_eq!(found["grains"], json!(["day"]), "it is counted by days alone");
+    assert_eq!(found["points"], 7 * 24, "{found}");
+    assert!(found["text"].as_str().unwrap().contains("00:00 UTC to "), "{found}");
 }
 
 #[test]
@@ -212,8 +262,8 @@ fn report_shows_what_the_page_shows(world: &World, page: &Value) {
         assert!(found.errors.is_empty() && found.fetched.is_empty(), "{found:?}");
         assert_eq!(found.evaluated["slices"], json!([]));
         assert_eq!(
-            (&found.evaluated["cards"], &found.evaluated["kpis"]),
-            (&page["cards"], &page["kpis"])
+            [&found.evaluated["cards"], &found.evaluated["kpis"], &found.evaluated["chart"]],
+            [&page["cards"], &page["kpis"], &page["chart"]]
         );
     }
 }
