@@ -1,6 +1,7 @@
 //! The dictionary for other tools: YAML of the dbt Semantic Layer, SQL for `ClickHouse`, and rules for Prometheus.
 
 use crate::attributes::Kind;
+use crate::definition::Window;
 use crate::dictionary::{
     Aggregation, DIMENSIONS, Dictionary, FAMILIES, Kpi, KpiType, Measure, Model,
 };
@@ -63,16 +64,20 @@ fn semantic_model(dictionary: &Dictionary, model: &Model) -> Value {
         }
     }
     for kpi in dictionary.kpis.iter().filter(|kpi| kpi.kind == KpiType::Cumulative) {
-        let parts: Vec<&Measure> =
-            kpi.measures().into_iter().filter_map(|name| dictionary.measure(name)).collect();
-        if parts.iter().all(|measure| measure.model == model.name) {
-            let sign =
-                |measure: &&Measure| if kpi.minus.contains(&measure.name) { "-" } else { "+" };
-            let sums = parts
-                .iter()
-                .map(|measure| format!("{} {}", sign(measure), expression(measure, "0")));
-            let sum = sums.collect::<Vec<_>>().join(" ");
-            list.push(json!({ "name": format!("{}_change", kpi.name), "agg": "sum", "expr": format!("0 {sum}") }));
+        for (suffix, plus, minus) in
+            [("change", &kpi.plus, &kpi.minus), ("base", &kpi.over, &Vec::new())]
+        {
+            let signed = plus.iter().map(|name| ("+", name));
+            let signed = signed.chain(minus.iter().map(|name| ("-", name)));
+            let parts: Vec<(&str, &Measure)> =
+                signed.filter_map(|(sign, name)| Some((sign, dictionary.measure(name)?))).collect();
+            if !parts.is_empty() && parts.iter().all(|(_, measure)| measure.model == model.name) {
+                let sums = parts
+                    .iter()
+                    .map(|(sign, measure)| format!("{sign} {}", expression(measure, "0")));
+                let sum = sums.collect::<Vec<_>>().join(" ");
+                list.push(json!({ "name": format!("{}_{suffix}", kpi.name), "agg": "sum", "expr": format!("0 {sum}") }));
+            }
         }
     }
     let mut dimensions = vec![
@@ -129,24 +134,56 @@ fn metrics(dictionary: &Dictionary, kpi: &Kpi) -> Vec<Value> {
             )]
         }
         KpiType::Cumulative => {
-            vec![base(
-                &kpi.name,
-                "cumulative",
-                json!({ "measure": { "name": format!("{}_change", kpi.name) } }),
-            )]
+            let total = |name: &str, suffix: &str| {
+                let mut params = json!({ "measure": { "name": format!("{}_{suffix}", kpi.name) } });
+                if let Some(days) = kpi.window {
+                    params["cumulative_type_params"] = window(days);
+                }
+                base(name, "cumulative", params)
+            };
+            if kpi.over.is_empty() {
+                vec![total(&kpi.name, "change")]
+            } else {
+                let (above, below) =
+                    (format!("{}_numerator", kpi.name), format!("{}_denominator", kpi.name));
+                let params =
+                    json!({ "numerator": { "name": above }, "denominator": { "name": below } });
+                vec![
+                    total(&above, "change"),
+                    total(&below, "base"),
+                    base(&kpi.name, "ratio", params),
+                ]
+            }
         }
         KpiType::Simple | KpiType::Derived => sum(&kpi.name, &kpi.plus, &kpi.minus),
     };
     parts.extend(own);
     for metric in &mut parts {
-        metric["description"] = json!(kpi.description);
+        metric["description"] = json!(match &*kpi.always_by {
+            [] => kpi.description.clone(),
+            by => format!(
+                "{} Always group by {}: a sum over them has no meaning.",
+                kpi.description,
+                by.join(" and ")
+            ),
+        });
         let is_own = metric["name"] == kpi.name.as_str();
         metric["label"] = if is_own { json!(kpi.label) } else { metric["name"].clone() };
         metric["config"] = json!({ "meta": { "owner": kpi.owner, "unit": kpi.unit, "family": kpi.family,
-            "cadence": kpi.cadence, "lateness_days": dictionary.lateness_days(kpi),
+            "cadence": kpi.cadence, "lateness_days": dictionary.lateness_days(kpi), "always_by": kpi.always_by,
             "decision": kpi.decision.describe(&kpi.unit) } });
     }
     parts
+}
+
+/// Days that a running total adds up.
+fn window(window: Window) -> Value {
+    match window {
+        Window::Days(days) => json!({ "window": format!("{days} days") }),
+        Window::Month => json!({ "grain_to_date": "month" }),
+        Window::Quarter => json!({ "grain_to_date": "quarter" }),
+        Window::Year => json!({ "grain_to_date": "year" }),
+    }
 }
 
 /// Metrics of a sum of measures; the last one has the name.
@@ -353,6 +390,28 @@ mod tests {
 
     const RULES: &str =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../grafana/prometheus/rules/kpi.yaml");
+
+    #[test]
+    fn totals_are_exported_with_what_they_add_up() {
+        let page = dbt(&Dictionary::load(None).unwrap());
+        let metric = |name: &str| {
+            let named = |text: &&str| text.contains(&format!("  name: \"{name}\"\n"));
+            page.split("---\n")
+                .filter(|text| text.starts_with("metric:"))
+                .find(named)
+                .unwrap()
+                .to_owned()
+        };
+        assert!(metric("registrations_28d").contains("window: \"28 days\""));
+        assert!(metric("revenue_month_to_date").contains("grain_to_date: \"month\""));
+        assert!(metric("revenue").contains("Always group by currency"));
+        let value = metric("cohort_lifetime_value");
+        assert!(value.contains("type: \"ratio\"") && value.contains("_denominator"), "{value}");
+        // Revenue of the cohort, without the number of domains that it is divided by.
+        let change = page.split("cohort_lifetime_value_change").nth(1).unwrap();
+        let change = change.split("expr: ").nth(1).unwrap().lines().next().unwrap();
+        assert!(change.contains("payment_refunded") && !change.contains("place = 1"), "{change}");
+    }
 
     #[test]
     fn golden_rules_are_current() {
