@@ -48,11 +48,11 @@ pub struct Formula {
 pub enum Window {
     /// The last days, of this number.
     Days(u16),
-    /// Those of its month.
+    /// Days of its month.
     Month,
-    /// Those of its quarter.
+    /// Days of its quarter.
     Quarter,
-    /// Those of its year.
+    /// Days of its year.
     Year,
 }
 
