@@ -15,9 +15,9 @@ pub struct DlqRecord<'a> {
     /// Fields that begin every record.
     #[serde(flatten)]
     pub head: RecordHead<'a>,
-    /// Stage that failed: `decode`, `encode` or `deliver` in the agent, `stream` in a stream job, `import` in
-    /// dnscribe-kpi.
-    #[schemars(extend("enum" = ["decode", "encode", "deliver", "stream", "import"]))]
+    /// Stage that failed: `decode`, `encode` or `deliver` in the agent, `stream` in a stream job, `store`
+    /// in one that writes a store, `import` in dnscribe-kpi.
+    #[schemars(extend("enum" = ["decode", "encode", "deliver", "stream", "store", "import"]))]
     pub stage: &'static str,
     /// Why it failed; the name of the ledger's counter.
     #[schemars(extend("x-ecs" = ["error.type"]))]

@@ -19,6 +19,9 @@ use xxhash_rust::xxh3::xxh3_128;
 /// A job whose newest checkpoint is older than this while records wait does not run.
 const LONGEST_CHECKPOINT: Duration = Duration::from_secs(120);
 
+/// Reason of a sink for records that are older than what its store keeps.
+const EXPIRED: &str = "expired";
+
 /// Rows of records that are older than this at a checkpoint are in the store.
 const RECENT: Duration = Duration::from_secs(60);
 
@@ -241,12 +244,19 @@ impl StreamLedgers {
         of_topic.map(|(_, (input, _))| input.malformed).max().unwrap_or_default()
     }
 
-    /// Returns the number of records that a sink did not take; none if no job writes to it.
+    /// Returns the number of records that a sink did not take; none if no job writes to it. Those that the store would
+    /// not have kept are older than its rows, and expired.
     #[must_use]
     pub fn dropped(&self, sink: &str) -> Option<u64> {
         let outputs = self.runs.values().flatten().filter_map(|run| run.output.get(sink));
         let outputs = outputs.chain(self.ended_of(sink));
-        let dropped = |reasons: &Reasons| reasons.values().sum::<u64>();
+        let dropped = |reasons: &Reasons| {
+            reasons
+                .iter()
+                .filter(|(reason, _)| *reason != EXPIRED)
+                .map(|(_, count)| count)
+                .sum::<u64>()
+        };
         outputs.map(|output| dropped(&output.dropped)).reduce(|all, more| all + more)
     }
 
@@ -641,14 +651,14 @@ mod tests {
 
     fn record(checkpoint: u64, unique: u64, duplicates: u64, malformed: u64) -> Vec<u8> {
         let records = unique + duplicates + malformed;
-        let dropped = json!({"refused": 1});
+        let dropped = json!({"refused": 1, "expired": 2});
         json!({
             "schema": "dns.stream.ledger/1", "event_id": format!("{checkpoint:032x}"),
             "ts": "2026-11-20T07:30:00Z", "node": "enrich", "job": "enrich",
             "checkpoint": checkpoint, "late": 0, "balanced": true,
             "input": {"dns.normalized": {"records": records, "unique": unique,
                 "duplicates": duplicates, "malformed": malformed}},
-            "output": {"clickhouse": {"records": unique, "written": unique - 1, "dropped": dropped}},
+            "output": {"clickhouse": {"records": unique, "written": unique - 3, "dropped": dropped}},
         })
         .to_string()
         .into_bytes()

@@ -45,13 +45,13 @@ public record Config(
     if (version != 1) {
       throw new ConfigException("version: this program reads version 1");
     }
-    kafka = kafka == null ? new Kafka(null, null, null, null, null, null, null, null) : kafka;
+    kafka = kafka == null ? new Kafka(null, null, null, null, null, null, null, null, null) : kafka;
     enrich = enrich == null ? new Enrich(null, null, null, null, null, null) : enrich;
     fleet = fleet == null ? FleetConfig.DEFAULT : fleet;
     store = store == null ? StoreConfig.DEFAULT : store;
     clickhouse =
         clickhouse == null
-            ? new ClickHouse(null, null, null, null, null, null, null, null, null)
+            ? new ClickHouse(null, null, null, null, null, null, null, null, null, null)
             : clickhouse;
     timescaledb = timescaledb == null ? TimescaleDbConfig.DEFAULT : timescaledb;
     influxdb = influxdb == null ? InfluxDbConfig.DEFAULT : influxdb;
@@ -74,6 +74,8 @@ public record Config(
    * @param retention how long these topics keep their records, by stream
    * @param replicationFactor copies of each partition of these topics; null for the brokers'
    *     default
+   * @param transactionPrefix before the ids of transactions, which two jobs that run at a time must
+   *     not share
    */
   public record Kafka(
       String brokers,
@@ -83,7 +85,8 @@ public record Config(
       Registry registry,
       Map<String, Integer> partitions,
       Map<String, Duration> retention,
-      Short replicationFactor)
+      Short replicationFactor,
+      String transactionPrefix)
       implements Serializable {
     /** The client's setting after which the broker aborts a transaction. */
     public static final String TRANSACTION_TIMEOUT = "transaction.timeout.ms";
@@ -100,7 +103,11 @@ public record Config(
       registry = registry == null ? new Registry(null, null, null, null) : registry;
       partitions = partitions == null ? Map.of() : Map.copyOf(partitions);
       retention = retention == null ? Map.of() : Map.copyOf(retention);
+      transactionPrefix = transactionPrefix == null ? "dnscribe-" : transactionPrefix;
       TopicConfig.check(partitions, retention, replicationFactor);
+      if (transactionPrefix.isEmpty()) {
+        throw new ConfigException("kafka.transaction_prefix: empty");
+      }
     }
 
     /** Returns the names of topics with the prefix. */
@@ -276,6 +283,7 @@ public record Config(
    * @param batchBytes after which an insert takes no more rows
    * @param batchWait how long a row waits for others at most
    * @param retention how long transactions are kept
+   * @param tableRetention how long rows of other tables are kept, by table
    * @param caFile certificates of authorities in PEM for a URL with https; null for Java's own
    */
   public record ClickHouse(
@@ -287,8 +295,24 @@ public record Config(
       Integer batchBytes,
       Duration batchWait,
       Duration retention,
+      Map<String, Duration> tableRetention,
       String caFile)
       implements Serializable {
+    /** Tables beside that of transactions whose rows expire, or may. */
+    private static final List<String> TABLES =
+        List.of(
+            "dns_alerts",
+            "dns_uses",
+            "dns_resolvers_1m",
+            "dns_failing_zones_1m",
+            "dns_traffic_1m",
+            "dns_names_1h",
+            "dns_clients_1h",
+            "dns_nodes_1h");
+
+    /** As in the migration that creates the table. */
+    private static final Duration USES = Duration.ofDays(30);
+
     /** ClickHouse's times end in 2106. */
     private static final Duration LONGEST_RETENTION = Duration.ofDays(18_250);
 
@@ -307,10 +331,30 @@ public record Config(
       if (batchBytes < 1) {
         throw new ConfigException("clickhouse.batch_bytes: at least 1");
       }
-      if (retention.compareTo(LONGEST_RETENTION) > 0) {
-        throw new ConfigException(
-            "clickhouse.retention: at most " + LONGEST_RETENTION.toDays() + "d");
+      tableRetention = tableRetention == null ? Map.of() : Map.copyOf(tableRetention);
+      check("clickhouse.retention", retention);
+      for (var table : tableRetention.entrySet()) {
+        if (!TABLES.contains(table.getKey())) {
+          throw new ConfigException(
+              "clickhouse.table_retention: no table " + table.getKey() + "; there are " + TABLES);
+        }
+        check("clickhouse.table_retention." + table.getKey(), table.getValue());
       }
+    }
+
+    private static void check(String key, Duration retention) {
+      if (retention.compareTo(LONGEST_RETENTION) > 0 || retention.toSeconds() < 1) {
+        throw new ConfigException(key + ": 1s to " + LONGEST_RETENTION.toDays() + "d");
+      }
+    }
+
+    /** Returns how long a table keeps the job's rows; null if it keeps them for ever. */
+    public Duration retention(String table) {
+      return switch (table) {
+        case "dns_transactions" -> retention;
+        case "dns_uses" -> tableRetention.getOrDefault(table, USES);
+        default -> tableRetention.get(table);
+      };
     }
 
     /** Reads the password; empty without a file. */

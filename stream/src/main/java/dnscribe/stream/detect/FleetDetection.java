@@ -47,7 +47,8 @@ public final class FleetDetection {
             windows
                 .flatMap(new WindowCells())
                 .returns(CELL)
-                .union(othersAlerts.flatMap(new ProbeCells()).returns(CELL)),
+                .uid("window-cells")
+                .union(othersAlerts.flatMap(new ProbeCells()).returns(CELL).uid("probe-cells")),
             context);
     if (settings.readsEnriched()) {
       DataStream<KafkaRecord> records =
@@ -98,7 +99,8 @@ public final class FleetDetection {
                 FINDING,
                 new DetectOperator("detect-" + name, settings))
             .map(Signal::of)
-            .returns(SIGNAL);
+            .returns(SIGNAL)
+            .uid("signals-" + name);
     return job.transform(
             findings.union(context),
             "alerts-" + name,

@@ -2,12 +2,15 @@ package dnscribe.stream.enrich;
 
 import dnscribe.stream.config.Arguments;
 import dnscribe.stream.config.Config;
+import dnscribe.stream.job.Deduplicator;
 import dnscribe.stream.job.JobBuilder;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
+import dnscribe.stream.record.CheckedRecord;
 import dnscribe.stream.record.RecordChecker;
-import org.apache.flink.api.common.eventtime.WatermarkStrategy;
+import dnscribe.stream.record.Time;
+import java.time.Duration;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 
@@ -27,7 +30,7 @@ public final class EnrichJob {
             topics.transactions(),
             config.enrich().group(),
             "transactions",
-            WatermarkStrategy.noWatermarks());
+            Deduplicator.recordTime());
     SingleOutputStreamOperator<OutputRecord> enriched = enrich(job, config, records);
     for (String table : config.enrich().tables()) {
       String topic = table.equals("zones") ? topics.zones() : topics.intel();
@@ -52,7 +55,18 @@ public final class EnrichJob {
             .keyBy(Deduplicator::key),
         "deduplicate",
         JobBuilder.OUTPUT,
-        new Deduplicator(topics.transactions(), topics.enriched(), config.enrich().deduplicate()));
+        deduplicator(topics, config.enrich().deduplicate()));
+  }
+
+  /** Returns the operator whose records go to the topic. */
+  static Deduplicator deduplicator(Config.TopicNames topics, Duration remembered) {
+    String output = "output/" + topics.enriched();
+    return new Deduplicator(
+        "deduplicator",
+        topics.transactions(),
+        remembered,
+        output + "/records",
+        output + "/written");
   }
 
   /** Returns the operator that reads transactions. */
@@ -66,7 +80,11 @@ public final class EnrichJob {
         kafka.registry(),
         () -> {
           RecordChecker schema = new RecordChecker("dns.transaction/1");
-          return record -> new Transaction(record.key(), schema.check(record.value()));
+          return record -> {
+            CheckedRecord checked = schema.check(record.value());
+            Time.checkAhead(checked.ts(), record.timestamp());
+            return new Transaction(record.key(), checked);
+          };
         });
   }
 }

@@ -32,7 +32,11 @@ public final class FleetJob {
     SingleOutputStreamOperator<NodeWindow> windows = windows(job, config);
     SingleOutputStreamOperator<FleetWindow> merged =
         job.transform(
-            windows.flatMap(FleetJob::regroup).returns(NODE_WINDOW).keyBy(w -> w.key().text()),
+            windows
+                .flatMap(FleetJob::regroup)
+                .returns(NODE_WINDOW)
+                .uid("regroup")
+                .keyBy(w -> w.key().text()),
             "merge",
             TypeInformation.of(FleetWindow.class),
             new WindowMerger(config.fleet().allowedLateness()));
@@ -68,9 +72,9 @@ public final class FleetJob {
                     window.isFinal()
                         && window.key().lengthSeconds() == base
                         && window.key().stepSeconds() == base)
-            .name("parts");
+            .uid("parts");
     DataStream<FleetWindow> hours = rollup(job, parts, HOUR, settings.rollupInterval());
-    DataStream<FleetWindow> finalHours = hours.filter(FleetWindow::isFinal).name("hours");
+    DataStream<FleetWindow> finalHours = hours.filter(FleetWindow::isFinal).uid("hours");
     return hours.union(rollup(job, finalHours, DAY, settings.rollupInterval()));
   }
 

@@ -145,7 +145,7 @@ public final class JobBuilder {
 
   /** Writes records to a topic, each once. */
   public void toTopic(DataStream<OutputRecord> records, String topic) {
-    String prefix = "dnscribe-" + name + "-" + topic;
+    String prefix = config.kafka().transactionPrefix() + name + "-" + topic;
     var sink = records.sinkTo(Topics.sink(config.kafka(), topic, prefix)).name(topic).uid(topic);
     if (topic.equals(config.kafka().topics().streamLedger())) {
       sink.setParallelism(1);

@@ -23,7 +23,8 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 /**
  * Adds up the counters of all subtasks and writes one {@code dns.stream.ledger/1} at each
  * checkpoint. It has one subtask. Its records reach the topic with the commit of their checkpoint,
- * so each completed checkpoint has one.
+ * so each completed checkpoint has one. That of a savepoint that fails, which does not restart the
+ * job, is committed with the next checkpoint, as are the records that it speaks of.
  */
 public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
     implements OneInputStreamOperator<Counts, OutputRecord> {

@@ -11,8 +11,8 @@ import java.util.Arrays;
 import java.util.Base64;
 
 /**
- * Dead letters of stage {@code stream}: records of a topic that do not fit their schema, and
- * records that a store refuses.
+ * Dead letters of stage {@code stream}, records of a topic that do not fit their schema, and of
+ * stage {@code store}, records that a store refuses.
  */
 public final class DeadLetter {
   private static final String SCHEMA = "dns.dlq/1";
@@ -23,6 +23,9 @@ public final class DeadLetter {
   /** Bytes of a malformed record that its dead letter has. */
   private static final int BYTES = 64 * 1024;
 
+  /** Characters of a store's message, which may repeat the record. */
+  private static final int MESSAGE = 4096;
+
   private static final ObjectMapper JSON = new ObjectMapper();
 
   private DeadLetter() {}
@@ -31,7 +34,7 @@ public final class DeadLetter {
   public static OutputRecord of(KafkaRecord record, String stream, MalformedException error) {
     String id = EventIds.of(record.topic(), record.partition(), record.offset());
     Instant written = Instant.ofEpochMilli(record.timestamp());
-    ObjectNode letter = letter(id, written, error.reason(), stream);
+    ObjectNode letter = letter(id, written, "stream", error.reason(), stream);
     letter.put("topic", record.topic());
     letter.put("partition", record.partition());
     letter.put("offset", record.offset());
@@ -47,18 +50,23 @@ public final class DeadLetter {
   public static OutputRecord refused(OutputRecord record, String sink, String message) {
     String id = EventIds.of("refused", sink, record.schema(), record.eventId());
     String stream = record.schema().substring("dns.".length(), record.schema().indexOf('/'));
-    ObjectNode letter = letter(id, Instant.now(), "refused", stream);
+    ObjectNode letter = letter(id, Instant.now(), "store", "refused", stream);
     letter.put("record_event_id", record.eventId());
-    return finish(letter, id, sink + ": " + message, record.value());
+    return finish(letter, id, sink + ": " + shortened(message), record.value());
   }
 
-  private static ObjectNode letter(String id, Instant time, String reason, String stream) {
+  private static String shortened(String message) {
+    return message.length() > MESSAGE ? message.substring(0, MESSAGE) + "…" : message;
+  }
+
+  private static ObjectNode letter(
+      String id, Instant time, String stage, String reason, String stream) {
     ObjectNode letter = JSON.createObjectNode();
     letter.put("schema", SCHEMA);
     letter.put("event_id", id);
     letter.put("ts", time.toString());
     letter.put("node", NODE);
-    letter.put("stage", "stream");
+    letter.put("stage", stage);
     letter.put("reason", reason);
     letter.put("stream", stream);
     return letter;

@@ -77,6 +77,19 @@ public final class Time {
     }
   }
 
+  /**
+   * Refuses a time that is further after that of the record in Kafka than any clock is wrong.
+   *
+   * @throws MalformedException if it is
+   */
+  public static void checkAhead(String time, long writtenMs) throws MalformedException {
+    // Old formats of records have no time.
+    long nowMs = writtenMs > 0 ? writtenMs : System.currentTimeMillis();
+    if (epochSeconds(time) * 1000 > nowMs + MAX_AHEAD_MS) {
+      throw new MalformedException("field", "more than a day ahead at /ts");
+    }
+  }
+
   private static boolean inRange(char[] text, int offset) {
     int month = two(text, offset + 5);
     int day = two(text, offset + 8);

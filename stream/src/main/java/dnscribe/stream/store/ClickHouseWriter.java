@@ -2,15 +2,26 @@ package dnscribe.stream.store;
 
 import dnscribe.stream.config.Config;
 import dnscribe.stream.kafka.OutputRecord;
+import dnscribe.stream.record.JsonFields;
+import dnscribe.stream.record.Time;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
+import java.time.Duration;
 import java.util.List;
 
 /** Writes records to a table of ClickHouse. */
 public final class ClickHouseWriter extends StoreWriter {
+  /** Retention removes whole days. */
+  private static final long DAY_MS = Duration.ofDays(1).toMillis();
+
   private final Config.ClickHouse settings;
   private final String insert;
+
+  /** Age from which on the table does not keep a row; null if it keeps all. */
+  private final Long keptMs;
+
   private transient ClickHouse server;
+  private transient boolean isMigrated;
 
   /**
    * Creates a writer for a table of the configured database.
@@ -20,6 +31,8 @@ public final class ClickHouseWriter extends StoreWriter {
   public ClickHouseWriter(Config.ClickHouse settings, String sink, String table, Settings batches) {
     super(sink, batches);
     this.settings = settings;
+    Duration retention = settings.retention(table);
+    this.keptMs = retention == null ? null : retention.toMillis() + DAY_MS;
     this.insert =
         "INSERT INTO "
             + table
@@ -34,9 +47,24 @@ public final class ClickHouseWriter extends StoreWriter {
     server = new ClickHouse(settings);
   }
 
+  /** A node whose clock is at random would make a part of the table for each day. */
+  @Override
+  protected boolean isExpired(OutputRecord record) {
+    if (keptMs == null) {
+      return false;
+    }
+    long tsMs = Time.epochSeconds(JsonFields.text(record.value(), "ts")) * 1000;
+    return tsMs < getProcessingTimeService().getCurrentProcessingTime() - keptMs;
+  }
+
   @Override
   protected void write(List<OutputRecord> batch)
       throws RefusedException, IOException, InterruptedException {
+    if (!isMigrated) {
+      // Fields that a table does not have yet would be left out.
+      Migrations.check(server);
+      isMigrated = true;
+    }
     int size = batch.stream().mapToInt(row -> row.value().length + 1).sum();
     ByteArrayOutputStream body = new ByteArrayOutputStream(size);
     for (OutputRecord row : batch) {

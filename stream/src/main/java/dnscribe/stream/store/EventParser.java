@@ -6,9 +6,13 @@ import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.record.CheckedRecord;
 import dnscribe.stream.record.MalformedException;
 import dnscribe.stream.record.RecordChecker;
+import dnscribe.stream.record.Time;
 
-/** Reads records that are stored as they are: alerts, probes and changes. */
+/** Reads records that are stored as they are. */
 final class EventParser implements RecordReader.Parser<OutputRecord> {
+  /** What people announce may be long ahead. */
+  private static final String CHANGES = "dns.change/1";
+
   private final String name;
   private final RecordChecker schema;
 
@@ -20,6 +24,9 @@ final class EventParser implements RecordReader.Parser<OutputRecord> {
   @Override
   public OutputRecord parse(KafkaRecord record) throws MalformedException {
     CheckedRecord checked = schema.check(record.value());
+    if (!name.equals(CHANGES)) {
+      Time.checkAhead(checked.ts(), record.timestamp());
+    }
     return new OutputRecord(name, checked.node(), checked.eventId(), record.key(), record.value());
   }
 }

@@ -10,8 +10,11 @@ import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
+import java.time.Duration;
+import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Map;
 import java.util.Set;
 
 /** Brings the tables of the stores up to date: the numbered files of {@code stores/}. */
@@ -26,7 +29,37 @@ public final class Migrations {
           "006_traffic",
           "007_uses");
   private static final List<String> TIMESCALEDB =
-      List.of("001_stream_ledger", "002_fleet", "003_retention", "004_incidents", "005_ledger_put");
+      List.of(
+          "001_stream_ledger",
+          "002_fleet",
+          "003_retention",
+          "004_incidents",
+          "005_ledger_put",
+          "006_final");
+
+  private static final String NAMES = "SELECT name FROM dns_migrations";
+
+  /** Column of a table's times, by which rows expire. */
+  private static final Map<String, String> TIMES =
+      Map.of(
+          ClickHouse.TRANSACTIONS,
+          "ts",
+          "dns_alerts",
+          "ts",
+          "dns_uses",
+          "ts",
+          "dns_resolvers_1m",
+          "minute",
+          "dns_failing_zones_1m",
+          "minute",
+          "dns_traffic_1m",
+          "minute",
+          "dns_names_1h",
+          "hour",
+          "dns_clients_1h",
+          "hour",
+          "dns_nodes_1h",
+          "hour");
 
   private Migrations() {}
 
@@ -47,7 +80,7 @@ public final class Migrations {
           "CREATE TABLE IF NOT EXISTS dns_migrations"
               + " (name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())");
       Set<String> applied = new HashSet<>();
-      try (ResultSet names = statement.executeQuery("SELECT name FROM dns_migrations")) {
+      try (ResultSet names = statement.executeQuery(NAMES)) {
         while (names.next()) {
           applied.add(names.getString(1));
         }
@@ -72,8 +105,7 @@ public final class Migrations {
     server.query(
         "CREATE TABLE IF NOT EXISTS dns_migrations (name String, applied_at DateTime DEFAULT now())"
             + " ENGINE = MergeTree ORDER BY name");
-    Set<String> applied =
-        Set.copyOf(server.query("SELECT name FROM dns_migrations").lines().toList());
+    Set<String> applied = Set.copyOf(server.query(NAMES).lines().toList());
     for (String name : CLICKHOUSE) {
       if (applied.contains(name)) {
         continue;
@@ -85,13 +117,57 @@ public final class Migrations {
       server.query("INSERT INTO dns_migrations (name) VALUES ('" + name + "')");
       System.out.println("clickhouse: applied " + name);
     }
+    setRetention(server, ClickHouse.TRANSACTIONS, config.retention());
+    for (var table : config.tableRetention().entrySet()) {
+      setRetention(server, table.getKey(), table.getValue());
+    }
+  }
+
+  private static void setRetention(ClickHouse server, String table, Duration retention)
+      throws IOException, InterruptedException {
+    String time = TIMES.get(table);
+    String begin =
+        time.equals("ts")
+            ? "toDateTime(least(ts, toDateTime64('2050-01-01 00:00:00', 9, 'UTC')))"
+            : time;
     server.query(
-        "ALTER TABLE "
-            + ClickHouse.TRANSACTIONS
-            + " MODIFY TTL toDateTime(least(ts, toDateTime64('2050-01-01 00:00:00', 9, 'UTC')))"
-            + " + INTERVAL "
-            + config.retention().toSeconds()
-            + " SECOND DELETE");
+        "ALTER TABLE %s MODIFY TTL %s + INTERVAL %d SECOND DELETE"
+            .formatted(table, begin, retention.toSeconds()));
+  }
+
+  /**
+   * Refuses a server whose tables are older than this program. Tables without the list that {@link
+   * #apply} keeps are made by hand, and not checked.
+   */
+  static void check(ClickHouse server) throws IOException, InterruptedException {
+    if (server.query("EXISTS TABLE dns_migrations").strip().equals("1")) {
+      check(CLICKHOUSE, server.query(NAMES).lines().toList());
+    }
+  }
+
+  /** As {@link #check(ClickHouse)}, of TimescaleDB. */
+  static void check(Connection connection) throws IOException, SQLException {
+    try (Statement statement = connection.createStatement()) {
+      try (ResultSet table = statement.executeQuery("SELECT to_regclass('dns_migrations')")) {
+        if (!table.next() || table.getString(1) == null) {
+          return;
+        }
+      }
+      try (ResultSet names = statement.executeQuery(NAMES)) {
+        List<String> applied = new ArrayList<>();
+        while (names.next()) {
+          applied.add(names.getString(1));
+        }
+        check(TIMESCALEDB, applied);
+      }
+    }
+  }
+
+  private static void check(List<String> wanted, List<String> applied) throws IOException {
+    List<String> missing = wanted.stream().filter(name -> !applied.contains(name)).toList();
+    if (!missing.isEmpty()) {
+      throw new IOException("the tables lack the migrations " + missing + ": run migrate");
+    }
   }
 
   /** Statements of a script: a semicolon ends one at the end of a line. */

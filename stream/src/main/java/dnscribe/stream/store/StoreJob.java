@@ -12,12 +12,12 @@ import dnscribe.stream.fleet.FleetWindow;
 import dnscribe.stream.fleet.FleetWindowParser;
 import dnscribe.stream.fleet.InfluxEncoder;
 import dnscribe.stream.fleet.ProbePoint;
+import dnscribe.stream.job.Deduplicator;
 import dnscribe.stream.job.JobBuilder;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.record.JsonFields;
 import java.time.Duration;
-import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 
@@ -99,7 +99,7 @@ public final class StoreJob {
       DataStream<OutputRecord> windows, String seconds) {
     return windows
         .filter(window -> seconds.equals(JsonFields.text(window.value(), "window_seconds")))
-        .name("length-" + seconds);
+        .uid("length-" + seconds);
   }
 
   private static String fleetCall(String table) {
@@ -151,7 +151,7 @@ public final class StoreJob {
         unique(topics.probes(), "probes", "dns.probe/1")
             .map(ProbePoint::of)
             .returns(JobBuilder.OUTPUT)
-            .name("points"),
+            .uid("probe-points"),
         "dns_probe");
   }
 
@@ -180,7 +180,7 @@ public final class StoreJob {
   /** Reads records that a job wrote, each once. */
   private SingleOutputStreamOperator<OutputRecord> read(
       String topic, String stream, String schema) {
-    var records = job.source(topic, group, stream, WatermarkStrategy.noWatermarks());
+    var records = job.source(topic, group, stream, Deduplicator.recordTime());
     return job.read(
         records,
         "read-" + stream,
@@ -192,10 +192,10 @@ public final class StoreJob {
   private SingleOutputStreamOperator<OutputRecord> unique(
       String topic, String stream, String schema) {
     return job.transform(
-        read(topic, stream, schema).keyBy(OutputRecord::eventId),
+        read(topic, stream, schema).keyBy(Deduplicator::key),
         "deduplicate-" + stream,
         JobBuilder.OUTPUT,
-        new EventDeduplicator(topic, config.store().deduplicate()));
+        new Deduplicator("deduplicator-" + topic, topic, config.store().deduplicate()));
   }
 
   private <T> RecordReader<T> reader(

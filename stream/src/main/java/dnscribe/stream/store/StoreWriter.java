@@ -23,8 +23,9 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
   private static final int RECORDS = 0;
   private static final int WRITTEN = 1;
   private static final int REFUSED = 2;
-  private static final int DEAD_LETTER_RECORDS = 3;
-  private static final int DEAD_LETTERS_WRITTEN = 4;
+  private static final int EXPIRED = 3;
+  private static final int DEAD_LETTER_RECORDS = 4;
+  private static final int DEAD_LETTERS_WRITTEN = 5;
   private static final Duration FIRST_RETRY = Duration.ofMillis(100);
   private static final Duration LAST_RETRY = Duration.ofSeconds(10);
 
@@ -91,6 +92,7 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
         "output/" + sink + "/records",
         "output/" + sink + "/written",
         "output/" + sink + "/dropped/refused",
+        "output/" + sink + "/dropped/expired",
         "output/" + settings.deadLetterTopic() + "/records",
         "output/" + settings.deadLetterTopic() + "/written");
     this.sink = sink;
@@ -110,6 +112,11 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
   protected abstract void write(List<OutputRecord> batch)
       throws RefusedException, IOException, InterruptedException;
 
+  /** Returns whether the store would remove a record at once, because it is that old. */
+  protected boolean isExpired(OutputRecord record) {
+    return false;
+  }
+
   @Override
   public void open() throws Exception {
     super.open();
@@ -127,9 +134,13 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
 
   @Override
   public void processElement(StreamRecord<OutputRecord> element) throws Exception {
+    count(RECORDS, 1);
+    if (isExpired(element.getValue())) {
+      count(EXPIRED, 1);
+      return;
+    }
     waiting.add(element.getValue());
     bytes += element.getValue().value().length;
-    count(RECORDS, 1);
     if (waiting.size() >= batchRows || bytes >= batchBytes) {
       send();
     } else if (!timerIsSet) {

@@ -36,6 +36,7 @@ public final class TimescaleDbWriter extends StoreWriter {
   private final boolean appliesRetention;
   private final String call;
   private transient volatile Connection connection;
+  private transient boolean isMigrated;
 
   /** Its statements may wait for readers of a table, and must not hold up the job. */
   private transient ScheduledExecutorService retention;
@@ -84,6 +85,11 @@ public final class TimescaleDbWriter extends StoreWriter {
     try {
       if (connection == null) {
         connection = Postgres.connect(settings);
+      }
+      if (!isMigrated) {
+        // Fields that a table does not have yet would be left out.
+        Migrations.check(connection);
+        isMigrated = true;
       }
       try (PreparedStatement statement = connection.prepareStatement(call)) {
         statement.setString(1, records.toString());

@@ -40,7 +40,9 @@ class ConfigTest {
         "fleet: { sinks: [fleet, timescaledb, influxdb] }|x.yaml: fleet.sinks: no sink timescaledb; there are [fleet, rollups]; the job store writes timescaledb: write fleet.sinks: [fleet, rollups], and submit store --only timescaledb",
         "store: { stores: [disk] }|x.yaml: store.stores: no store disk",
         "checkpoints: { interval: 10 }|x.yaml:2:26: checkpoints.interval: ",
-        "clickhouse: { retention: 99999d }|x.yaml: clickhouse.retention: at most",
+        "clickhouse: { retention: 99999d }|x.yaml: clickhouse.retention: 1s to 18250d",
+        "clickhouse: { table_retention: { dns_top: 3d } }|x.yaml: clickhouse.table_retention: no table dns_top; there are [dns_alerts,",
+        "clickhouse: { table_retention: { dns_uses: 0s } }|x.yaml: clickhouse.table_retention.dns_uses: 1s to",
         "kafka: { partitions: { lookups: 3 } }|x.yaml: kafka.partitions: no stream lookups; there are [alerts,",
         "kafka: { partitions: { fleet: 0 } }|x.yaml: kafka.partitions.fleet: 1 to 10000",
         "kafka: { retention: { fleet: 3 } }|x.yaml:2:30: kafka.retention.fleet: ",
@@ -107,6 +109,18 @@ class ConfigTest {
     assertThat(topics.byStream().values())
         .hasSize(13)
         .allMatch(name -> name.startsWith("sandbox.dns."));
+  }
+
+  @Test
+  void twoJobsBesideEachOtherHaveTransactionsOfTheirOwn() {
+    assertThat(Config.parse("x.yaml", "version: 1", Map.of()).kafka().transactionPrefix())
+        .isEqualTo("dnscribe-");
+    String file = "version: 1\nkafka: { transaction_prefix: dnscribe-blue- }\n";
+    assertThat(Config.parse("x.yaml", file, Map.of()).kafka().transactionPrefix())
+        .isEqualTo("dnscribe-blue-");
+    assertThatThrownBy(
+            () -> Config.parse("x.yaml", "version: 1\nkafka: { transaction_prefix: '' }", Map.of()))
+        .hasMessageContaining("kafka.transaction_prefix");
   }
 
   @Test

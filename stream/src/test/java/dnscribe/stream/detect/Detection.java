@@ -4,6 +4,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dnscribe.stream.Savepoints;
 import dnscribe.stream.config.Detect;
 import dnscribe.stream.config.RuleSettings;
 import dnscribe.stream.kafka.OutputRecord;
@@ -42,7 +43,13 @@ final class Detection implements AutoCloseable {
   private static final RecordChecker SCHEMA = new RecordChecker("dns.alert/1");
 
   /** State of both operators. */
-  record Savepoint(List<OperatorSubtaskState> detectors, OperatorSubtaskState engine) {}
+  record Savepoint(List<OperatorSubtaskState> detectors, OperatorSubtaskState engine) {
+    /** Returns the state that a former version wrote at the same time. */
+    Savepoint kept() throws Exception {
+      OperatorSubtaskState detector = Savepoints.kept("detect", detectors.get(0));
+      return new Savepoint(List.of(detector), Savepoints.kept("alerts", engine));
+    }
+  }
 
   private final Detect settings;
   private final EnrichedCells cells;

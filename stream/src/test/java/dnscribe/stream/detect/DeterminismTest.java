@@ -38,7 +38,17 @@ class DeterminismTest {
     }
   }
 
-  /** Sends the cells out of order by up to {@code jitter}; restarts with more subtasks. */
+  /** The alerts that were firing when a former version was stopped go on. */
+  @Test
+  void savepointsOfAFormerVersionAreRestored() throws Exception {
+    List<JsonNode> expected = play(cells(11), 1, new Random(0), 0, -1);
+    assertThat(play(cells(11), 1, new Random(0), 0, -63)).isEqualTo(expected);
+  }
+
+  /**
+   * Sends the cells out of order by up to {@code jitter}; restarts with more subtasks, or if the
+   * minute is negative from the savepoint of a former version.
+   */
   private static List<JsonNode> play(
       List<Cell> cells, int parallelism, Random random, int jitter, int restartMinute)
       throws Exception {
@@ -61,8 +71,11 @@ class DeterminismTest {
       }
       // The watermark is the time of arrivals.
       detection.advance(now - Detection.quick().closeAfter().toMillis());
-      if (second == restartMinute * 60) {
+      if (second == Math.abs(restartMinute) * 60 && restartMinute != -1) {
         Detection.Savepoint savepoint = detection.savepoint();
+        if (restartMinute < 0) {
+          savepoint = savepoint.kept();
+        }
         alerts.addAll(detection.alerts);
         detection.close();
         detection = new Detection(Detection.quick(), parallelism + 1, savepoint);

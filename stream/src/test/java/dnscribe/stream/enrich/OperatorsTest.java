@@ -1,12 +1,15 @@
 package dnscribe.stream.enrich;
 
 import static dnscribe.stream.Records.bytes;
+import static dnscribe.stream.Records.text;
 import static dnscribe.stream.Records.transaction;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dnscribe.stream.Savepoints;
 import dnscribe.stream.config.Config;
+import dnscribe.stream.job.Deduplicator;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
@@ -38,26 +41,37 @@ class OperatorsTest {
   void readerSeparatesDeadLetters() throws Exception {
     try (var harness =
         new OneInputStreamOperatorTestHarness<>(
-            EnrichJob.reader(new Config.Kafka(null, null, null, null, null, null, null, null)))) {
+            EnrichJob.reader(
+                new Config.Kafka(null, null, null, null, null, null, null, null, null)))) {
       harness.open();
       harness.processElement(new StreamRecord<>(record(0, transaction(1))));
       harness.processElement(new StreamRecord<>(record(1, bytes("{\"schema\":3}"))));
+      // A clock that is wrong by more would make a part of the table for each day.
+      harness.processElement(new StreamRecord<>(record(2, transactionAt("2026-01-04T00:00:00Z"))));
+      harness.processElement(new StreamRecord<>(record(3, transactionAt("2026-01-03T00:00:00Z"))));
       harness.prepareSnapshotPreBarrier(1);
       assertThat(harness.extractOutputValues())
-          .extracting(transaction -> transaction.record().eventId())
-          .containsExactly("00000000000000000000000000000001");
-      JsonNode letter =
-          JSON.readTree(harness.getSideOutput(RecordReader.DEAD_LETTERS).peek().getValue().value());
+          .extracting(transaction -> transaction.record().ts())
+          .containsExactly("2026-01-02T03:04:05.123456789Z", "2026-01-03T00:00:00Z");
+      var letters = harness.getSideOutput(RecordReader.DEAD_LETTERS);
+      JsonNode letter = JSON.readTree(letters.poll().getValue().value());
       assertThat(letter.path("stage").asText()).isEqualTo("stream");
       assertThat(letter.path("reason").asText()).isEqualTo("schema");
       assertThat(letter.path("offset").asInt()).isEqualTo(1);
       assertThat(counts(harness))
-          .containsEntry("input/dns.normalized/records", 2L)
-          .containsEntry("input/dns.normalized/malformed", 1L)
-          .containsEntry("output/dns.dlq/written", 1L);
+          .containsEntry("input/dns.normalized/records", 4L)
+          .containsEntry("input/dns.normalized/malformed", 2L)
+          .containsEntry("output/dns.dlq/written", 2L);
+      assertThat(JSON.readTree(letters.poll().getValue().value()).path("detail").asText())
+          .isEqualTo("more than a day ahead at /ts");
     }
   }
 
+  private static byte[] transactionAt(String time) {
+    return bytes(text(transaction(2)).replace("2026-01-02T03:04:05.123456789Z", time));
+  }
+
+  /** Time is that of the records in Kafka: a job that was away for a day has forgotten nothing. */
   @ParameterizedTest
   @MethodSource("backends")
   void duplicatesAreKnownAfterARestartAndForgottenAfterTheirTime(StateBackend backend)
@@ -65,7 +79,8 @@ class OperatorsTest {
     OperatorSubtaskState state;
     try (var harness = deduplicator(backend)) {
       harness.open();
-      setTime(harness, Duration.ZERO);
+      setWallClock(harness, Duration.ofHours(10));
+      harness.processWatermark(Duration.ofHours(10).toMillis());
       for (int number : new int[] {1, 2, 1}) {
         harness.processElement(new StreamRecord<>(output(number)));
       }
@@ -73,20 +88,35 @@ class OperatorsTest {
       harness.prepareSnapshotPreBarrier(1);
       state = harness.snapshot(1, 0);
     }
-    try (var harness = deduplicator(backend)) {
-      harness.initializeState(state);
-      harness.open();
-      setTime(harness, Duration.ofMinutes(119));
-      harness.processElement(new StreamRecord<>(output(2)));
-      assertThat(harness.extractOutputValues()).isEmpty();
-      setTime(harness, Duration.ofHours(3));
-      harness.processElement(new StreamRecord<>(output(2)));
-      assertThat(harness.extractOutputValues()).hasSize(1);
-      harness.prepareSnapshotPreBarrier(2);
-      assertThat(counts(harness))
-          .containsEntry("input/dns.normalized/unique", 3L)
-          .containsEntry("output/dns.enriched/written", 3L)
-          .containsEntry("input/dns.normalized/duplicates", 2L);
+    for (OperatorSubtaskState restored :
+        Savepoints.withKept("deduplicator-" + backend.getClass().getSimpleName(), state)) {
+      try (var harness = deduplicator(backend)) {
+        harness.initializeState(restored);
+        harness.open();
+        setWallClock(harness, Duration.ofHours(34));
+        // One partition is read to its end before another one is begun: there is no watermark yet.
+        long present = Duration.ofHours(34).toMillis();
+        harness.processElement(new StreamRecord<>(output(1), present));
+        assertThat(values(harness)).isEmpty();
+        for (int minutes : new int[] {0, 60, 119}) {
+          harness.processWatermark(Duration.ofHours(10).plusMinutes(minutes).toMillis());
+          harness.processElement(new StreamRecord<>(output(2), present));
+          assertThat(values(harness)).isEmpty();
+        }
+        harness.processWatermark(Duration.ofHours(15).toMillis());
+        harness.processElement(new StreamRecord<>(output(2)));
+        assertThat(values(harness)).hasSize(1);
+        for (int minutes : new int[] {0, 1}) {
+          harness.processWatermark(Duration.ofHours(15).plusMinutes(minutes).toMillis());
+          harness.processElement(new StreamRecord<>(output(3)));
+        }
+        assertThat(values(harness)).hasSize(2);
+        harness.prepareSnapshotPreBarrier(2);
+        assertThat(counts(harness))
+            .containsEntry("input/dns.normalized/unique", 4L)
+            .containsEntry("output/dns.enriched/written", 4L)
+            .containsEntry("input/dns.normalized/duplicates", 6L);
+      }
     }
   }
 
@@ -189,13 +219,15 @@ class OperatorsTest {
       harness.prepareSnapshotPreBarrier(1);
       state = harness.snapshot(1, 1);
     }
-    try (var harness = ledger("reader")) {
-      harness.initializeState(state);
-      harness.open();
-      harness.prepareSnapshotPreBarrier(2);
-      JsonNode ledger = JSON.readTree(harness.extractOutputValues().get(0).value());
-      assertThat(ledger.at("/input/t/records").asInt()).isEqualTo(7);
-      assertThat(ledger.at("/output")).isEmpty();
+    for (OperatorSubtaskState restored : Savepoints.withKept("ledger", state)) {
+      try (var harness = ledger("reader")) {
+        harness.initializeState(restored);
+        harness.open();
+        harness.prepareSnapshotPreBarrier(2);
+        JsonNode ledger = JSON.readTree(harness.extractOutputValues().get(0).value());
+        assertThat(ledger.at("/input/t/records").asInt()).isEqualTo(7);
+        assertThat(ledger.at("/output")).isEmpty();
+      }
     }
   }
 
@@ -216,17 +248,22 @@ class OperatorsTest {
       deduplicator(StateBackend backend) throws Exception {
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
-            new Deduplicator(TOPIC, "dns.enriched", Duration.ofHours(2)),
+            EnrichJob.deduplicator(Config.TopicNames.DEFAULT, Duration.ofHours(2)),
             Deduplicator::key,
             Types.INT);
     harness.setStateBackend(backend);
     return harness;
   }
 
-  private static void setTime(OneInputStreamOperatorTestHarness<?, ?> harness, Duration time)
+  private static void setWallClock(OneInputStreamOperatorTestHarness<?, ?> harness, Duration time)
       throws Exception {
     harness.setProcessingTime(time.toMillis());
     harness.setStateTtlProcessingTime(time.toMillis());
+  }
+
+  private static List<OutputRecord> values(
+      OneInputStreamOperatorTestHarness<?, OutputRecord> harness) {
+    return List.copyOf(harness.extractOutputValues());
   }
 
   private static String intel(String indicator, String kind) {
@@ -245,6 +282,6 @@ class OperatorsTest {
   }
 
   private static KafkaRecord record(long offset, byte[] value) {
-    return new KafkaRecord(TOPIC, 0, offset, 1_700_000_000_000L, bytes("key"), value);
+    return new KafkaRecord(TOPIC, 0, offset, 1_767_323_045_000L, bytes("key"), value);
   }
 }

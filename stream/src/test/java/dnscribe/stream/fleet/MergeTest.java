@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThat;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.node.ArrayNode;
 import com.fasterxml.jackson.databind.node.ObjectNode;
+import dnscribe.stream.Savepoints;
 import dnscribe.stream.record.RecordChecker;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -101,6 +102,36 @@ class MergeTest {
       }
     }
     assertThat(found).isEqualTo(expected);
+  }
+
+  /** Time is the fleet's progress: a job that was away for a day has forgotten nothing. */
+  @Test
+  void windowsAreKnownForTheirTimeAlsoAfterARestart() throws Exception {
+    NodeWindow window = Windows.parse(Windows.node("n", START, 1));
+    OperatorSubtaskState state;
+    try (var deduplicator = deduplicator()) {
+      deduplicator.open();
+      deduplicator.setProcessingTime(START);
+      deduplicator.processWatermark(new Watermark(START));
+      deduplicator.processElement(new StreamRecord<>(window));
+      state = deduplicator.snapshot(1, 1);
+      assertThat(deduplicator.extractOutputValues()).hasSize(1);
+    }
+    for (OperatorSubtaskState restored : Savepoints.withKept("window-deduplicator", state)) {
+      try (var deduplicator = deduplicator()) {
+        deduplicator.initializeState(restored);
+        deduplicator.open();
+        deduplicator.setProcessingTime(START + Duration.ofDays(1).toMillis());
+        deduplicator.setStateTtlProcessingTime(START + Duration.ofDays(1).toMillis());
+        for (int minutes : new int[] {-60, 0, 119}) {
+          deduplicator.processWatermark(new Watermark(START + minutes * 60_000L));
+          deduplicator.processElement(new StreamRecord<>(window));
+          assertThat(deduplicator.extractOutputValues()).isEmpty();
+        }
+        deduplicator.processWatermark(new Watermark(START + 122 * 60_000L));
+        assertThat(deduplicator.numKeyedStateEntries()).isZero();
+      }
+    }
   }
 
   @Test

@@ -3,6 +3,7 @@ package dnscribe.stream.fleet;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
+import dnscribe.stream.Savepoints;
 import dnscribe.stream.ledger.CountingOperator;
 import java.time.Duration;
 import java.util.List;
@@ -58,17 +59,19 @@ class WindowMergerTest {
       assertThat(watermark(harness)).isLessThan(END);
       state = harness.snapshot(1, 1);
     }
-    try (var harness = merger()) {
-      harness.initializeState(state);
-      harness.open();
-      harness.setProcessingTime(END + 60_000);
-      harness.processWatermark(new Watermark(END + 300_000));
-      assertThat(watermark(harness)).isLessThan(END);
-      run(harness, END + 240_000);
-      assertThat(written(harness)).last().matches(FleetWindow::isFinal);
-      assertThat(watermark(harness)).isGreaterThanOrEqualTo(END);
-      Object last = harness.getOutput().toArray()[harness.getOutput().size() - 1];
-      assertThat(last).isInstanceOf(Watermark.class);
+    for (OperatorSubtaskState restored : Savepoints.withKept("window-merger", state)) {
+      try (var harness = merger()) {
+        harness.initializeState(restored);
+        harness.open();
+        harness.setProcessingTime(END + 60_000);
+        harness.processWatermark(new Watermark(END + 300_000));
+        assertThat(watermark(harness)).isLessThan(END);
+        run(harness, END + 240_000);
+        assertThat(written(harness)).last().matches(FleetWindow::isFinal);
+        assertThat(watermark(harness)).isGreaterThanOrEqualTo(END);
+        Object last = harness.getOutput().toArray()[harness.getOutput().size() - 1];
+        assertThat(last).isInstanceOf(Watermark.class);
+      }
     }
   }
 

@@ -68,7 +68,7 @@ class TopicCreationTest {
       Map<String, Duration> retention,
       Short replicas,
       Config.TopicNames names) {
-    return new Config.Kafka(null, null, names, null, null, partitions, retention, replicas);
+    return new Config.Kafka(null, null, names, null, null, partitions, retention, replicas, null);
   }
 
   private static Map<String, NewTopic> missing(Config.Kafka kafka, Set<String> existing) {

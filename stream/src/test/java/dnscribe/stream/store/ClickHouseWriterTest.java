@@ -15,11 +15,13 @@ import java.io.IOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.time.Duration;
+import java.time.Instant;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Deque;
 import java.util.List;
 import java.util.Map;
+import java.util.function.Function;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
 import org.junit.jupiter.api.AfterEach;
@@ -27,7 +29,9 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 
 class ClickHouseWriterTest {
+  private static final String OLD = "{\"ts\":\"1970-01-01T00:00:00Z\"}";
   private final List<String> inserted = new ArrayList<>();
+  private final Deque<String> migrations = new ArrayDeque<>();
   private final Deque<Integer> statuses = new ArrayDeque<>();
   private final List<JsonNode> letters = new ArrayList<>();
   private HttpServer server;
@@ -68,9 +72,36 @@ class ClickHouseWriterTest {
         .containsEntry("output/clickhouse/dropped/refused", 1L)
         .containsEntry("output/dns.dlq/written", 1L);
     assertThat(letters)
-        .extracting(letter -> letter.path("reason").asText() + letter.path("bytes").asText())
-        .containsExactly("refusedYmFk");
+        .extracting(letter -> letter.path("stage").asText() + " " + letter.path("bytes").asText())
+        .containsExactly("store YmFk");
+    assertThat(letters.get(0).path("reason").asText()).isEqualTo("refused");
     assertThat(inserted).containsExactly("a\n");
+  }
+
+  /** New fields would be left out of rows that are written before the tables have them. */
+  @Test
+  void rowsWaitForTheMigrations() throws Exception {
+    String some = "001_transactions\n";
+    String all =
+        "001_transactions\n002_enriched\n003_omitted\n004_durability\n005_alerts\n006_traffic\n";
+    migrations.addAll(List.of(some, all, all + "007_uses\n"));
+    assertThat(write("a")).containsEntry("output/clickhouse/written", 1L);
+    assertThat(migrations).isEmpty();
+    assertThat(inserted).containsExactly("a\n");
+  }
+
+  @Test
+  void rowsThatTheTableWouldNotKeepAreLeftOut() throws Exception {
+    Instant now = Instant.now();
+    Function<Duration, String> row = age -> "{\"ts\":\"" + now.minus(age) + "\"}";
+    String[] rows = {row.apply(Duration.ofDays(7)), row.apply(Duration.ofDays(9)), OLD};
+    assertThat(writeTo(ClickHouse.TRANSACTIONS, rows))
+        .containsEntry("output/clickhouse/records", 3L)
+        .containsEntry("output/clickhouse/written", 1L)
+        .containsEntry("output/clickhouse/dropped/expired", 2L);
+    assertThat(inserted).containsExactly(rows[0] + "\n");
+    // Alerts are kept for ever.
+    assertThat(writeTo("dns_alerts", OLD)).containsEntry("output/clickhouse/written", 1L);
   }
 
   @Test
@@ -104,6 +135,10 @@ class ClickHouseWriterTest {
   }
 
   private Map<String, Long> write(String... rows) throws Exception {
+    return writeTo("t", rows);
+  }
+
+  private Map<String, Long> writeTo(String table, String... rows) throws Exception {
     Config.ClickHouse settings =
         new Config.ClickHouse(
             "http://127.0.0.1:" + server.getAddress().getPort(),
@@ -114,15 +149,17 @@ class ClickHouseWriterTest {
             12,
             Duration.ofHours(1),
             null,
+            null,
             null);
     try (var harness =
         new OneInputStreamOperatorTestHarness<>(
             new ClickHouseWriter(
                 settings,
                 "clickhouse",
-                "t",
+                table,
                 new StoreWriter.Settings(2, 12, Duration.ofHours(1), "dns.dlq", true)))) {
       harness.open();
+      harness.setProcessingTime(Instant.now().toEpochMilli());
       for (String row : rows) {
         harness.processElement(
             new StreamRecord<>(new OutputRecord("dns.enriched/1", "n", "id", null, bytes(row))));
@@ -137,6 +174,14 @@ class ClickHouseWriterTest {
 
   private void answer(HttpExchange exchange) throws IOException {
     String body = text(exchange.getRequestBody().readAllBytes());
+    if (body.startsWith("EXISTS TABLE") || body.startsWith("SELECT name")) {
+      byte[] found =
+          bytes(body.startsWith("EXISTS") ? migrations.isEmpty() ? "0" : "1" : migrations.poll());
+      exchange.sendResponseHeaders(200, found.length);
+      exchange.getResponseBody().write(found);
+      exchange.close();
+      return;
+    }
     Integer status = statuses.poll();
     if (body.contains("poison")) {
       exchange.getResponseHeaders().add("X-ClickHouse-Exception-Code", "349");

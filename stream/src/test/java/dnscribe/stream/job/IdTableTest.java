@@ -1,4 +1,4 @@
-package dnscribe.stream.enrich;
+package dnscribe.stream.job;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
@@ -31,6 +31,16 @@ class IdTableTest {
         table = result;
       }
     }
+  }
+
+  /** A clock that is set back, or a slower partition, makes no id old. */
+  @Test
+  void idsAreKnownWhenTimeGoesBack() {
+    long[] table = IdTable.add(IdTable.create(), 1, 1, 100, REMEMBERED);
+    assertThat(IdTable.add(table, 1, 1, 99, REMEMBERED)).isNull();
+    assertThat(IdTable.add(table, 1, 1, 1, REMEMBERED)).isNull();
+    assertThat(IdTable.add(table, 1, 1, 100 + REMEMBERED + 1, REMEMBERED)).isNotNull();
+    assertThat(IdTable.add(table, 1, 1, 9_000, IdTable.FOR_EVER)).isNull();
   }
 
   @Test

@@ -1,4 +1,4 @@
-package dnscribe.stream.enrich;
+package dnscribe.stream.job;
 
 /**
  * A hash table of 128-bit ids in one array, which is Flink's state: an id takes 21 to 32 bytes and
@@ -12,6 +12,10 @@ final class IdTable {
   private static final int SMALLEST = 8;
   private static final int PERIOD_BITS = 15;
   private static final int PERIODS = 1 << PERIOD_BITS;
+
+  /** Number of periods after which no id is forgotten. */
+  static final int FOR_EVER = PERIODS;
+
   private static final long IN_USE = 1L << 63;
   private static final long ID_BITS = -1L >>> (PERIOD_BITS + 1);
 
@@ -57,8 +61,10 @@ final class IdTable {
     return IN_USE | (period << (63 - PERIOD_BITS)) | (high & ID_BITS);
   }
 
+  /** Returns for how many periods an id has been in the table; 0 if time has gone back since. */
   private static long age(long entry, long now) {
-    return (now - (entry >>> (63 - PERIOD_BITS))) & (PERIODS - 1);
+    long age = (now - (entry >>> (63 - PERIOD_BITS))) & (PERIODS - 1);
+    return age < PERIODS / 2 ? age : 0;
   }
 
   /** Returns the index of an id, or of the free place for it. */
