@@ -651,14 +651,14 @@ mod tests {
 
     fn record(checkpoint: u64, unique: u64, duplicates: u64, malformed: u64) -> Vec<u8> {
         let records = unique + duplicates + malformed;
-        let dropped = json!({"refused": 1, "expired": 2});
+        let dropped = json!({"refused": 1});
         json!({
             "schema": "dns.stream.ledger/1", "event_id": format!("{checkpoint:032x}"),
             "ts": "2026-11-20T07:30:00Z", "node": "enrich", "job": "enrich",
             "checkpoint": checkpoint, "late": 0, "balanced": true,
             "input": {"dns.normalized": {"records": records, "unique": unique,
                 "duplicates": duplicates, "malformed": malformed}},
-            "output": {"clickhouse": {"records": unique, "written": unique - 3, "dropped": dropped}},
+            "output": {"clickhouse": {"records": unique, "written": unique - 1, "dropped": dropped}},
         })
         .to_string()
         .into_bytes()
@@ -692,6 +692,16 @@ mod tests {
         let (notes, problems) = compare(&ledgers, totals(32, 30, 1));
         assert!(!notes.is_empty() && problems.is_empty());
         assert_eq!(ledgers.dropped("influxdb"), None);
+    }
+
+    #[test]
+    fn records_that_the_store_would_not_keep_are_not_dropped() {
+        let mut ledger: serde_json::Value = serde_json::from_slice(&record(1, 30, 0, 0)).unwrap();
+        ledger["output"]["clickhouse"]["written"] = 27.into();
+        ledger["output"]["clickhouse"]["dropped"]["expired"] = 2.into();
+        let mut ledgers = StreamLedgers::default();
+        ledgers.add(ledger.to_string().as_bytes()).unwrap();
+        assert_eq!(ledgers.dropped("clickhouse"), Some(1));
     }
 
     #[test]
