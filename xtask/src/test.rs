@@ -11,10 +11,12 @@ use clap::ValueEnum as _;
 use dnscribe_tests::{cache, environment, shell, stack};
 use results::{Results, TestResult};
 use serde_json::Value;
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -127,7 +129,20 @@ impl Tier {
     const fn is_waiting(self) -> bool {
         matches!(self, Self::E2e | Self::Kafka)
     }
+
+    /// Whether each program starts servers of its own and waits for them, so that two can run beside each other.
+    const fn has_stacks(self) -> bool {
+        matches!(self, Self::Stream | Self::Dashboards)
+    }
+
+    /// Whether this tier runs together with the next.
+    const fn is_beside(self, next: Self) -> bool {
+        self.is_waiting() && next.is_waiting() || self.has_stacks() && next.has_stacks()
+    }
 }
+
+/// Programs with servers of their own that run beside each other: a second one uses what the first leaves of the processors.
+const STACKS: usize = 2;
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
@@ -154,7 +169,7 @@ pub fn run(args: &Args, beside: fn() -> Result<()>) -> Result<()> {
     let mut beside = Some(beside);
     let mut running = None;
     // Tiers whose tests wait run together, so that no core is idle while the last tests of one of them end.
-    for together in tiers.chunk_by(|one, next| one.is_waiting() && next.is_waiting()) {
+    for together in tiers.chunk_by(|one, next| one.is_beside(*next)) {
         let tier = together[0];
         let start = Instant::now();
         // Not yet beside the unit tests, since cargo builds those in the documentation then: it does one thing at a time.
@@ -191,7 +206,8 @@ pub fn run(args: &Args, beside: fn() -> Result<()>) -> Result<()> {
         } else if tier.is_isolated() {
             results.extend(isolated::run(&programs, &binary)?);
         } else {
-            results.extend(run_whole(&programs, &binary)?);
+            let lanes = if tier.has_stacks() { STACKS } else { 1 };
+            results.extend(run_whole(&programs, &binary, lanes)?);
         }
         if let Some(java) = java
             && !java.join().unwrap_or_else(|panic| resume_unwind(panic))?
@@ -268,13 +284,28 @@ fn build_all(tiers: &[Tier]) -> Result<(PathBuf, Vec<Program>)> {
     Ok((agent, programs))
 }
 
-/// Runs programs one after the other, each with all its tests in one process.
-fn run_whole(programs: &[&Program], binary: &Path) -> Result<Vec<TestResult>> {
-    let mut results = Vec::new();
-    for program in programs {
-        results.extend(whole::run(program, binary)?);
-    }
-    Ok(results)
+/// Runs programs, so many beside each other, each with all its tests in one process.
+fn run_whole(programs: &[&Program], binary: &Path, lanes: usize) -> Result<Vec<TestResult>> {
+    let mut programs = programs.to_vec();
+    // The longest first.
+    programs.sort_by_key(|program| {
+        program.tier.programs().iter().position(|name| *name == program.name)
+    });
+    let waiting = Mutex::new(VecDeque::from(programs));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let work = || -> Result<Vec<TestResult>> {
+        let mut results = Vec::new();
+        while let Some(program) = next() {
+            results.extend(whole::run(program, binary)?);
+        }
+        Ok(results)
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..lanes).map(|_| scope.spawn(work)).collect();
+        let results =
+            workers.into_iter().map(|one| one.join().unwrap_or_else(|e| resume_unwind(e)));
+        results.collect::<Result<Vec<_>>>().map(|all| all.concat())
+    })
 }
 
 /// Runs programs with arguments for the test harness, and shows their output as it comes. Returns the names of those that failed.

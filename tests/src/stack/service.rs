@@ -4,17 +4,22 @@ use crate::shell;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use serde::{Deserialize, Serialize};
+use std::env;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Time limit for a start, on a busy machine.
 const START: Duration = Duration::from_secs(90);
 /// Time limit for a regular stop.
 const STOP: Duration = Duration::from_secs(30);
+
+/// Locked files of the ports that this process has reserved.
+static RESERVED: Mutex<Vec<fs::File>> = Mutex::new(Vec::new());
 
 /// A process in the background with the address on which it listens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -128,12 +133,27 @@ fn descendants(pid: u32) -> Vec<u32> {
     children.flat_map(|child| [vec![child], descendants(child)].concat()).collect()
 }
 
-/// Returns `127.0.0.1` with the first free port at or after `preferred`.
+/// Returns `127.0.0.1` with the first free port at or after `preferred`, one that no other process of these programs gets
+/// before a service listens there.
 pub fn free_address(preferred: u16) -> Result<SocketAddr> {
     (preferred..preferred.saturating_add(100))
         .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        .find(|address| TcpListener::bind(address).is_ok())
+        .find(|address| TcpListener::bind(address).is_ok() && reserve(address.port()))
         .with_context(|| format!("no free port from {preferred} on"))
+}
+
+/// Reserves a port for this process; returns whether no other has.
+fn reserve(port: u16) -> bool {
+    let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
+    // Other users' files, which cannot be opened, are of other stacks.
+    let Ok(file) = fs::File::create(env::temp_dir().join(format!("dnscribe-port-{port}"))) else {
+        return true;
+    };
+    let is_free = file.try_lock().is_ok();
+    if is_free {
+        reserved.push(file);
+    }
+    is_free
 }
 
 /// Returns the address that a service had when it ran before, else a free one as
