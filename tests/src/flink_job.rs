@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Time limit for the end of a canceled job, on a busy machine.
 const END: Duration = Duration::from_secs(60);
 
-/// A submitted job.
+/// A submitted job. It ends with its value: else a failed test would leave its jobs to the next.
 #[derive(Debug)]
 pub struct FlinkJob {
     address: SocketAddr,
@@ -22,21 +22,33 @@ pub struct FlinkJob {
 }
 
 impl FlinkJob {
-    /// Creates the topics and tables of a configuration and submits a job of the jar with it. The
-    /// configuration is written to `folder`.
+    /// Like [`FlinkJob::submit_all`], with one job.
     pub fn submit(stack: &Stack, folder: &Path, name: &str, config: &Value) -> Result<Self> {
+        Self::submit_all(stack, folder, &[name], config)?.pop().context("no job")
+    }
+
+    /// Creates the topics and tables of a configuration and submits jobs of the jar with it. The
+    /// configuration is written to `folder`.
+    pub fn submit_all(
+        stack: &Stack,
+        folder: &Path,
+        names: &[&str],
+        config: &Value,
+    ) -> Result<Vec<Self>> {
         let jar = jobs::build()?;
-        let file = folder.join(format!("{name}.yaml"));
+        let file = folder.join("stream.yaml");
         // JSON is YAML.
         fs::write(&file, serde_json::to_string_pretty(config)?)?;
+        jobs::prepare(&file)?;
         let file = file.to_str().context("a path that is not UTF-8")?;
-        for preparation in ["topics", "migrate"] {
-            jobs::run(preparation, Path::new(file))?;
-        }
         let flink = stack.flink()?;
-        let program_args_list = jobs::arguments(name, file);
-        let id = flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
-        Ok(Self { address: flink.address(), id, reporters: flink.metrics() })
+        let submit = |name: &&str| {
+            let program_args_list = jobs::arguments(name, file);
+            let run = Submission { program_args_list, ..Submission::default() };
+            let id = flink.submit(&jar, &run)?;
+            Ok(Self { address: flink.address(), id, reporters: flink.metrics() })
+        };
+        names.iter().map(submit).collect()
     }
 
     /// Returns the number of records that an operator has passed on so far; 0 before it runs.
@@ -75,15 +87,27 @@ impl FlinkJob {
         Ok(())
     }
 
-    /// Cancels the job and waits for its end.
-    pub fn cancel(self) -> Result<()> {
+    fn request_end(&self) -> Result<()> {
         let path = format!("/jobs/{}?mode=cancel", self.id);
         let answer = http::send(self.address, "PATCH", &path, "", b"")?;
         ensure!(answer.status < 300, "cannot cancel the job: {}", answer.body);
+        Ok(())
+    }
+
+    /// Cancels the job and waits for its end.
+    pub fn cancel(self) -> Result<()> {
+        self.request_end()?;
         shell::wait_for("the end of a canceled job", END, || {
             let (_, text) = http::get(self.address, None, &format!("/jobs/{}", self.id))?;
             let job: Value = serde_json::from_str(&text)?;
             Ok((job["state"] == "CANCELED").then_some(()))
         })
+    }
+}
+
+impl Drop for FlinkJob {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.request_end();
     }
 }

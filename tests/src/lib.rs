@@ -13,6 +13,7 @@ pub mod container;
 pub mod rng;
 pub mod dnsperf;
 pub mod dnsproxy;
+pub mod draw;
 pub mod ecs;
 pub mod environment;
 pub mod examples;

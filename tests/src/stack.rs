@@ -20,7 +20,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service::Service;
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 /// File with what runs.
 const STATE_FILE: &str = "stack.json";
@@ -82,6 +84,30 @@ struct State {
     prometheus: Option<Service>,
     #[serde(default)]
     demo: Option<Demo>,
+    /// Whether it ends within minutes.
+    #[serde(default)]
+    is_short_lived: bool,
+}
+
+impl State {
+    /// Place of a component that consists of one process.
+    const fn service(&mut self, component: Component) -> Option<&mut Option<Service>> {
+        Some(match component {
+            Component::TimescaleDb => &mut self.timescaledb,
+            Component::InfluxDb => &mut self.influxdb,
+            Component::ClickHouse => &mut self.clickhouse,
+            Component::Alertmanager => &mut self.alertmanager,
+            Component::Prometheus => &mut self.prometheus,
+            Component::Kafka | Component::Flink => return None,
+        })
+    }
+}
+
+/// A component that has started.
+enum Started {
+    Kafka,
+    Flink(Flink),
+    Service(Component, Service),
 }
 
 /// The stack of one folder.
@@ -103,6 +129,13 @@ impl Stack {
         Ok(Self { folder, state })
     }
 
+    /// Reads a stack like [`Stack::open`], of a test: its processes spare what would pay only after minutes.
+    pub fn for_test(folder: &Path) -> Result<Self> {
+        let mut stack = Self::open(folder)?;
+        stack.state.is_short_lived = true;
+        Ok(stack)
+    }
+
     /// Returns whether a component runs.
     #[must_use]
     pub fn runs(&self, component: Component) -> bool {
@@ -121,35 +154,75 @@ impl Stack {
     /// Starts a component, or what of it does not run. The data and the address of an earlier start
     /// are kept, and Flink's jobs go on from their last checkpoint.
     pub fn start(&mut self, component: Component) -> Result<()> {
-        if self.runs(component) {
-            return Ok(());
+        self.start_all(&[component])
+    }
+
+    /// Starts components beside each other, each as [`Stack::start`] does.
+    pub fn start_all(&mut self, components: &[Component]) -> Result<()> {
+        let missing = components.iter().copied().filter(|component| !self.runs(*component));
+        // Prometheus is given the addresses of others.
+        let (last, first): (Vec<_>, Vec<_>) =
+            missing.partition(|component| *component == Component::Prometheus);
+        let mut result = Ok(());
+        for together in [first, last] {
+            let stack = &*self;
+            let started: Vec<_> = thread::scope(|scope| {
+                let start = |component| scope.spawn(move || stack.launch(component));
+                let threads: Vec<_> = together.into_iter().map(start).collect();
+                threads
+                    .into_iter()
+                    .map(|one| one.join().unwrap_or_else(|e| resume_unwind(e)))
+                    .collect()
+            });
+            for one in started {
+                match one {
+                    Ok(started) => self.put(started),
+                    Err(error) => result = Err(error),
+                }
+            }
         }
+        self.save()?;
+        result
+    }
+
+    /// Starts a component, or what of it does not run.
+    fn launch(&self, component: Component) -> Result<Started> {
         let folder = self.folder.join(component.name());
         let previous = self.service(component).ok().map(|service| service.address);
-        match component {
-            Component::Kafka => drop(Broker::resume(&folder)?.detach()?),
+        let service = match component {
+            Component::Kafka => {
+                Broker::resume(&folder)?.detach()?;
+                return Ok(Started::Kafka);
+            }
             Component::Flink => {
-                self.state.flink = Some(Flink::start(&folder, self.state.flink.as_ref())?);
+                let flink =
+                    Flink::start(&folder, self.state.flink.as_ref(), self.state.is_short_lived)?;
+                return Ok(Started::Flink(flink));
             }
-            Component::TimescaleDb => {
-                self.state.timescaledb = Some(timescaledb::start(&folder, previous)?);
-            }
-            Component::InfluxDb => self.state.influxdb = Some(influxdb::start(&folder, previous)?),
-            Component::ClickHouse => {
-                self.state.clickhouse = Some(clickhouse::start(&folder, previous)?);
-            }
-            Component::Alertmanager => {
-                self.state.alertmanager = Some(monitoring::start_alertmanager(&folder, previous)?);
-            }
+            Component::TimescaleDb => timescaledb::start(&folder, previous)?,
+            Component::InfluxDb => influxdb::start(&folder, previous)?,
+            Component::ClickHouse => clickhouse::start(&folder, previous)?,
+            Component::Alertmanager => monitoring::start_alertmanager(&folder, previous)?,
             Component::Prometheus => {
                 let targets = self.state.flink.as_ref().map(Flink::metrics).unwrap_or_default();
                 let alertmanager = self.state.alertmanager.as_ref().map(|service| service.address);
-                let started =
-                    monitoring::start_prometheus(&folder, previous, &targets, alertmanager)?;
-                self.state.prometheus = Some(started);
+                monitoring::start_prometheus(&folder, previous, &targets, alertmanager)?
+            }
+        };
+        Ok(Started::Service(component, service))
+    }
+
+    fn put(&mut self, started: Started) {
+        match started {
+            // It keeps its own state file.
+            Started::Kafka => {}
+            Started::Flink(flink) => self.state.flink = Some(flink),
+            Started::Service(component, service) => {
+                if let Some(place) = self.state.service(component) {
+                    *place = Some(service);
+                }
             }
         }
-        self.save()
     }
 
     /// Starts what produces traffic, unless it runs. It needs root, the built agent and the programs of

@@ -42,7 +42,7 @@ struct Fleet {
 impl Fleet {
     fn up() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut stack = Stack::open(&folder.path().join("stack")).unwrap();
+        let mut stack = Stack::for_test(&folder.path().join("stack")).unwrap();
         for component in [Component::Kafka, Component::ClickHouse] {
             stack.start(component).unwrap();
         }

@@ -116,6 +116,8 @@ pub fn properties() -> Vec<(String, String)> {
         ("transaction.state.log.replication.factor", "1"),
         ("transaction.state.log.min.isr", "1"),
         ("transaction.state.log.num.partitions", "1"),
+        // By default it looks for transactions that have taken too long each ten seconds.
+        ("transaction.abort.timed.out.transaction.cleanup.interval.ms", "1000"),
         ("share.coordinator.state.topic.replication.factor", "1"),
         ("share.coordinator.state.topic.min.isr", "1"),
         ("group.initial.rebalance.delay.ms", "0"),

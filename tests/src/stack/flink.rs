@@ -12,7 +12,7 @@ use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Version of Flink.
 pub const VERSION: &str = "2.3.0";
@@ -70,6 +70,10 @@ const OPENS: [&str; 12] = [
     "java.util.concurrent.locks",
 ];
 
+/// Option of Java for a cluster that runs for minutes. A sixth of its time of the processor would be for the better of two
+/// compilers, which has to begin anew with each job.
+const SHORT_LIVED: [&str; 1] = ["-XX:TieredStopAtLevel=1"];
+
 /// A cluster that runs in the background.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Flink {
@@ -118,7 +122,8 @@ pub fn prepare() -> Result<PathBuf> {
 impl Flink {
     /// Starts a cluster, or the processes of a `previous` one that have ended. Checkpoints, logs and
     /// the configuration are in `folder`.
-    pub fn start(folder: &Path, previous: Option<&Self>) -> Result<Self> {
+    pub fn start(folder: &Path, previous: Option<&Self>, is_short_lived: bool) -> Result<Self> {
+        let options = if is_short_lived { &SHORT_LIVED[..] } else { &[] };
         fs::create_dir_all(folder)?;
         let (zookeeper, rest, metrics) = if let Some(flink) = previous {
             (flink.zookeeper.address, flink.address(), flink.metrics)
@@ -145,11 +150,11 @@ impl Flink {
                     start_zookeeper(folder, zookeeper)
                 })?,
                 job_manager: start(running(|flink| &flink.job_manager), &|| {
-                    start_job_manager(folder, rest)
+                    start_job_manager(folder, rest, options)
                 })?,
                 // A task manager that starts first waits ten seconds before its second attempt.
                 task_manager: start(running(|flink| &flink.task_manager), &|| {
-                    start_task_manager(folder, rest)
+                    start_task_manager(folder, rest, options)
                 })?,
                 metrics,
             })
@@ -203,8 +208,27 @@ impl Flink {
 
     /// Runs a jar's main class; returns the id of the job that it starts.
     pub fn submit(&self, jar: &Path, run: &Submission) -> Result<String> {
+        let id = self.upload(jar)?;
+        let run = serde_json::to_string(run)?;
+        let kind = "Content-Type: application/json\r\n";
+        let path = format!("/jars/{id}/run");
+        let job = self.request("POST", &path, kind, run.as_bytes())?;
+        let job = job["jobid"].as_str().with_context(|| format!("no job in {job}"))?;
+        Ok(job.to_owned())
+    }
+
+    /// Uploads a jar, unless the job manager has this version of it; returns its id there.
+    pub fn upload(&self, jar: &Path) -> Result<String> {
         let boundary = "dnscribe-boundary";
         let name = jar.file_name().context("no file name")?.to_string_lossy();
+        let built = jar.metadata()?.modified()?.duration_since(SystemTime::UNIX_EPOCH)?.as_millis();
+        let list = self.request("GET", "/jars", "", b"")?;
+        let is_new = |one: &&Value| {
+            one["name"] == *name && one["uploaded"].as_u64().map(u128::from) > Some(built)
+        };
+        if let Some(one) = list["files"].as_array().into_iter().flatten().find(is_new) {
+            return one["id"].as_str().map(str::to_owned).context("no id of a jar");
+        }
         let mut body = format!(
             "--{boundary}\r\nContent-Disposition: form-data; name=\"jarfile\"; filename=\"{name}\"\r\n\
              Content-Type: application/x-java-archive\r\n\r\n"
@@ -215,13 +239,7 @@ impl Flink {
         let kind = format!("Content-Type: multipart/form-data; boundary={boundary}\r\n");
         let uploaded = self.request("POST", "/jars/upload", &kind, &body)?;
         let id = uploaded["filename"].as_str().and_then(|file| file.rsplit('/').next());
-        let id = id.with_context(|| format!("no name in {uploaded}"))?;
-        let run = serde_json::to_string(run)?;
-        let kind = "Content-Type: application/json\r\n";
-        let path = format!("/jars/{id}/run");
-        let job = self.request("POST", &path, kind, run.as_bytes())?;
-        let job = job["jobid"].as_str().with_context(|| format!("no job in {job}"))?;
-        Ok(job.to_owned())
+        id.map(str::to_owned).with_context(|| format!("no name in {uploaded}"))
     }
 
     /// Jobs that have not ended.
@@ -309,16 +327,16 @@ fn start_zookeeper(folder: &Path, address: SocketAddr) -> Result<Service> {
     })
 }
 
-fn start_job_manager(folder: &Path, rest: SocketAddr) -> Result<Service> {
+fn start_job_manager(folder: &Path, rest: SocketAddr, options: &[&str]) -> Result<Service> {
     let main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint";
-    let mut command = java(folder, "jobmanager", &["-Xmx320m"], main)?;
+    let mut command = java(folder, "jobmanager", &[&["-Xmx320m"], options].concat(), main)?;
     command.arg("--configDir").arg(folder);
     Service::start(&command, rest, &folder.join("jobmanager.out"), || {
         http::get(rest, None, "/overview").is_ok_and(|(status, _)| status == 200)
     })
 }
 
-fn start_task_manager(folder: &Path, rest: SocketAddr) -> Result<Service> {
+fn start_task_manager(folder: &Path, rest: SocketAddr, options: &[&str]) -> Result<Service> {
     // A killed one stays registered until its heartbeats are missed.
     let registered = || -> Option<Vec<String>> {
         let (_, body) = http::get(rest, None, "/taskmanagers").ok()?;
@@ -329,7 +347,7 @@ fn start_task_manager(folder: &Path, rest: SocketAddr) -> Result<Service> {
     let before = registered().unwrap_or_default();
     let main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner";
     let heap = ["-Xmx768m", "-XX:MaxDirectMemorySize=288m", "-XX:MaxMetaspaceSize=512m"];
-    let mut command = java(folder, "taskmanager", &heap, main)?;
+    let mut command = java(folder, "taskmanager", &[&heap, options].concat(), main)?;
     command.arg("--configDir").arg(folder);
     let service = Service::start(&command, rest, &folder.join("taskmanager.out"), || true)?;
     let wait = shell::wait_for("the task manager's registration", REGISTRATION, || {
@@ -381,7 +399,7 @@ fn configuration(
         "web.upload.dir": path("jars"),
         "taskmanager.host": host,
         "taskmanager.bind-host": host,
-        "taskmanager.numberOfTaskSlots": 12,
+        "taskmanager.numberOfTaskSlots": 24,
         "taskmanager.cpu.cores": 2,
         "taskmanager.memory.framework.heap.size": "128m",
         "taskmanager.memory.task.heap.size": "640m",

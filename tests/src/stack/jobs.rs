@@ -1,19 +1,23 @@
 //! The Flink jobs of the stack: builds their jar, prepares topics and stores, and submits them.
 
-use super::flink::Submission;
+use super::flink::{Job, Submission};
 use super::{Component, Stack};
 use crate::{archive, environment, geo, shell};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::fs;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 /// Folders whose files are part of the jar.
 const SOURCES: [&str; 3] = ["stream", "stores", "schemas"];
 /// File with the configuration of the jobs.
 const CONFIG: &str = "stream.yaml";
+/// File with the ids of the jobs, one a line.
+const IDS: &str = "jobs";
 /// Name of the job that enriches transactions, and of its command.
 pub const ENRICH: &str = "enrich";
 /// Beginning of the names of the jobs that write a store; the store's name follows.
@@ -35,7 +39,7 @@ pub fn arguments<'a>(job: &'a str, config: &'a str) -> Vec<&'a str> {
 /// those of the stack.
 pub fn submit(stack: &Stack, overrides: &Value) -> Result<()> {
     let flink = stack.flink()?;
-    let running = flink.jobs()?;
+    let running = own(stack)?;
     let config = configuration_of(stack, overrides)?;
     let stores = config["store"]["stores"].as_array().context("no stores")?;
     let stores = stores.iter().filter_map(Value::as_str).map(|store| format!("{STORE}{store}"));
@@ -50,14 +54,39 @@ pub fn submit(stack: &Stack, overrides: &Value) -> Result<()> {
     // JSON is YAML.
     fs::write(&file, serde_json::to_string_pretty(&config)?)?;
     let config = file.to_str().context("a path that is not UTF-8")?;
-    for command in ["topics", "migrate"] {
-        run(command, Path::new(config))?;
-    }
-    for job in &missing {
+    prepare(&file)?;
+    flink.upload(&jar)?;
+    let submitted = beside(&missing, |job| {
         let program_args_list = arguments(job, config);
-        flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })?;
+        flink.submit(&jar, &Submission { program_args_list, ..Submission::default() })
+    })?;
+    remember(stack, running.into_iter().map(|job| job.id).chain(submitted))
+}
+
+/// Returns the jobs of the stack that have not ended. Tests may have jobs of the same names beside them.
+pub fn own(stack: &Stack) -> Result<Vec<Job>> {
+    let mut jobs = stack.flink()?.jobs()?;
+    if let Ok(ids) = fs::read_to_string(stack.folder.join(IDS)) {
+        jobs.retain(|job| ids.lines().any(|id| id == job.id));
     }
-    Ok(())
+    Ok(jobs)
+}
+
+fn remember(stack: &Stack, ids: impl Iterator<Item = String>) -> Result<()> {
+    let text: String = ids.map(|id| id + "\n").collect();
+    fs::write(stack.folder.join(IDS), text).context("cannot store the ids of the jobs")
+}
+
+/// Runs something for each of these at the same time.
+fn beside<T: Sync, R: Send>(all: &[T], run: impl Fn(&T) -> Result<R> + Sync) -> Result<Vec<R>> {
+    thread::scope(|scope| {
+        let run = &run;
+        let threads: Vec<_> = all.iter().map(|one| scope.spawn(move || run(one))).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect()
+    })
 }
 
 /// Stops the jobs with a savepoint each and submits them again, from there, with this parallelism:
@@ -67,14 +96,15 @@ pub fn upgrade(stack: &Stack, parallelism: u32) -> Result<()> {
     let jar = build()?;
     let config = stack.folder.join(CONFIG);
     let config = config.to_str().context("a path that is not UTF-8")?;
-    for job in flink.jobs()? {
+    flink.upload(&jar)?;
+    let submitted = beside(&own(stack)?, |job| {
         let savepoint = flink.stop_with_savepoint(&job.id)?;
         let program_args_list = arguments(&job.name, config);
         let savepoint_path = Some(savepoint.as_str());
         let parallelism = Some(parallelism);
-        flink.submit(&jar, &Submission { program_args_list, savepoint_path, parallelism })?;
-    }
-    Ok(())
+        flink.submit(&jar, &Submission { program_args_list, savepoint_path, parallelism })
+    })?;
+    remember(stack, submitted.into_iter())
 }
 
 /// Time limit of a backfill.
@@ -130,6 +160,15 @@ fn maven() -> Command {
     maven
 }
 
+/// Creates the topics and tables of a configuration.
+pub fn prepare(config: &Path) -> Result<()> {
+    thread::scope(|scope| {
+        let topics = scope.spawn(|| run("topics", config));
+        run("migrate", config)?;
+        topics.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
 /// Runs a command of the jar that needs no Flink cluster.
 pub fn run(command: &str, config: &Path) -> Result<()> {
     let mut java = Command::new("java");
@@ -175,12 +214,18 @@ pub fn configuration(brokers: &str, clickhouse: Option<&str>, timescaledb: Optio
         stores.push("clickhouse");
     }
     if let Some(url) = timescaledb {
-        let database = url.rsplit_once('@').map_or(url, |(_, database)| database);
-        config["timescaledb"] = json!({ "url": format!("jdbc:postgresql://{database}") });
+        config["timescaledb"] = json!({ "url": jdbc(url) });
         stores.push("timescaledb");
     }
     config["store"] = json!({ "stores": stores });
     config
+}
+
+/// Returns the URL for JDBC of a database whose URL has a user.
+#[must_use]
+pub fn jdbc(url: &str) -> String {
+    let database = url.rsplit_once('@').map_or(url, |(_, database)| database);
+    format!("jdbc:postgresql://{database}")
 }
 
 /// Replaces keys of `config` by those of `overrides`, in all levels.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-/// Components whose data the boards show, in the order of their start.
+/// Components whose data the boards show.
 const COMPONENTS: [Component; 5] = [
     Component::Kafka,
     Component::Flink,
@@ -48,11 +48,9 @@ fn every_panel_shows_the_scripted_day() {
     }
     grafana::compile().unwrap();
     let scratch = tempfile::tempdir().unwrap();
-    let mut running = Running(Some(Stack::open(&scratch.path().join("stack")).unwrap()));
+    let mut running = Running(Some(Stack::for_test(&scratch.path().join("stack")).unwrap()));
     let stack = running.0.as_mut().unwrap();
-    for component in COMPONENTS {
-        stack.start(component).unwrap();
-    }
+    stack.start_all(&COMPONENTS).unwrap();
     // Windows are final, and hours written, soon after they came.
     let fleet = json!({ "allowed_lateness": "20s", "rollup_interval": "10s" });
     jobs::submit(stack, &json!({ "checkpoints": { "interval": "2s" }, "fleet": fleet })).unwrap();

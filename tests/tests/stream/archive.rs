@@ -15,9 +15,9 @@ const COLUMNS: &str = "event_id, toUnixTimestamp64Nano(ts), node, ifNull(qname, 
 #[test]
 fn other_readers_find_every_field_of_every_record() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.lock();
     running.replay("archive", &stream_captures().unwrap());
-    accounts::check(&mut running);
+    accounts::check(&running);
 
     let topic = running.topic("dns.enriched");
     let by_id = |records: Vec<Value>| -> BTreeMap<String, Value> {

@@ -2,7 +2,7 @@
 
 use crate::accounts;
 use crate::running::{CAUGHT_UP, Running, Shared};
-use dnscribe_tests::stack::Component;
+use dnscribe_tests::stack::{Component, Stack};
 use dnscribe_tests::{environment, shell};
 use serde_json::Value;
 use std::process::{Command, Stdio};
@@ -15,10 +15,10 @@ const ROWS: Duration = Duration::from_secs(120);
 #[test]
 fn rows_flow_from_live_dns() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.lock();
     // The second start changes nothing.
     for _ in 0..2 {
-        running.stack().start_demo().unwrap();
+        running.change(Stack::start_demo).unwrap();
     }
     let query = "SELECT countIf(rcode = 'NOERROR') > 50 AND countIf(rcode = 'NXDOMAIN') > 5
         FROM dns_transactions FINAL WHERE node = 'demo'";
@@ -27,14 +27,14 @@ fn rows_flow_from_live_dns() {
         Ok((running.clickhouse(query) == ["1"]).then_some(()))
     });
     if rows.is_ok() {
-        check_documented_queries(&mut running);
+        check_documented_queries(&running);
         // While records arrive, as in production.
-        accounts::check_balance(&mut running);
-        check_top(&mut running);
+        accounts::check_balance(&running);
+        check_top(&running);
     }
-    running.stack().stop_demo().unwrap();
+    running.change(Stack::stop_demo).unwrap();
     rows.unwrap();
-    accounts::check(&mut running);
+    accounts::check(&running);
 }
 
 /// The jobs' `topics` ran before the agents' `kafka init`, which must find its topics as it would have created them.
@@ -53,7 +53,7 @@ fn topics_are_those_of_the_agents() {
 }
 
 /// Waits until `dnscribe top --store` shows the queries of the demo's resolver.
-fn check_top(running: &mut Running) {
+fn check_top(running: &Running) {
     let mut top = Command::new(environment::binary().unwrap());
     top.args(["top", "--once"]).stdin(Stdio::null());
     for component in [Component::ClickHouse, Component::TimescaleDb] {
@@ -71,7 +71,7 @@ fn check_top(running: &mut Running) {
 }
 
 /// Runs the statements of the page of queries for `TimescaleDB` and `InfluxDB`.
-fn check_documented_queries(running: &mut Running) {
+fn check_documented_queries(running: &Running) {
     let page = environment::workspace().join("docs/queries.md");
     let page = std::fs::read_to_string(page).unwrap();
     let blocks = |language: &str| -> Vec<String> {

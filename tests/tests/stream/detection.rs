@@ -27,7 +27,7 @@ const LAST_MINUTE: u64 = 16;
 #[test]
 fn nothing_is_lost_and_the_fleets_incidents_are_alerts_although_the_jobs_are_upgraded() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.lock();
     // Windows of other tests on this stack are of other times.
     running.forget("fleet");
     let load = running.load();
@@ -37,9 +37,9 @@ fn nothing_is_lost_and_the_fleets_incidents_are_alerts_although_the_jobs_are_upg
     announce(&running, base + 60, "zone_change", ["--zone", BROKEN], "new nameservers");
     announce(&running, base + 5 * 60, "deploy", ["--service", RESOLVER], "unbound 1.21");
     windows(&running, base, 0..6);
-    wait_for_firing(&mut running, &["zone_failing", "zone_failing_site"]);
+    wait_for_firing(&running, &["zone_failing", "zone_failing_site"]);
     running.checkpoints(1);
-    jobs::upgrade(running.stack(), 2).unwrap();
+    jobs::upgrade(&running.stack(), 2).unwrap();
     running.checkpoints(1);
 
     let node_alert = node_alert(base + 8 * 60);
@@ -50,8 +50,8 @@ fn nothing_is_lost_and_the_fleets_incidents_are_alerts_although_the_jobs_are_upg
     })
     .unwrap();
     windows(&running, base, 6..12);
-    wait_for_firing(&mut running, &["resolver_failing"]);
-    jobs::upgrade(running.stack(), 1).unwrap();
+    wait_for_firing(&running, &["resolver_failing"]);
+    jobs::upgrade(&running.stack(), 1).unwrap();
     running.checkpoints(1);
     drop(load);
     windows(&running, base, 12..LAST_MINUTE + 1);
@@ -117,10 +117,10 @@ fn nothing_is_lost_and_the_fleets_incidents_are_alerts_although_the_jobs_are_upg
     );
     assert_ne!(running.clickhouse(&figures), ["0"]);
     shell::wait_for("the end of alerts in Alertmanager", CAUGHT_UP, || {
-        Ok(notified(&mut running)?.is_empty().then_some(()))
+        Ok(notified(&running)?.is_empty().then_some(()))
     })
     .unwrap();
-    accounts::check(&mut running);
+    accounts::check(&running);
     // Threads of the former jobs would keep their classes.
     let mut threads = running.flink().threads().unwrap();
     assert!(threads.iter().any(|name| name.starts_with("kafka-producer")), "{threads:?}");
@@ -205,7 +205,7 @@ fn announce(running: &Running, time: u64, kind: &str, concerned: [&str; 2], summ
 }
 
 /// Waits until alerts of these rules fire in the topic and in Alertmanager.
-fn wait_for_firing(running: &mut Running, rules: &[&str]) {
+fn wait_for_firing(running: &Running, rules: &[&str]) {
     let wanted: BTreeSet<String> = rules.iter().map(|&rule| rule.to_owned()).collect();
     let waited = shell::wait_for(&format!("alerts {rules:?}"), CAUGHT_UP, || {
         let rules: BTreeSet<String> = fleet_alerts(running)
@@ -234,7 +234,7 @@ fn fleet_alerts(running: &Running) -> BTreeMap<String, Vec<Value>> {
 }
 
 /// Returns the rules of the fleet's alerts that fire in Alertmanager.
-fn notified(running: &mut Running) -> anyhow::Result<BTreeSet<String>> {
+fn notified(running: &Running) -> anyhow::Result<BTreeSet<String>> {
     let url = running.stack().address(Component::Alertmanager).unwrap();
     let address: SocketAddr = url.as_str().unwrap()["http://".len()..].parse()?;
     let (_, body) = http::get(address, None, "/api/v2/alerts")?;

@@ -20,13 +20,13 @@ const DATABASE: &str = "sandbox";
 
 /// Topics and tables beside those of the other tests.
 struct Sandbox<'a> {
-    running: &'a mut Running,
+    running: &'a Running,
     registry: Registry,
     folder: tempfile::TempDir,
 }
 
 impl Sandbox<'_> {
-    fn submit(&mut self) -> [FlinkJob; 2] {
+    fn submit(&mut self) -> Vec<FlinkJob> {
         let databases = geo::prepare().unwrap();
         let config = json!({
             "version": 1,
@@ -50,9 +50,8 @@ impl Sandbox<'_> {
             },
             "checkpoints": { "interval": "2s" },
         });
-        ["enrich", "store-clickhouse"].map(|job| {
-            FlinkJob::submit(self.running.stack(), self.folder.path(), job, &config).unwrap()
-        })
+        let jobs = ["enrich", "store-clickhouse"];
+        FlinkJob::submit_all(&self.running.stack(), self.folder.path(), &jobs, &config).unwrap()
     }
 
     /// Replays the capture as a node.
@@ -138,8 +137,8 @@ fn enriches_from_json_and_avro_alike() {
     let folder = tempfile::tempdir().unwrap();
     // It starts while other tests use the stack.
     let registry = Registry::up(folder.path()).unwrap();
-    let mut running = shared.lock();
-    let mut sandbox = Sandbox { running: &mut running, registry, folder };
+    let running = shared.beside();
+    let mut sandbox = Sandbox { running: &running, registry, folder };
     // The topics are there before the job: it must know all of this from its first record on.
     let zone = |zone: &str, owner: &str| {
         operator_record("dns.zone/1", &json!({ "zone": zone, "owner": owner, "tier": "1" }))

@@ -2,34 +2,34 @@
 //! in `commits`, at the worst moments.
 
 use crate::accounts;
-use crate::running::{CAUGHT_UP, Running, STORES, Shared};
+use crate::running::{ANSWER, CAUGHT_UP, Running, STORES, Shared};
 use dnscribe_tests::shell;
 use dnscribe_tests::stack::{Component, jobs};
 use std::thread;
 use std::time::Duration;
 
-/// How long a store is suspended: longer than the jobs wait for an answer of `PostgreSQL` (30 s).
-const SUSPENDED: Duration = Duration::from_secs(33);
+/// How long a store is suspended beyond the time that the jobs wait for an answer of `PostgreSQL`.
+const SUSPENDED: Duration = Duration::from_secs(3);
 /// How long a store is away or full: some attempts of the jobs.
 const AWAY: Duration = Duration::from_secs(5);
 
 #[test]
 fn nothing_is_lost_when_the_job_manager_is_killed() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.alone();
     let load = running.load();
     running.checkpoints(1);
     running.flink().job_manager().kill().unwrap();
     running.start_all();
     running.checkpoints(1);
     drop(load);
-    accounts::check(&mut running);
+    accounts::check(&running);
 }
 
 #[test]
 fn nothing_is_lost_when_the_broker_is_killed() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.alone();
     let load = running.load();
     running.checkpoints(1);
     running.stack().broker().unwrap().kill().unwrap();
@@ -37,20 +37,20 @@ fn nothing_is_lost_when_the_broker_is_killed() {
     running.start_all();
     running.checkpoints(1);
     drop(load);
-    accounts::check(&mut running);
+    accounts::check(&running);
 }
 
 #[test]
 fn nothing_is_lost_when_stores_are_suspended_killed_and_full() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.alone();
     let load = running.load();
     running.checkpoints(1);
     let stores = [Component::TimescaleDb, Component::InfluxDb, Component::ClickHouse];
     for store in stores {
         running.stack().service(store).unwrap().freeze().unwrap();
     }
-    thread::sleep(SUSPENDED);
+    thread::sleep(ANSWER + SUSPENDED);
     for store in stores {
         running.stack().service(store).unwrap().thaw().unwrap();
     }
@@ -64,7 +64,7 @@ fn nothing_is_lost_when_stores_are_suspended_killed_and_full() {
     for (store, _) in STORES {
         running.fill_disk(store);
     }
-    assert_refused(&mut running);
+    assert_refused(&running);
     thread::sleep(AWAY);
     for (store, _) in STORES {
         running.empty_disk(store);
@@ -73,13 +73,13 @@ fn nothing_is_lost_when_stores_are_suspended_killed_and_full() {
     running.start_all();
     running.checkpoints(1);
     drop(load);
-    accounts::check(&mut running);
+    accounts::check(&running);
 }
 
 #[test]
 fn a_store_that_is_away_delays_itself_alone() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.alone();
     let load = running.load();
     running.checkpoints(1);
     for (store, name) in [
@@ -108,11 +108,11 @@ fn a_store_that_is_away_delays_itself_alone() {
         running.stack().service(store).unwrap().thaw().unwrap();
     }
     drop(load);
-    accounts::check(&mut running);
+    accounts::check(&running);
 }
 
 /// Checks that a full disk is one: `PostgreSQL` takes no rows.
-fn assert_refused(running: &mut Running) {
+fn assert_refused(running: &Running) {
     let statement =
         "CREATE TABLE full_disk AS SELECT repeat('x', 2000) FROM generate_series(1, 10000)";
     let error = running.stack().timescaledb(statement).unwrap_err().to_string();

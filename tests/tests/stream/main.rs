@@ -2,8 +2,8 @@
 //! under faults: after each of them nothing is missing, nothing is there twice, and the stream
 //! ledger says so.
 //!
-//! The tests share one stack, one after the other. Each adds records to the same topics, and
-//! compares all that were written so far.
+//! The tests share one stack. Those with its own topics run one after the other: each adds records, and compares all that
+//! were written so far. Those with topics of their own run beside them; those that end or suspend its processes run alone.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod accounts;
@@ -11,6 +11,7 @@ mod archive;
 mod commits;
 mod demo;
 mod detection;
+mod drawn;
 mod enrich;
 mod faults;
 mod fleet;

@@ -6,6 +6,7 @@ use crate::rows::moved_to;
 use crate::running::{CAUGHT_UP, Running, Shared};
 use dnscribe_tests::flink_job::FlinkJob;
 use dnscribe_tests::stack::Component;
+use dnscribe_tests::stack::service::Service;
 use dnscribe_tests::{environment, http, shell};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -18,32 +19,32 @@ use std::time::Duration;
 /// Before the name of each topic, and name of the bucket.
 const NAME: &str = "outage";
 /// Time after which the broker aborts a transaction.
-const TRANSACTION: Duration = Duration::from_secs(20);
-/// How long the store is suspended: the broker looks for old transactions every ten seconds.
-const SUSPENDED: Duration = Duration::from_secs(45);
+const TRANSACTION: Duration = Duration::from_secs(18);
+/// How long the store is suspended: the broker of these tests looks for old transactions every second.
+const SUSPENDED: Duration = Duration::from_secs(24);
 /// After such a time without a record all windows are final: longer than their lateness.
 const SETTLED: Duration = Duration::from_secs(15);
 
 #[test]
 fn no_record_of_a_topic_is_lost_when_a_store_outlasts_transactions() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.beside();
     let folder = tempfile::tempdir().unwrap();
     let influxdb = running.stack().address(Component::InfluxDb).unwrap();
-    create_bucket(&influxdb);
+    create_bucket(&influxdb, NAME);
     let store = running.stack().service(Component::InfluxDb).unwrap().clone();
-    let submitted = submit(&mut running, folder.path(), &influxdb);
+    let submitted = submit(&running, folder.path(), &influxdb);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let (running, folder, stop) = (&*running, folder.path(), &stop);
         let load = scope.spawn(move || write_windows(running, folder, stop));
         let flows = || Ok((written(running) > 0).then_some(()));
         shell::wait_for("merged windows", CAUGHT_UP, flows).unwrap();
-        store.freeze().unwrap();
+        let frozen = Frozen::new(&store);
         let before = written(running);
         thread::sleep(SUSPENDED);
         let meanwhile = written(running);
-        store.thaw().unwrap();
+        drop(frozen);
         assert!(meanwhile > before, "the topic waits for the store: {meanwhile} records");
         stop.store(true, Ordering::Relaxed);
         load.join().unwrap();
@@ -74,6 +75,22 @@ fn no_record_of_a_topic_is_lost_when_a_store_outlasts_transactions() {
     }
 }
 
+/// A suspended service, which goes on with the end of this value.
+struct Frozen<'a>(&'a Service);
+
+impl<'a> Frozen<'a> {
+    fn new(service: &'a Service) -> Self {
+        service.freeze().unwrap();
+        Self(service)
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.0.thaw().unwrap();
+    }
+}
+
 /// Number of records that jobs say they have written to a topic.
 fn said(report: &str, topic: &str) -> u64 {
     let report: Value = serde_json::from_str(report).unwrap();
@@ -87,7 +104,7 @@ fn written(running: &Running) -> usize {
     running.topic(&format!("{NAME}.dns.fleet")).len()
 }
 
-fn submit(running: &mut Running, folder: &Path, influxdb: &Value) -> [FlinkJob; 2] {
+fn submit(running: &Running, folder: &Path, influxdb: &Value) -> Vec<FlinkJob> {
     let mut store = influxdb.clone();
     store["bucket"] = NAME.into();
     let config = json!({
@@ -103,8 +120,7 @@ fn submit(running: &mut Running, folder: &Path, influxdb: &Value) -> [FlinkJob; 
         "influxdb": store,
         "detect": { "enabled": false },
     });
-    ["fleet", "store-influxdb"]
-        .map(|job| FlinkJob::submit(running.stack(), folder, job, &config).unwrap())
+    FlinkJob::submit_all(&running.stack(), folder, &["fleet", "store-influxdb"], &config).unwrap()
 }
 
 /// Writes the windows of a node until `stop` is set, a minute of them at a time.
@@ -135,14 +151,15 @@ fn verify(running: &Running, influxdb: &Value) -> Output {
     verify.output().unwrap()
 }
 
-fn create_bucket(influxdb: &Value) {
+/// Creates a bucket of a test's own.
+pub fn create_bucket(influxdb: &Value, name: &str) {
     let [url, org, token] = ["url", "org", "token"].map(|name| influxdb[name].as_str().unwrap());
     let address: SocketAddr = url["http://".len()..].parse().unwrap();
     let headers = format!("Authorization: Token {token}\r\nContent-Type: application/json\r\n");
     let path = format!("/api/v2/orgs?org={org}");
     let found = http::send(address, "GET", &path, &headers, b"").unwrap();
     let found: Value = serde_json::from_str(&found.body).unwrap();
-    let bucket = json!({ "name": NAME, "orgID": found["orgs"][0]["id"] }).to_string();
+    let bucket = json!({ "name": name, "orgID": found["orgs"][0]["id"] }).to_string();
     let made = http::send(address, "POST", "/api/v2/buckets", &headers, bucket.as_bytes()).unwrap();
     assert_eq!(made.status, 201, "{}", made.body);
 }

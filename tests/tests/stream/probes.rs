@@ -10,7 +10,7 @@ use std::process::Command;
 #[test]
 fn measurements_and_verdicts_are_rows() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.lock();
     let open = TcpListener::bind("127.0.0.1:0").unwrap();
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let tcp = |address: SocketAddr| json!({ "tcp": { "address": address.to_string() } });
@@ -51,14 +51,14 @@ fn measurements_and_verdicts_are_rows() {
     });
     assert_eq!(alerts.unwrap().trim(), "verdict_hosting|service=closed|firing");
     shell::wait_for("points of measurements", CAUGHT_UP, || {
-        Ok((points(&mut running) == 2).then_some(()))
+        Ok((points(&running) == 2).then_some(()))
     })
     .unwrap();
-    accounts::check(&mut running);
+    accounts::check(&running);
 }
 
 /// Number of points of `dns_probe`.
-fn points(running: &mut Running) -> usize {
+fn points(running: &Running) -> usize {
     let answer = running.influxdb(
         "from(bucket: \"dns\") |> range(start: -1h) |> filter(fn: (r) => r._measurement == \"dns_probe\" and \
          r._field == \"ok\") |> group() |> keep(columns: [\"_value\"])",

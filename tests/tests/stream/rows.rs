@@ -21,7 +21,7 @@ const MALFORMED: &str = "not json
 #[test]
 fn each_transaction_is_one_row_although_agents_send_them_again() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.lock();
     // Killed while it sends; the next one sends all of it.
     running.replay_and_kill("n1", &stream_captures().unwrap(), Duration::from_millis(500));
     for node in ["n1", "n2"] {
@@ -29,7 +29,7 @@ fn each_transaction_is_one_row_although_agents_send_them_again() {
     }
     running.replay("n2", &stream_captures().unwrap());
     running.write_malformed(MALFORMED);
-    let transactions = accounts::check(&mut running);
+    let transactions = accounts::check(&running);
 
     for text in running.topic("dns.enriched") {
         let mut record: Value = serde_json::from_str(&text).unwrap();
@@ -57,7 +57,7 @@ fn each_transaction_is_one_row_although_agents_send_them_again() {
 #[test]
 fn a_node_whose_clock_is_wrong_disturbs_no_other() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.lock();
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let folder = tempfile::tempdir().unwrap();
     for (node, time) in [("right", now), ("slow", now - 3600), ("fast", now + 3600)] {
@@ -65,7 +65,7 @@ fn a_node_whose_clock_is_wrong_disturbs_no_other() {
         std::fs::write(&capture, moved_to(&std::fs::read(lab_capture()).unwrap(), time)).unwrap();
         running.replay(node, &[capture]);
     }
-    let transactions = accounts::check(&mut running);
+    let transactions = accounts::check(&running);
     let count = |node: &str| {
         transactions.values().filter(|record| record["node"] == node).count().to_string()
     };
@@ -81,7 +81,7 @@ fn a_node_whose_clock_is_wrong_disturbs_no_other() {
 #[test]
 fn each_use_is_one_row_although_it_is_read_twice() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.lock();
     // Old rows would expire.
     let goldens = include_str!("../../goldens/uses.ndjson").replace("2026-11-26T", &today());
     running.write_lines(&["-t", "dns.uses"], &goldens.repeat(2));
@@ -93,7 +93,7 @@ fn each_use_is_one_row_although_it_is_read_twice() {
     assert_eq!(rows, ["3\t3\t5"]);
     let stale = "SELECT name, address, -ttl_left_ms, process.comm FROM dns_uses FINAL WHERE ttl_left_ms < 0";
     assert_eq!(running.clickhouse(stale), ["shop.example\t198.51.100.7\t30000\tcurl"]);
-    accounts::check_balance(&mut running);
+    accounts::check_balance(&running);
 }
 
 /// The date of today as records have it.
@@ -105,9 +105,9 @@ fn today() -> String {
 #[test]
 fn a_report_of_the_store_is_that_of_its_records() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.lock();
     running.replay("report", &stream_captures().unwrap());
-    let transactions = accounts::check(&mut running);
+    let transactions = accounts::check(&running);
     let mut records: Vec<&Value> = transactions.values().collect();
     records.sort_by_key(|record| (record["ts"].as_str(), record["event_id"].as_str()));
     let mut file = tempfile::Builder::new().suffix(".ndjson").tempfile().unwrap();

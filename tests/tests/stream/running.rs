@@ -4,20 +4,25 @@ use crate::proxy::Proxy;
 use dnscribe_tests::environment::{self, lab_capture};
 use dnscribe_tests::kafka::{self, Broker};
 use dnscribe_tests::stack::flink::Flink;
-use dnscribe_tests::stack::{Component, Stack, jobs};
+use dnscribe_tests::stack::{Component, Stack, jobs, timescaledb};
 use dnscribe_tests::{http, shell};
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak,
+};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time limit for the job to reach the end of its topic, on a busy machine and with a restart.
 pub const CAUGHT_UP: Duration = Duration::from_secs(240);
+/// How long the jobs wait for an answer of `PostgreSQL`.
+pub const ANSWER: Duration = Duration::from_secs(8);
 /// Pause of a load; checkpoints are two seconds apart.
 const LOAD_PAUSE: Duration = Duration::from_millis(800);
 /// Components of the stack.
@@ -40,12 +45,12 @@ const BALLAST: &str = "ballast";
 
 /// The stack, as long as a test uses it. Tests start while others run or wait, so it lasts until
 /// the last one has ended.
-static SHARED: Mutex<Weak<Mutex<Running>>> = Mutex::new(Weak::new());
+static SHARED: Mutex<Weak<Running>> = Mutex::new(Weak::new());
 /// Number of nodes whose records were written.
 static NODES: AtomicU32 = AtomicU32::new(0);
 
 /// A test's share in the stack.
-pub struct Shared(Arc<Mutex<Running>>);
+pub struct Shared(Arc<Running>);
 
 impl Shared {
     /// Starts the stack unless it runs. `None` without the privilege that it needs.
@@ -53,26 +58,105 @@ impl Shared {
         if !environment::privileged() {
             return None;
         }
+        ENTERED.fetch_add(1, Ordering::SeqCst);
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = shared.upgrade().unwrap_or_else(|| Arc::new(Mutex::new(Running::up())));
+        let running = shared.upgrade().unwrap_or_else(|| Arc::new(Running::up()));
         *shared = Arc::downgrade(&running);
         Some(Self(running))
     }
 
-    /// Waits until no other test uses the stack, and repairs what a failed one has left.
-    pub fn lock(&self) -> MutexGuard<'_, Running> {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        running.repair();
-        running
+    /// Waits until no other test uses the stack's own topics.
+    pub fn lock(&self) -> Scene<'_> {
+        self.scene(&SCENE, Faults::None(FAULTS.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Waits until no other test with topics and databases of its own uses the stack. Those with the stack's own topics go on.
+    pub fn beside(&self) -> Scene<'_> {
+        self.scene(&SANDBOX, Faults::None(FAULTS.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    /// Waits until no other test uses the stack, whose processes this one ends or suspends.
+    pub fn alone(&self) -> Scene<'_> {
+        ALONE.fetch_add(1, Ordering::SeqCst);
+        // After the others, of which two can run beside each other.
+        while ENTERED.load(Ordering::SeqCst) > ALONE.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(100));
+        }
+        self.scene(&SCENE, Faults::All(FAULTS.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn scene<'a>(&'a self, lane: &'static Mutex<()>, faults: Faults) -> Scene<'a> {
+        let (has_failed, lane) = match lane.lock() {
+            Ok(guard) => (false, guard),
+            Err(poisoned) => {
+                lane.clear_poison();
+                (true, poisoned.into_inner())
+            }
+        };
+        let start = Instant::now();
+        if has_failed {
+            self.0.repair();
+        }
+        Scene { running: &self.0, start, _lane: lane, faults }
+    }
+}
+
+/// Held while a test uses the stack's own topics.
+static SCENE: Mutex<()> = Mutex::new(());
+/// Held while a test with topics of its own runs.
+static SANDBOX: Mutex<()> = Mutex::new(());
+/// Held for writing while processes of the stack may end.
+static FAULTS: RwLock<()> = RwLock::new(());
+/// Number of tests that have begun and not ended, and of those among them that run alone.
+static ENTERED: AtomicU32 = AtomicU32::new(0);
+static ALONE: AtomicU32 = AtomicU32::new(0);
+
+/// A lock that is held as long as the value.
+#[derive(Debug)]
+enum Faults {
+    None(#[expect(dead_code, reason = "a lock")] RwLockReadGuard<'static, ()>),
+    All(#[expect(dead_code, reason = "a lock")] RwLockWriteGuard<'static, ()>),
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        ENTERED.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The stack in the hands of one test. Its end writes how long that took.
+pub struct Scene<'a> {
+    running: &'a Running,
+    start: Instant,
+    _lane: MutexGuard<'static, ()>,
+    faults: Faults,
+}
+
+impl Deref for Scene<'_> {
+    type Target = Running;
+
+    fn deref(&self) -> &Running {
+        self.running
+    }
+}
+
+impl Drop for Scene<'_> {
+    fn drop(&mut self) {
+        if matches!(self.faults, Faults::All(_)) {
+            ALONE.fetch_sub(1, Ordering::SeqCst);
+        }
+        let (thread, seconds) = (thread::current(), self.start.elapsed().as_secs());
+        // Not captured with the test's output. A failing test says more than a failing end.
+        let _ = writeln!(io::stderr(), "scene {}: {seconds} s", thread.name().unwrap_or_default());
     }
 }
 
 /// A stack that ends with its value.
 pub struct Running {
-    stack: Option<Stack>,
+    stack: RwLock<Option<Stack>>,
     brokers: String,
     /// Records that are no transactions, written so far.
-    pub malformed: u64,
+    malformed: AtomicU64,
     /// Between Flink and Kafka.
     pub proxy: Proxy,
     folder: tempfile::TempDir,
@@ -81,7 +165,7 @@ pub struct Running {
 impl Running {
     fn up() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut stack = Stack::open(folder.path()).unwrap();
+        let mut stack = Stack::for_test(folder.path()).unwrap();
         for (store, size) in STORES {
             let data = stack.folder(store).join("data");
             std::fs::create_dir_all(&data).unwrap();
@@ -93,31 +177,40 @@ impl Running {
         let (proxy, proxied) = (broker.proxy_address(), broker.proxied_address());
         let brokers = broker.detach().unwrap();
         let proxy = Proxy::start(&proxy, &proxied);
-        for component in COMPONENTS {
-            stack.start(component).unwrap();
-        }
-        let running = Self { stack: Some(stack), brokers, malformed: 0, proxy, folder };
+        stack.start_all(&COMPONENTS).unwrap();
+        let running = Self {
+            stack: RwLock::new(Some(stack)),
+            brokers,
+            malformed: AtomicU64::new(0),
+            proxy,
+            folder,
+        };
         running.submit();
         running
     }
 
     /// Submits the jobs that do not run.
     fn submit(&self) {
+        let stack = self.stack();
+        let tables = jobs::jdbc(stack.address(Component::TimescaleDb).unwrap().as_str().unwrap());
         let overrides = json!({
             "kafka": { "brokers": self.proxy.address },
             "checkpoints": { "interval": "2s" },
             // The captures are of past years.
             "clickhouse": { "retention": "18250d" },
+            // The jobs' own limit is 30 s.
+            "timescaledb": { "url": format!("{tables}?socketTimeout={}", ANSWER.as_secs()) },
             "fleet": { "allowed_lateness": "20s" },
             "archive": { "path": format!("file://{}", self.archive().display()) },
         });
-        jobs::submit(self.stack.as_ref().unwrap(), &overrides).unwrap();
+        jobs::submit(&stack, &overrides).unwrap();
     }
 
     /// Ends a job and submits it without its state. What it has written is committed.
-    pub fn forget(&mut self, job: &str) {
+    pub fn forget(&self, job: &str) {
         let flink = self.flink();
-        let running = || flink.jobs().unwrap().into_iter().find(|running| running.name == job);
+        let running =
+            || jobs::own(&self.stack()).unwrap().into_iter().find(|running| running.name == job);
         flink.stop_with_savepoint(&running().unwrap().id).unwrap();
         shell::wait_for("the end of a job", CAUGHT_UP, || Ok(running().is_none().then_some(())))
             .unwrap();
@@ -134,23 +227,35 @@ impl Running {
         &self.brokers
     }
 
-    pub fn stack(&mut self) -> &mut Stack {
-        self.stack.as_mut().unwrap()
+    pub fn stack(&self) -> impl Deref<Target = Stack> {
+        let stack = self.stack.read().unwrap_or_else(PoisonError::into_inner);
+        MappedStack(stack)
     }
 
-    pub fn flink(&mut self) -> Flink {
+    /// Starts or ends something of the stack.
+    pub fn change<T>(&self, change: impl FnOnce(&mut Stack) -> T) -> T {
+        change(self.stack.write().unwrap_or_else(PoisonError::into_inner).as_mut().unwrap())
+    }
+
+    /// Records that are no transactions, written so far.
+    pub fn malformed(&self) -> u64 {
+        self.malformed.load(Ordering::SeqCst)
+    }
+
+    pub fn flink(&self) -> Flink {
         self.stack().flink().unwrap().clone()
     }
 
     /// Starts what a failed test has left suspended, full or ended.
-    fn repair(&mut self) {
+    fn repair(&self) {
         self.proxy.pass();
-        self.stack().stop_demo().unwrap();
+        self.change(Stack::stop_demo).unwrap();
         for (store, _) in STORES {
             self.empty_disk(store);
         }
         for component in COMPONENTS {
-            if let Ok(service) = self.stack().service(component)
+            let stack = self.stack();
+            if let Ok(service) = stack.service(component)
                 && service.runs()
             {
                 service.thaw().unwrap();
@@ -164,18 +269,16 @@ impl Running {
     }
 
     /// Starts every component that has ended.
-    pub fn start_all(&mut self) {
-        for component in COMPONENTS {
-            self.stack().start(component).unwrap();
-        }
+    pub fn start_all(&self) {
+        self.change(|stack| stack.start_all(&COMPONENTS)).unwrap();
     }
 
-    fn data(&mut self, store: Component) -> PathBuf {
+    fn data(&self, store: Component) -> PathBuf {
         self.stack().folder(store).join("data")
     }
 
     /// Fills the file system of a store.
-    pub fn fill_disk(&mut self, store: Component) {
+    pub fn fill_disk(&self, store: Component) {
         let data = self.data(store);
         let text = shell::run(&["df", "--output=avail", "-B1", data.to_str().unwrap()]).unwrap();
         let text = String::from_utf8(text.stdout).unwrap();
@@ -191,7 +294,7 @@ impl Running {
     }
 
     /// Removes what [`Running::fill_disk`] wrote.
-    pub fn empty_disk(&mut self, store: Component) {
+    pub fn empty_disk(&self, store: Component) {
         // It is there only if the disk was filled.
         let _ = std::fs::remove_file(self.data(store).join(BALLAST));
     }
@@ -226,9 +329,9 @@ impl Running {
     }
 
     /// Writes lines that are no transactions.
-    pub fn write_malformed(&mut self, lines: &str) {
+    pub fn write_malformed(&self, lines: &str) {
         self.write_lines(&["-t", "dns.normalized"], lines);
-        self.malformed += lines.lines().count() as u64;
+        self.malformed.fetch_add(lines.lines().count() as u64, Ordering::SeqCst);
     }
 
     /// Writes records with their keys to a topic.
@@ -298,9 +401,9 @@ impl Running {
     }
 
     /// Runs `dnscribe ledger verify` from the brokers to the three stores; returns what it prints.
-    pub fn verify(&mut self) -> Output {
+    pub fn verify(&self) -> Output {
         let brokers = self.brokers.clone();
-        let mut address = |component| self.stack().address(component).unwrap();
+        let address = |component| self.stack().address(component).unwrap();
         let influxdb = address(Component::InfluxDb);
         let [url, org, bucket, token] =
             ["url", "org", "bucket", "token"].map(|name| influxdb[name].as_str().unwrap());
@@ -312,8 +415,16 @@ impl Running {
         verify.env("INFLUX_TOKEN", token).output().unwrap()
     }
 
+    /// Runs a statement in a database of `TimescaleDB`; returns its rows, one a line with `|` between columns.
+    pub fn timescaledb_database(&self, database: &str, statement: &str) -> String {
+        let folder = self.stack().folder(Component::TimescaleDb);
+        let server = self.stack().service(Component::TimescaleDb).unwrap().clone();
+        let connection = format!("dbname={database} user={}", timescaledb::DATABASE);
+        timescaledb::query_as(&folder, &server, &connection, statement).unwrap()
+    }
+
     /// Runs a query of `InfluxDB` in Flux; returns its result as CSV.
-    pub fn influxdb(&mut self, query: &str) -> String {
+    pub fn influxdb(&self, query: &str) -> String {
         let influxdb = self.stack().address(Component::InfluxDb).unwrap();
         let [url, org, token] =
             ["url", "org", "token"].map(|name| influxdb[name].as_str().unwrap());
@@ -328,12 +439,12 @@ impl Running {
     }
 
     /// Runs a query of `ClickHouse`; returns the lines of its result.
-    pub fn clickhouse(&mut self, query: &str) -> Vec<String> {
+    pub fn clickhouse(&self, query: &str) -> Vec<String> {
         self.clickhouse_database("dns", query)
     }
 
     /// Runs a query of a database of `ClickHouse`; returns the lines of its result.
-    pub fn clickhouse_database(&mut self, database: &str, query: &str) -> Vec<String> {
+    pub fn clickhouse_database(&self, database: &str, query: &str) -> Vec<String> {
         let url = self.stack().address(Component::ClickHouse).unwrap();
         let address: SocketAddr = url.as_str().unwrap()["http://".len()..].parse().unwrap();
         let path = format!("/?database={database}");
@@ -345,7 +456,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(stack) = self.stack.take() {
+        let stack = self.stack.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(stack) = stack.take() {
             for (store, _) in STORES {
                 let data = stack.folder(store).join("data");
                 // A failing test says more than a failing end.
@@ -353,6 +465,17 @@ impl Drop for Running {
             }
             let _ = stack.down();
         }
+    }
+}
+
+/// The stack, for reading.
+struct MappedStack<'a>(RwLockReadGuard<'a, Option<Stack>>);
+
+impl Deref for MappedStack<'_> {
+    type Target = Stack;
+
+    fn deref(&self) -> &Stack {
+        self.0.as_ref().unwrap()
     }
 }
 

@@ -24,7 +24,7 @@ const RULES: &str = "hostssl secured all 127.0.0.1/32 scram-sha-256\nhost secure
 #[test]
 fn the_job_works_with_tls_passwords_and_the_least_rights() {
     let Some(shared) = Shared::get() else { return };
-    let mut running = shared.lock();
+    let running = shared.beside();
     let folder = tempfile::tempdir().unwrap();
     let files = Files(folder.path().to_owned());
     let security = Security::new().unwrap();
@@ -42,7 +42,7 @@ fn the_job_works_with_tls_passwords_and_the_least_rights() {
     let brokers = format!("127.0.0.1:{}", broker.secure_port(SecureListener::SaslTls));
     let [agent, job, admin, reader] = ROLES;
     let rows = clickhouse::start_with_tls(&folder.path().join("rows"), &certificate, &key).unwrap();
-    let tables = secure_timescaledb(&mut running, [&identity.certificate, &identity.key]);
+    let tables = secure_timescaledb(&running, [&identity.certificate, &identity.key]);
     let config = |name: &str, user: &str, role: &str| {
         files.write(
             name,
@@ -50,8 +50,7 @@ fn the_job_works_with_tls_passwords_and_the_least_rights() {
         )
     };
     let prepare = config("prepare.yaml", admin, "dnscribe_migrator");
-    jobs::run("topics", &prepare).unwrap();
-    jobs::run("migrate", &prepare).unwrap();
+    jobs::prepare(&prepare).unwrap();
 
     let written = files.replay(&brokers, agent);
     let config = config("stream.yaml", job, "dnscribe_writer");
@@ -67,10 +66,10 @@ fn the_job_works_with_tls_passwords_and_the_least_rights() {
     });
     let ledgers = shell::wait_for("rows of the ledger", CAUGHT_UP, || {
         let statement = "SELECT count(*) FROM stream_ledger";
-        let count = query(&mut running, "dnscribe_reader", statement)?;
+        let count = query(&running, "dnscribe_reader", statement)?;
         Ok((count.trim() != "0").then_some(()))
     });
-    let roles = check_roles(&mut running);
+    let roles = check_roles(&running);
     for id in submitted {
         flink.cancel(&id).unwrap();
     }
@@ -85,7 +84,7 @@ fn the_job_works_with_tls_passwords_and_the_least_rights() {
 
 /// The writer cannot change tables, the reader cannot write, and neither reaches the server without
 /// TLS or without a password.
-fn check_roles(running: &mut Running) -> anyhow::Result<()> {
+fn check_roles(running: &Running) -> anyhow::Result<()> {
     for (role, statement) in [
         ("dnscribe_writer", "DROP TABLE stream_ledger"),
         ("dnscribe_writer", "DELETE FROM stream_ledger"),
@@ -115,21 +114,21 @@ fn check_roles(running: &mut Running) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn query(running: &mut Running, role: &str, statement: &str) -> anyhow::Result<String> {
+fn query(running: &Running, role: &str, statement: &str) -> anyhow::Result<String> {
     let password = PASSWORD.replace('\'', "\\'");
     let connection = format!("dbname={DATABASE} user={role} sslmode=require password='{password}'");
     query_as(running, &connection, statement)
 }
 
-fn query_as(running: &mut Running, connection: &str, statement: &str) -> anyhow::Result<String> {
+fn query_as(running: &Running, connection: &str, statement: &str) -> anyhow::Result<String> {
     let folder = running.stack().folder(Component::TimescaleDb);
-    let server = running.stack().service(Component::TimescaleDb)?;
-    timescaledb::query_as(&folder, server, connection, statement)
+    let server = running.stack().service(Component::TimescaleDb)?.clone();
+    timescaledb::query_as(&folder, &server, connection, statement)
 }
 
 /// Makes the shared server speak TLS and creates a database with the roles; returns the beginning of
 /// its URL for JDBC.
-fn secure_timescaledb(running: &mut Running, identity: [&str; 2]) -> String {
+fn secure_timescaledb(running: &Running, identity: [&str; 2]) -> String {
     let folder = running.stack().folder(Component::TimescaleDb);
     let server = running.stack().service(Component::TimescaleDb).unwrap().clone();
     timescaledb::query(&folder, &server, &format!("CREATE DATABASE {DATABASE}")).unwrap();
@@ -278,6 +277,10 @@ fn roles_of_clickhouse_have_the_least_rights() {
         ("dnscribe_migrator", "ALTER TABLE dns.t MODIFY TTL ts + INTERVAL 7 DAY", "ok"),
         ("dnscribe_migrator", "DROP TABLE other.t", denied),
         ("dnscribe_writer", "INSERT INTO dns.t SELECT 1, now()", "ok"),
+        ("dnscribe_writer", "INSERT INTO dns.t SELECT 1, now()", "ok"),
+        ("dnscribe_writer", "SELECT throwIf(count() != 2) FROM dns.t", "ok"),
+        // A row that was written twice counts once.
+        ("dnscribe_reader", "SELECT throwIf(count() != 1) FROM dns.t", "ok"),
         ("dnscribe_writer", "TRUNCATE TABLE dns.t", denied),
         ("dnscribe_writer", "ALTER TABLE dns.t DELETE WHERE 1", denied),
         ("dnscribe_writer", "DROP TABLE dns.t", denied),
