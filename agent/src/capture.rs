@@ -3,7 +3,6 @@
 
 pub mod dnstap;
 pub mod live;
-pub mod raw;
 pub mod replay;
 
 /// Records received from the rings of a live capture that were written by one CPU.

@@ -1,7 +1,7 @@
 //! Runs the pipeline on hostile input and checks its invariants.
 
-use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
-use dnscribe::record::RecordBuilder;
+use dnscribe_agent::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
+use dnscribe_agent::record::RecordBuilder;
 use dnscribe_analysis::detect::{self, DetectOptions, Detection, HostFacts};
 use dnscribe_delivery::{Batch, Failure, OutputFormat, Sink, Stream};
 use dnscribe_record::ledger::{Counters, Delivery, Kernel, Ring};

@@ -4,7 +4,7 @@
 //! `SOAK_PACKETS` sets the number of packets; 200,000 by default.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
-use dnscribe::capture::replay::Replay;
+use dnscribe_agent::capture::replay::Replay;
 use dnscribe_fuzz::corpus::{self, Corpus};
 use dnscribe_fuzz::harness::{Harness, Limits, PacketMetadata};
 use dnscribe_fuzz::mutate::{Random, damage};

@@ -16,8 +16,8 @@ mod sampling;
 #[path = "kernel/tunnels.rs"]
 mod tunnels;
 
-use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::live::{CannotCapture, Live, LiveOptions};
+use dnscribe_agent::capture::live::testing::Bench;
+use dnscribe_agent::capture::live::{CannotCapture, Live, LiveOptions};
 use dnscribe_record::ledger::Kernel;
 use dnscribe_tests::environment::privileged;
 use dnscribe_transaction::packet::Body;

@@ -12,13 +12,13 @@ use super::{
     Account, become_user, calls, keep_only, no_new_privileges, permitted, state_of_this_thread,
 };
 use crate::capture::live::{ListenerPlace, message_sockets, serve_icmp};
-use crate::cli::{HelperArgs, HelperTask};
 use crate::config::{Config, Drop as DropPrivileges, Privileges};
 use crate::enrich::{await_process_server, serve_process_requests};
 use caps::{Capability, CapsHashSet};
 use dnscribe_cli::exit::Exit;
-use dnscribe_config::log;
+use dnscribe_config::log::{self, LogConfig};
 use dnscribe_delivery::files;
+use dnscribe_record::named_enum;
 use rustix::net::{Shutdown, shutdown};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::ffi::CString;
@@ -48,6 +48,17 @@ const OF_READING: [Capability; 1] = [Capability::CAP_DAC_READ_SEARCH];
 /// directories with the sticky bit, and give a new one the owner of the one before.
 const OF_WRITING: [Capability; 3] =
     [Capability::CAP_DAC_OVERRIDE, Capability::CAP_FOWNER, Capability::CAP_CHOWN];
+
+named_enum! {
+    /// Task of a helper process.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum HelperTask: "a task", "give one of" {
+        /// Reads `/proc` and receives ICMP errors.
+        Processes = "processes",
+        /// Opens files of the configuration.
+        Files = "files",
+    }
+}
 
 /// The helper, as the agent sees it. Dropping it ends the helper.
 #[derive(Debug)]
@@ -138,7 +149,7 @@ impl Drop for PrivilegedHelper {
 fn spawn(task: HelperTask, config: &Config, input: Stdio, output: Stdio) -> io::Result<Child> {
     Command::new("/proc/self/exe")
         .arg0(process_name(task))
-        .args(HelperArgs::words(task, config.privileges.user.as_deref(), config.log))
+        .args(words(task, config.privileges.user.as_deref(), config.log))
         // It may contain secrets.
         .env_clear()
         .stdin(input)
@@ -146,6 +157,16 @@ fn spawn(task: HelperTask, config: &Config, input: Stdio, output: Stdio) -> io::
         // The terminal's interrupt is for the agent alone.
         .process_group(0)
         .spawn()
+}
+
+/// Returns the words of the command line by which a helper is started: those of `dnscribe helper`.
+#[must_use]
+pub fn words(task: HelperTask, user: Option<&str>, log: LogConfig) -> Vec<String> {
+    let (format, level) = (log.format.to_string(), log.level.to_string());
+    let task = task.to_string();
+    let mut words = vec!["helper", &task, "--log-format", &format, "--log-level", &level];
+    words.extend(user.into_iter().flat_map(|user| ["--user", user]));
+    words.into_iter().map(str::to_owned).collect()
 }
 
 const fn process_name(task: HelperTask) -> &'static str {
@@ -234,9 +255,9 @@ fn of_files(list: &FileList, held: &CapsHashSet) -> &'static [Capability] {
 ///
 /// # Errors
 /// Exit code 1: standard input and output are no sockets of an agent, or there is no thread.
-pub fn serve(args: &HelperArgs) -> Result<(), Exit> {
-    log::start(args.log());
-    let name = process_name(args.task);
+pub fn serve(task: HelperTask, user: Option<&str>, log: LogConfig) -> Result<(), Exit> {
+    log::start(log);
+    let name = process_name(task);
     // Without it, the thread has the name of the link that it was started by.
     let _ = rustix::thread::set_name(&CString::new(name).unwrap_or_default());
     let failed = |error| Exit::failed(format!("the process {name} failed: {error}"));
@@ -244,8 +265,7 @@ pub fn serve(args: &HelperArgs) -> Result<(), Exit> {
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, Arc::default()).map_err(failed)?;
     }
-    let user = args.user.as_deref();
-    match args.task {
+    match task {
         HelperTask::Processes => {
             log_state(name, drop_for_processes(user));
             answer().map_err(failed)

@@ -53,7 +53,7 @@ pub fn wants_color(stream: &impl IsTerminal) -> bool {
 }
 
 /// Starts logging to stderr. [`VARIABLE`] wins over the configured level; it contains levels by module,
-/// such as `info,dnscribe::pair=debug`. A second call does nothing.
+/// such as `info,dnscribe_agent::capture=debug`. A second call does nothing.
 pub fn start(config: LogConfig) {
     let filter = filter(config.level);
     let lines = tracing_subscriber::fmt()

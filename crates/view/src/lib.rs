@@ -1,5 +1,5 @@
-//! Views of published records: the live screen of `dnscribe top` ([`top`]), and the report of an incident as one HTML
-//! file ([`report`]). They read records only, wherever these come from: a capture in the same process, files, Kafka or
+//! Views of published records: the live screen of `dnscribe top` ([`top`]), the report of an incident as one HTML
+//! file ([`report`]), the tree of `dnscribe trace` ([`trace`]), and network policies ([`policy`]). They read records only, wherever these come from: a capture in the same process, files, Kafka or
 //! a store.
 //!
 //! ```
@@ -13,3 +13,4 @@
 pub mod policy;
 pub mod report;
 pub mod top;
+pub mod trace;

@@ -3,7 +3,7 @@
 use crate::corpus::Corpus;
 use crate::harness::{Harness, Limits};
 use crate::test_packets;
-use dnscribe::capture::replay::Replay;
+use dnscribe_agent::capture::replay::Replay;
 use dnscribe_transaction::packet::ports::PortSet;
 use std::io::{Cursor, Write as _};
 use std::net::SocketAddr;

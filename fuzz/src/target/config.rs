@@ -1,8 +1,8 @@
 //! The configuration is loaded from a file or from the environment.
 
 use super::scratch;
-use dnscribe::config::layer::Layer;
-use dnscribe::config::{Config, Purpose, Sources};
+use dnscribe_agent::config::layer::Layer;
+use dnscribe_agent::config::{Config, Purpose, Sources};
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::ffi::OsStringExt as _;

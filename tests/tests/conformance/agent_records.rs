@@ -4,7 +4,7 @@ use super::fields::{Fields, moment};
 use anyhow::{Context as _, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use dnscribe::capture::replay::{Replay, ReplayProgress};
+use dnscribe_agent::capture::replay::{Replay, ReplayProgress};
 use dnscribe_tests::{environment, ledger, shell};
 use dnscribe_transaction::decode::{Decoded, Decoder, DecoderOptions};
 use dnscribe_transaction::packet::Packet;

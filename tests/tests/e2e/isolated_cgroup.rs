@@ -1,6 +1,6 @@
 //! A cgroup for one test, so that its agent captures nothing else of this host.
 
-use dnscribe::capture::live::cgroup2_mount;
+use dnscribe_agent::capture::live::cgroup2_mount;
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::shell;
 use std::fs;

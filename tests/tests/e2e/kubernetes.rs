@@ -4,7 +4,7 @@
 mod daemonset;
 
 use crate::support::{RECORD_LIMIT, alone, lab};
-use dnscribe::capture::live::cgroup2_mount;
+use dnscribe_agent::capture::live::cgroup2_mount;
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::container::Bundle;
 use dnscribe_tests::kubernetes::{Api, Mode};

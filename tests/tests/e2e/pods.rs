@@ -3,7 +3,7 @@
 
 use crate::kubernetes::{NODE, WEB, id, pod};
 use crate::support::lab;
-use dnscribe::capture::live::cgroup2_mount;
+use dnscribe_agent::capture::live::cgroup2_mount;
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::container::{Bundle, Container};
 use dnscribe_tests::kubernetes::Api;

@@ -73,7 +73,7 @@ fn number(value: &Value) -> f64 {
 
 /// Returns the cgroups that traces have left behind.
 fn leftovers() -> Vec<PathBuf> {
-    let mount = dnscribe::capture::live::cgroup2_mount().unwrap();
+    let mount = dnscribe_agent::capture::live::cgroup2_mount().unwrap();
     let found = fs::read_dir(mount).unwrap().map(|one| one.unwrap().path());
     let is_ours =
         |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("dnscribe-trace-");

@@ -3,8 +3,8 @@
 use super::frames::{PORT, QUERY, ethernet, udp, v4, vxlan};
 use super::host::run_in_new_namespace;
 use super::{UDP, assert_balance, counters, options, privileged};
-use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
+use dnscribe_agent::capture::live::testing::Bench;
+use dnscribe_agent::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe_tests::environment::skip;
 
 /// Limit of a socket's memory for options, including filters, before Linux 6.7.

@@ -1,7 +1,7 @@
 //! Capture of real traffic of this host.
 
-use dnscribe::capture::live::testing::has_socket_diagnosis;
-use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
+use dnscribe_agent::capture::live::testing::has_socket_diagnosis;
+use dnscribe_agent::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe_record::ledger::Ring;
 use dnscribe_tests::environment::{self, privileged};
 use dnscribe_transaction::packet::{Body, Direction, Task};

@@ -2,8 +2,8 @@
 
 use super::frames::{PORT, QUERY, ethernet, v4, v6};
 use super::{PROGRAMS, TCP, UDP, assert_balance, options};
-use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::live::{LiveOptions, Reader};
+use dnscribe_agent::capture::live::testing::Bench;
+use dnscribe_agent::capture::live::{LiveOptions, Reader};
 use dnscribe_common::flow;
 use dnscribe_tests::environment::privileged;
 use dnscribe_transaction::packet::Body;

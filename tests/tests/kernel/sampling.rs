@@ -3,8 +3,8 @@
 
 use crate::frames::{PORT, ethernet, tcp, v4, v6, vxlan};
 use crate::{ACK, PROGRAMS, TCP, UDP, assert_balance, counters, options};
-use dnscribe::capture::live::LiveOptions;
-use dnscribe::capture::live::testing::Bench;
+use dnscribe_agent::capture::live::LiveOptions;
+use dnscribe_agent::capture::live::testing::Bench;
 use dnscribe_tests::environment::privileged;
 use dnscribe_transaction::packet::sampling::{NotExported, PacketClass, part};
 use std::net::{IpAddr, SocketAddr};

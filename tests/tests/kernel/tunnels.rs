@@ -7,9 +7,9 @@ use super::frames::{
     PORT, QUERY, encapsulations, ethernet, ethernet_of, fragments, tagged, tcp, udp, v4, v6, vxlan,
 };
 use super::{ACK, SYN, TCP, UDP, assert_balance, counters, options, privileged};
-use dnscribe::capture::live::LiveOptions;
-use dnscribe::capture::live::testing::Bench;
-use dnscribe::capture::replay::{Replay, ReplayProgress};
+use dnscribe_agent::capture::live::LiveOptions;
+use dnscribe_agent::capture::live::testing::Bench;
+use dnscribe_agent::capture::replay::{Replay, ReplayProgress};
 use dnscribe_common::layers::LEVELS;
 use dnscribe_record::ledger::Kernel;
 use dnscribe_transaction::packet::encrypted::Encrypted;

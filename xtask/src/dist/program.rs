@@ -22,7 +22,7 @@ pub struct Program {
 /// The agent.
 pub const AGENT: Program = Program {
     name: "dnscribe",
-    folder: "agent",
+    folder: "crates/dnscribe",
     stage: "stage",
     manifests: &[("Cargo.toml", "dnscribe"), ("agent-ebpf/Cargo.toml", "dnscribe-ebpf")],
     copied: &[

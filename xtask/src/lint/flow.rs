@@ -1,15 +1,34 @@
 //! Direction of imports: a module may only use modules that the `lib.rs` of its crate lists above it. The list is in the order
-//! of the data flow.
+//! of the data flow. And the wall between packages: what runs as root depends on nothing that only reads records.
 
-use anyhow::{Context as _, Result, bail};
-use dnscribe_tests::environment;
+use crate::process::cargo;
+use anyhow::{Context as _, Result, bail, ensure};
+use dnscribe_tests::{environment, shell};
 use std::fs;
 use std::path::Path;
 
 /// Crates whose modules stand in the order of the flow.
 const CRATES: [&str; 5] = ["agent", "crates/analysis", "crates/transaction", "kpi", "probe"];
 
-/// Checks every source file of these crates.
+/// Package of what runs as root.
+const AGENT: &str = "dnscribe-agent";
+
+/// Packages that it does not depend on, through others neither: the program, its screens, reports, verification and imports,
+/// and what only those need.
+const REFUSED: [&str; 10] = [
+    "dnscribe",
+    "dnscribe-import",
+    "dnscribe-report",
+    "dnscribe-verify",
+    "dnscribe-view",
+    "csv",
+    "maud",
+    "postgres-openssl",
+    "ratatui",
+    "tokio-postgres",
+];
+
+/// Checks every source file of these crates, and what the agent depends on.
 pub fn check() -> Result<()> {
     let mut wrong = Vec::new();
     for name in CRATES {
@@ -18,7 +37,23 @@ pub fn check() -> Result<()> {
     if !wrong.is_empty() {
         bail!("imports against the order in lib.rs:\n{}", wrong.join("\n"));
     }
+    check_wall()
+}
+
+fn check_wall() -> Result<()> {
+    let mut tree = cargo();
+    tree.args(["tree", "--package", AGENT, "--edges", "normal", "--prefix", "none"]);
+    let tree = String::from_utf8(shell::output(&mut tree)?.stdout)?;
+    ensure!(tree.starts_with(AGENT), "cargo lists no dependencies of {AGENT}");
+    let found = refused(&tree);
+    ensure!(found.is_empty(), "{AGENT} runs as root and depends on {}", found.join(", "));
     Ok(())
+}
+
+/// Returns the refused packages in a list with one package a line.
+fn refused(tree: &str) -> Vec<&'static str> {
+    let names: Vec<&str> = tree.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    REFUSED.into_iter().filter(|refused| names.contains(refused)).collect()
 }
 
 /// Returns a sentence for each import against the order in a crate with these sources.
@@ -83,6 +118,13 @@ fn backward_imports(order: &[String], module: &str, text: &str) -> Vec<(usize, S
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_agent_depends_on_nothing_that_only_reads_records() {
+        check_wall().unwrap();
+        let tree = "dnscribe-agent v0.1.0 (/a)\ndnscribe-view v0.1.0 (/b)\nratatui-core v0.1.0\n";
+        assert_eq!(refused(tree), ["dnscribe-view"]);
+    }
 
     #[test]
     fn finds_imports_against_the_flow() {

@@ -8,11 +8,11 @@
 
 use dnscribe_benches::cpu;
 
-use dnscribe::pipeline::{
+use dnscribe_agent::pipeline::{
     BATCHES_PER_SHARD, BatchMerger, EventBatch, FlowOptions, FlowStage, InputCounters, Pipeline,
     PipelineOptions,
 };
-use dnscribe::record::RecordBuilder;
+use dnscribe_agent::record::RecordBuilder;
 use dnscribe_common::flow;
 use dnscribe_delivery::{self, Failure, OutputFormat, Sink, Stream};
 use dnscribe_record::ledger::Delivery;

@@ -3,7 +3,7 @@
 
 use super::{ask, id, pod};
 use crate::support::{RECORD_LIMIT, lab};
-use dnscribe::capture::live::cgroup2_mount;
+use dnscribe_agent::capture::live::cgroup2_mount;
 use dnscribe_tests::container::{Bundle, clean, remove};
 use dnscribe_tests::kubernetes::Api;
 use dnscribe_tests::lab::Host;

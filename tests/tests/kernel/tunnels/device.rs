@@ -3,7 +3,7 @@
 use crate::frames::{PORT, QUERY};
 use crate::host::run_in_new_namespace;
 use crate::{assert_balance, counters_of, options};
-use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
+use dnscribe_agent::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe_tests::environment::{privileged, skip};
 use dnscribe_transaction::decode::{Decoded, Decoder, DecoderOptions, OwnedMessage};
 use dnscribe_transaction::packet::Direction;

@@ -1,7 +1,7 @@
 //! Replays real captures through the detectors.
 
 use crate::evaluate::{DetectedAlert, DetectorRun};
-use dnscribe::capture::replay::Replay;
+use dnscribe_agent::capture::replay::Replay;
 use dnscribe_analysis::attribution::Attribution;
 use dnscribe_analysis::detect::{HostFacts, Rule};
 use dnscribe_analysis::view::{Facts, TransactionView};

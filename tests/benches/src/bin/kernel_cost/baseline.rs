@@ -4,7 +4,7 @@ use aya::maps::{Array, MapData, RingBuf};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramInfo};
 use aya::{Ebpf, EbpfLoader};
-use dnscribe::capture::live::testing::{BASELINE_OBJECT, attach_tap, test_run};
+use dnscribe_agent::capture::live::testing::{BASELINE_OBJECT, attach_tap, test_run};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;

@@ -1,7 +1,7 @@
 //! A temporary cgroup, so that only the benchmark's packets are counted.
 
 use crate::Failure;
-use dnscribe::capture::live::cgroup2_mount;
+use dnscribe_agent::capture::live::cgroup2_mount;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 

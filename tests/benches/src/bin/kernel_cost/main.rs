@@ -13,7 +13,7 @@ mod test_run;
 mod traffic;
 
 use aya::sys::{Stats, enable_stats};
-use dnscribe::capture::live::{HookChoice, LiveOptions};
+use dnscribe_agent::capture::live::{HookChoice, LiveOptions};
 use serde_json::{Map, Value};
 use std::error::Error;
 use std::io::{Write as _, stdout};

@@ -5,7 +5,7 @@ use crate::cgroup::Cgroup;
 use crate::cpu::cpu_time;
 use crate::frames::{DNS, OTHER};
 use crate::{Failure, Figures, count_run_time, middle, options};
-use dnscribe::capture::live::{Live, LiveOptions};
+use dnscribe_agent::capture::live::{Live, LiveOptions};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 
 const ROUNDS: usize = 3;

@@ -3,7 +3,7 @@
 use crate::baseline::Baseline;
 use crate::frames::{self, Frame, Kind};
 use crate::{Failure, Figures, RING_BYTES, middle, options};
-use dnscribe::capture::live::testing::Bench;
+use dnscribe_agent::capture::live::testing::Bench;
 
 /// Runs without reading the ring: as many records as fit, whatever their size.
 const BATCH: u32 = 16_384;

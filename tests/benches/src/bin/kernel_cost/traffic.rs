@@ -6,7 +6,7 @@ use crate::cgroup::Cgroup;
 use crate::frames::{DNS, OTHER, QUERY_BYTES, RESPONSE_BYTES};
 use crate::{Failure, Figures, RING_BYTES, count_run_time, ip, middle, options};
 use aya::programs::ProgramInfo;
-use dnscribe::capture::live::{HookChoice, Live, LiveOptions};
+use dnscribe_agent::capture::live::{HookChoice, Live, LiveOptions};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
 

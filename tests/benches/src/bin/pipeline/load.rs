@@ -1,7 +1,7 @@
 //! Packets of a capture in memory.
 
 use crate::Failure;
-use dnscribe::capture::replay::Replay;
+use dnscribe_agent::capture::replay::Replay;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::ports::PortSet;
 use dnscribe_transaction::packet::{Body, Packet, PacketId, Task};

@@ -1,7 +1,7 @@
 //! Runs packets from memory through the agent's stages in one thread, or through other parsers, and prints the
 //! cost as a JSON object (`cargo xtask bench pipeline` and `scale`).
 //!
-//! `pipeline agent|map|hickory|domain FILE [FLAGS OF REPLAY] [--after SECONDS] [--until SECONDS] [--tasks N]
+//! `pipeline agent|map|hickory|domain FILE [--config FILE] [--sink DEST] [--stream LIST] [--output json] [--after SECONDS] [--until SECONDS] [--tasks N]
 //! [--allocations]`.
 
 mod allocations;
@@ -14,10 +14,14 @@ mod counting_sink;
 
 use allocations::Counting;
 use clap::{Parser, ValueEnum};
-use dnscribe::cli::ReplayArgs;
+use dnscribe_agent::config::layer::Layer;
+use dnscribe_agent::config::{Purpose, Sources};
+use dnscribe_config::value::RecordOutput;
+use dnscribe_delivery::{SinkSpec, StreamSet};
 use load::Packets;
 use std::error::Error;
 use std::io::{Write as _, stdout};
+use std::path::PathBuf;
 use std::time::Duration;
 
 #[global_allocator]
@@ -29,9 +33,11 @@ type Failure = Box<dyn Error>;
 struct Args {
     /// Program that reads the packets
     reader: Reader,
+    /// Capture file
+    file: PathBuf,
     /// Settings of the agent. If the sink is not `null`, records are made and counted
     #[command(flatten)]
-    replay: ReplayArgs,
+    settings: Settings,
     /// Measure from this second of the capture on, and not the end of the capture
     #[arg(long, default_value_t = 0.0)]
     after: f64,
@@ -44,6 +50,28 @@ struct Args {
     /// Count allocations instead of time
     #[arg(long)]
     allocations: bool,
+}
+
+/// Flags of `dnscribe replay` that are needed.
+#[derive(clap::Args)]
+struct Settings {
+    #[arg(long)]
+    config: Option<PathBuf>,
+    #[arg(long)]
+    stream: Option<StreamSet>,
+    #[arg(long)]
+    sink: Vec<SinkSpec>,
+    #[arg(long)]
+    output: Option<RecordOutput>,
+}
+
+impl Settings {
+    fn sources(&self) -> Sources {
+        let sinks = Some(self.sink.clone()).filter(|sinks| !sinks.is_empty());
+        let flags = Layer { streams: self.stream, sinks, output: self.output, ..Layer::default() };
+        let environment = std::env::vars_os().collect();
+        Sources { purpose: Purpose::Replay, file: self.config.clone(), environment, flags }
+    }
 }
 
 #[derive(ValueEnum, Clone, Copy)]
@@ -68,13 +96,12 @@ struct Measurement {
 
 fn main() -> Result<(), Failure> {
     let args = Args::parse();
-    let [file] = args.replay.files.as_slice() else { return Err("expected one file".into()) };
-    let packets = Packets::load(file, args.tasks)?;
+    let packets = Packets::load(&args.file, args.tasks)?;
     if args.allocations {
         allocations::count();
     }
     let took = match args.reader {
-        Reader::Agent => stages::run(&packets, &args.replay, args.after..args.until)?,
+        Reader::Agent => stages::run(&packets, &args.settings.sources(), args.after..args.until)?,
         Reader::Map => hash_map::run(&packets, args.after..args.until)?,
         Reader::Hickory => peers::hickory(&packets),
         Reader::Domain => peers::domain(&packets),

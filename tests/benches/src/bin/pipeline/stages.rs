@@ -4,10 +4,9 @@ use crate::counting_sink::{CountingSink, Counts};
 use crate::cpu::cpu_time;
 use crate::load::Packets;
 use crate::{Failure, Measurement, allocations, real};
-use dnscribe::cli::ReplayArgs;
-use dnscribe::config::Config;
-use dnscribe::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
-use dnscribe::record::RecordBuilder;
+use dnscribe_agent::config::{Config, Sources};
+use dnscribe_agent::pipeline::{FlowOptions, FlowStage, InputCounters, Pipeline, PipelineOptions};
+use dnscribe_agent::record::RecordBuilder;
 use dnscribe_analysis::detect::{self, Detection, ExpectedResolvers, HostFacts};
 use dnscribe_delivery::{self, Sink, SinkSpec};
 use dnscribe_record::time::Timestamp;
@@ -20,10 +19,10 @@ use std::sync::atomic::Ordering;
 /// Runs the packets through the stages; only these seconds of the capture are measured.
 pub fn run(
     packets: &Packets,
-    replay: &ReplayArgs,
+    sources: &Sources,
     seconds: Range<f64>,
 ) -> Result<Measurement, Failure> {
-    let config = Config::load(&replay.sources())?;
+    let config = Config::load(sources)?;
     let Range { start, end } = packets.times(seconds)?;
     let first = packets.first()?;
     let counts = Arc::new(Counts::default());

@@ -7,7 +7,7 @@ use dnscribe_benches::cpu;
 mod traffic;
 
 use cpu::cpu_time;
-use dnscribe::record::RecordBuilder;
+use dnscribe_agent::record::RecordBuilder;
 use dnscribe_analysis::window::{Groups, Span, Windows};
 use dnscribe_record::time::Timestamp;
 use std::collections::HashMap;

@@ -1,0 +1,300 @@
+//! SIGHUP: reloads the configuration and applies what can change while capture runs.
+
+use super::super::signals::Waker;
+use super::super::{detection, host_facts};
+use super::Run;
+use crate::capture::live::LiveOptions;
+use crate::config::{Config, Drop, Sources};
+use crate::pipeline::{Control, DetectionChange, Settings, SinkChange};
+use crossbeam_channel::{Receiver, TryRecvError, bounded};
+use dnscribe_config::ConfigError;
+use dnscribe_delivery::{SinkError, SinkReplacement, SinkWatch, open_changes};
+use dnscribe_transaction::packet::ports::PortSet;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+/// Change of the captured ports at run time without losing messages, in three steps: the flow stages also look for
+/// DNS on the new ports; the programs capture the new ports only; once the rings are empty, the flow stages stop
+/// looking for DNS on the old ports.
+#[derive(Debug, Default, PartialEq)]
+pub(super) enum PortChange {
+    /// All stages and the programs have the same ports.
+    #[default]
+    Done,
+    /// The flow stages are to look for DNS on these ports, too.
+    Adding(PortSet),
+    /// The flow stages are to forget other ports, once the rings are empty.
+    Removing,
+}
+
+/// A configuration that was read again, and the sinks that it needs.
+pub(super) struct Reloaded {
+    config: Config,
+    settings: Arc<Settings>,
+    /// The sinks, if they change.
+    sinks: Option<Result<Vec<SinkReplacement>, SinkError>>,
+}
+
+/// A reload under way. Files are read and sinks opened in a thread of its own: either may block.
+pub(super) struct Reload(Receiver<Result<Reloaded, ConfigError>>);
+
+impl Reload {
+    /// Starts to read the configuration again. `names` are those of the sinks in use. Wakes `waker` when done.
+    fn start(
+        sources: Sources,
+        config: Config,
+        names: Vec<String>,
+        waker: Waker,
+    ) -> io::Result<Self> {
+        let (sender, receiver) = bounded(1);
+        let work = move || {
+            let reloaded = Config::load(&sources).map(|new| {
+                let (before, detected) = (config.sink_plans(), config.detect.is_some());
+                let changed = config.with_sinks_of(&new);
+                let after = changed.sink_plans();
+                let is_changed = before != after || detected != changed.detect.is_some();
+                let sinks = is_changed.then(|| open_changes(&names, &before, &after));
+                Reloaded { settings: Arc::new(settings(&new)), config: new, sinks }
+            });
+            // Fails if the agent ends.
+            let _ = sender.send(reloaded);
+            waker.wake();
+        };
+        thread::Builder::new().name("reload".to_owned()).spawn(work)?;
+        Ok(Self(receiver))
+    }
+
+    /// Returns the configuration once it is read and its sinks are open.
+    fn poll(&self) -> Option<Result<Reloaded, ConfigError>> {
+        match self.0.try_recv() {
+            Ok(reloaded) => Some(reloaded),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(ConfigError::Invalid(
+                "the thread that reads it has failed; this is a bug, please report it".to_owned(),
+            ))),
+        }
+    }
+}
+
+impl Run {
+    /// Starts a reload if a signal asks for one: reopens files, and reads the configuration again. Applies it once its
+    /// sinks are open. One reload follows another. Never blocks.
+    pub(super) fn reload(&mut self) {
+        if self.signals.reload() {
+            self.pipeline.router.reopen();
+            self.reload_is_due = true;
+        }
+        if let Some(reloaded) = self.reloading.as_ref().and_then(Reload::poll) {
+            self.reloading = None;
+            match reloaded {
+                Ok(reloaded) => self.apply_reloaded(reloaded),
+                Err(error) => tracing::error!("the configuration stays as it was: {error}"),
+            }
+        }
+        if self.reload_is_due && self.reloading.is_none() {
+            self.reload_is_due = false;
+            let names = self.pipeline.router.sinks.names();
+            let (sources, waker) = (self.sources.clone(), self.signals.waker.clone());
+            match Reload::start(sources, self.config.clone(), names, waker) {
+                Ok(reload) => self.reloading = Some(reload),
+                Err(error) => tracing::error!(
+                    "the configuration stays as it was: cannot start a thread that reads it: {error}"
+                ),
+            }
+        }
+    }
+
+    /// Applies the settings that can change while running.
+    fn apply_reloaded(&mut self, reloaded: Reloaded) {
+        let Reloaded { config: new, settings, sinks } = reloaded;
+        // In this order: no new sink gets fields that are to be masked.
+        if self.apply_settings(&new, settings) {
+            self.apply_sinks(&new, sinks);
+        } else if let Some(Ok(sinks)) = sinks {
+            self.pipeline.router.sinks.discard(sinks);
+        }
+        if new.capture.ports != self.config.capture.ports {
+            self.apply(&Control::AddPorts(new.capture.ports.clone()));
+            self.port_change = PortChange::Adding(new.capture.ports.clone());
+            self.change_ports();
+        }
+        let left = needs_restart(&self.config, &new);
+        if left.is_empty() {
+            tracing::info!("configuration reloaded");
+        } else {
+            let left = left.join(", ");
+            tracing::warn!("configuration reloaded; these changes need a restart: {left}");
+        }
+    }
+
+    /// Takes the next step of a change of ports if all controls have taken effect.
+    pub(super) fn change_ports(&mut self) {
+        if !self.runner.is_settled() {
+            return;
+        }
+        let PortChange::Adding(ports) = std::mem::take(&mut self.port_change) else { return };
+        if let Err(error) = self.capture.set_ports(&ports) {
+            tracing::error!("the ports stay unchanged: the kernel refuses others: {error}");
+            return;
+        }
+        self.port_change = PortChange::Removing;
+        tracing::info!("capturing DNS on port {ports} from now on");
+        self.apply(&Control::SetPorts(ports.clone()));
+        self.config.capture.ports = ports;
+    }
+
+    /// Applies all settings but sinks and ports. Returns whether the rules of masking are in force.
+    fn apply_settings(&mut self, new: &Config, settings: Arc<Settings>) -> bool {
+        let control = Control::Reconfigure(settings);
+        let reconfigured = self.runner.apply(&control, &mut self.capture, &mut self.pipeline);
+        take_settings(&mut self.config, new);
+        match &reconfigured {
+            Ok(()) => self.config.privacy = new.privacy.clone(),
+            Err(why) => {
+                tracing::error!(
+                    "masking and sinks stay unchanged: the key of the pseudonyms {why}"
+                );
+            }
+        }
+        reconfigured.is_ok()
+    }
+
+    /// Replaces the sinks by those that were opened, and flushes those that are not wanted any more.
+    fn apply_sinks(
+        &mut self,
+        new: &Config,
+        sinks: Option<Result<Vec<SinkReplacement>, SinkError>>,
+    ) {
+        let changed = self.config.clone().with_sinks_of(new);
+        match sinks {
+            None => {}
+            Some(Ok(sinks)) => {
+                let detection = detection_change(&self.config, &changed);
+                let flush_timeout = changed.drain_timeout;
+                let options =
+                    self.pipeline.replace_sinks(SinkChange { sinks, flush_timeout, detection });
+                self.apply(&Control::Render(options));
+                // The name of a sink that has failed may now be that of another.
+                self.watch = SinkWatch::default();
+            }
+            Some(Err(error)) => {
+                let hint = self.write_hint();
+                tracing::error!("the sinks stay unchanged: {error}{hint}");
+                return;
+            }
+        }
+        self.config = changed;
+    }
+
+    /// Likely reason why a file cannot be written, as a phrase.
+    fn write_hint(&self) -> &'static str {
+        if self.config.privileges.drop == Drop::Off {
+            return "";
+        }
+        "; since privileges were dropped, files can be opened only in directories of the configuration at the \
+         start: restart to write elsewhere"
+    }
+}
+
+/// What becomes of detection, which runs if a sink wants alerts, or if that is configured.
+fn detection_change(now: &Config, new: &Config) -> DetectionChange {
+    match (&now.detect, &new.detect) {
+        (_, None) => DetectionChange::Off,
+        (Some(_), Some(_)) => DetectionChange::Keep,
+        (None, Some(options)) => {
+            DetectionChange::Start(Box::new(detection(new, options.clone(), true)))
+        }
+    }
+}
+
+/// Notes that the [`settings`] of `new` other than masking are in force.
+fn take_settings(config: &mut Config, new: &Config) {
+    (config.pairing, config.connecting) = (new.pairing, new.connecting);
+    (config.windows, config.resolvers) = (new.windows, new.resolvers.clone());
+    config.filters = new.filters.clone();
+    config.drain_timeout = new.drain_timeout;
+    if config.detect.is_some() && new.detect.is_some() {
+        config.detect.clone_from(&new.detect);
+    }
+}
+
+/// The settings of a configuration that all stages get at a reload.
+fn settings(config: &Config) -> Settings {
+    Settings {
+        pairing: config.pairing,
+        connections: config.connecting,
+        resolvers: config.resolvers.clone().into_iter().collect(),
+        windows: config.windows,
+        detect: config.detect.clone().map(|options| (options, host_facts(config, true))),
+        filters: config.filters.clone(),
+        privacy: config.privacy.clone(),
+    }
+}
+
+/// Sections and keys of a configuration that need a restart. Names every field, so that none is forgotten.
+fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
+    let Config {
+        node,
+        region,
+        labels,
+        capture,
+        dnstap,
+        correlation,
+        kubernetes,
+        metrics_listen,
+        health_window,
+        messages_wire,
+        records_idn,
+        record_limits,
+        privileges,
+        privacy,
+        log,
+        duration,
+        // Part of `capture`.
+        nice_is_set: _,
+        // Applied, the sinks as a whole.
+        pairing: _,
+        connecting: _,
+        windows: _,
+        detect: _,
+        streams: _,
+        sinks: _,
+        output: _,
+        kafka: _,
+        alertmanager: _,
+        server_patience: _,
+        spool: _,
+        rotation: _,
+        files: _,
+        resolvers: _,
+        secret_files: _,
+        filters: _,
+        drain_timeout: _,
+    } = new;
+    // Ports are applied.
+    let now_capture = LiveOptions { ports: capture.ports.clone(), ..now.capture.clone() };
+    let differs = [
+        ("node", now.node != *node),
+        ("region", now.region != *region),
+        ("labels", now.labels != *labels),
+        ("capture (but for ports)", now_capture != *capture),
+        ("capture.dnstap", now.dnstap != *dnstap),
+        ("join", now.correlation != *correlation),
+        ("sinks", now.sink_plans() != new.sink_plans()),
+        ("privacy", now.privacy != *privacy),
+        ("kubernetes", now.kubernetes != *kubernetes),
+        ("metrics.listen", now.metrics_listen != *metrics_listen),
+        ("health.window", now.health_window != *health_window),
+        ("messages.wire", now.messages_wire != *messages_wire),
+        ("records.idn", now.records_idn != *records_idn),
+        ("records.max_answers and max_bytes", now.record_limits != *record_limits),
+        ("privileges", now.privileges != *privileges),
+        ("log", now.log != *log),
+        ("duration", now.duration != *duration),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests;

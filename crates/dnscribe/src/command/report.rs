@@ -1,0 +1,171 @@
+//! `dnscribe report`: what happened, as one HTML file.
+
+use super::records;
+use super::stores::{self, Store};
+use super::top::names;
+use crate::cli::ReportArgs;
+use dnscribe_agent::config::Config;
+use dnscribe_agent::pipeline::LEDGER_INTERVAL;
+use dnscribe_agent::session::replay;
+use dnscribe_agent::session::signals::Signals;
+use dnscribe_agent::session::{Endpoint, Start};
+use dnscribe_cli::exit::Exit;
+use dnscribe_cli::print;
+use dnscribe_config::log;
+use dnscribe_delivery::kafka;
+use dnscribe_delivery::{Batch, KafkaConfig, Stream};
+use dnscribe_view::report::{self, ReportModel, ReportSource, STREAMS, TimeSpan};
+use std::io::{self, BufRead as _, IsTerminal as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Name of the report's sink in the ledger.
+const SINK: &str = "report";
+
+/// Topic of changes, which are no stream of the agent.
+const CHANGES: &str = "dns.changes";
+
+/// A record may reach the brokers this long after the event: transactions wait for their timeout, windows for the
+/// records of their time, and the spool for the brokers.
+const DELIVERY: Duration = Duration::from_secs(900);
+
+/// First byte of a file of records: no format of capture files begins with it.
+const JSON_START: u8 = b'{';
+
+/// Reads the input and writes the report.
+pub(super) fn report(args: &ReportArgs) -> Result<(), Exit> {
+    if args.output_file.is_none() && io::stdout().is_terminal() {
+        return Err(Exit::usage("a report is an HTML file, and standard output is a terminal")
+            .with_remedy("give a file by --output-file report.html"));
+    }
+    let span = args.span();
+    let sources = args.sources();
+    let config = Config::load(&sources)?;
+    log::start(config.log);
+    let signals = Signals::listen()?;
+    let (model, source) = if !args.store.is_empty() {
+        of_stores(args, span, &signals)?
+    } else if args.files.is_empty() {
+        (
+            of_topics(span, &config.kafka, &signals)?,
+            format!("Kafka at {}", config.kafka.brokers.join(", ")),
+        )
+    } else {
+        (of_files(args, span, config, &signals)?, names(&args.files))
+    };
+    if signals.stop() {
+        return Err(Exit::failed("stopped before the input was read to its end"));
+    }
+    let (records, unreadable) = model.records();
+    if unreadable > 0 {
+        tracing::warn!(
+            "left out {unreadable} lines that are no records of dnscribe; {records} are"
+        );
+    }
+    let title = args.title.clone().unwrap_or_default();
+    let html = report::render(&model, &ReportSource { title, source });
+    match &args.output_file {
+        None => print(&html),
+        Some(path) => std::fs::write(path, html)
+            .map_err(|error| Exit::failed(format!("cannot write {}: {error}", path.display()))),
+    }
+}
+
+/// Reads stores. Returns also their names.
+fn of_stores(
+    args: &ReportArgs,
+    span: TimeSpan,
+    signals: &Signals,
+) -> Result<(ReportModel, String), Exit> {
+    let mut model = ReportModel::new(span);
+    let mut names = Vec::new();
+    for url in stores::parse(&args.store)? {
+        let store = Store::connect(&url).map_err(Exit::failed)?;
+        let mut take = |record: &[u8]| {
+            model.line(record);
+            !signals.stop()
+        };
+        let streams = [Stream::Transactions, Stream::Uses];
+        store.records(&streams, span, &mut take).map_err(Exit::failed)?;
+        names.push(store.name);
+    }
+    Ok((model, names.join(", ")))
+}
+
+fn of_files(
+    args: &ReportArgs,
+    span: TimeSpan,
+    config: Config,
+    signals: &Signals,
+) -> Result<ReportModel, Exit> {
+    let [first, ..] = &*args.files else { return Ok(ReportModel::new(span)) };
+    // Standard input can be read once only, so a capture file must be named.
+    let is_stdin = first == Path::new("-");
+    let mut input = records::open(first)?;
+    let start = input.fill_buf().map_err(|error| records::unreadable(first, &error))?;
+    let holds_records = start.first().is_none_or(|byte| *byte == JSON_START);
+    if is_stdin && !holds_records {
+        return Err(Exit::usage("a capture file on standard input cannot be reported")
+            .with_remedy("name the file, or pipe it through `dnscribe replay - -o json`"));
+    }
+    if !holds_records {
+        return of_captures(args, span, config, signals);
+    }
+    let mut model = ReportModel::new(span);
+    let mut each = |line: &[u8]| model.line(line);
+    records::lines(first, input, signals, &mut each)?;
+    for path in args.files.iter().skip(1) {
+        records::lines(path, records::open(path)?, signals, &mut each)?;
+    }
+    if model.records().0 == 0 && model.records().1 > 0 {
+        return Err(Exit::usage(format!("{} holds no records of dnscribe", names(&args.files)))
+            .with_remedy("give files of `dnscribe run -o json`, or capture files"));
+    }
+    Ok(model)
+}
+
+/// Runs the pipeline of `replay` with the report as its only sink.
+fn of_captures(
+    args: &ReportArgs,
+    span: TimeSpan,
+    config: Config,
+    signals: &Signals,
+) -> Result<ReportModel, Exit> {
+    let model = Arc::new(Mutex::new(ReportModel::new(span)));
+    let shared = Arc::clone(&model);
+    let take = move |batch: &Batch| {
+        shared.lock().unwrap_or_else(PoisonError::into_inner).observe(batch);
+    };
+    let start = Start {
+        sources: args.sources(),
+        config,
+        signals: signals.clone(),
+        endpoint: Endpoint::default(),
+        sinks: vec![dnscribe_delivery::observer(SINK, STREAMS.into_iter().collect(), take)?],
+        ledger_every: LEDGER_INTERVAL,
+        max_sleep: LEDGER_INTERVAL,
+        summary: false,
+        scope: None,
+    };
+    replay::files(&args.files, start, None)?;
+    let mut model = model.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(std::mem::replace(&mut *model, ReportModel::new(span)))
+}
+
+/// Reads the topics of all nodes.
+fn of_topics(
+    report: TimeSpan,
+    config: &KafkaConfig,
+    signals: &Signals,
+) -> Result<ReportModel, Exit> {
+    let span = kafka::TimeSpan {
+        from: report.from.map(|from| from.minus(DELIVERY)),
+        to: report.to.map(|to| to.plus(DELIVERY)),
+    };
+    let mut model = ReportModel::new(report);
+    let topics = STREAMS.map(|stream| config.topic(stream).to_owned());
+    let topics = topics.into_iter().chain([CHANGES.to_owned()]);
+    records::topics(topics, span, config, signals, &mut |record| model.line(record))?;
+    Ok(model)
+}

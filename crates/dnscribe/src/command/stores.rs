@@ -1,0 +1,359 @@
+//! Counts the rows of stores, for `ledger verify --store`, and reads records back.
+
+mod records;
+mod url;
+
+use dnscribe_cli::exit::Exit;
+use dnscribe_delivery::http::{HttpClient, Method};
+use dnscribe_delivery::{Authorization, Login, Password};
+use dnscribe_record::time::Timestamp;
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use postgres_openssl::MakeTlsConnector;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::runtime::Runtime;
+pub(super) use url::{StoreKind, StoreUrl};
+
+/// Time limit of a query: a count over a large table.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Largest answer in bytes: a page of transactions.
+const ANSWER_BYTES: u64 = 256 << 20;
+
+/// Rows near the end of the retention may disappear at any time, so they are not counted.
+const RETENTION_MARGIN: Duration = Duration::from_secs(3600);
+
+/// A connection to a store.
+pub(super) struct Store {
+    /// Address for messages.
+    pub name: String,
+    client: Client,
+}
+
+enum Client {
+    ClickHouse(HttpQueries),
+    TimescaleDb(Box<Postgres>),
+    InfluxDb(HttpQueries),
+}
+
+/// Reads the addresses of `--store`.
+///
+/// # Errors
+/// One of them is wrong.
+pub(super) fn parse(urls: &[String]) -> Result<Vec<StoreUrl>, Exit> {
+    let urls = urls.iter().map(|url| url.parse()).collect::<Result<_, _>>();
+    urls.map_err(|why: String| Exit::usage(format!("--store: {why}")))
+}
+
+/// Tables whose rows are counted.
+pub(super) const TRANSACTIONS: &str = "dns_transactions";
+pub(super) const USES: &str = "dns_uses";
+pub(super) const FLEET: &str = "dns_fleet";
+
+impl Store {
+    /// Connects.
+    ///
+    /// # Errors
+    /// Returns a sentence without secrets.
+    pub fn connect(url: &StoreUrl) -> Result<Self, String> {
+        let name = url.to_string();
+        let client = match url.kind {
+            StoreKind::ClickHouse => HttpQueries::new(url).map(Client::ClickHouse),
+            StoreKind::InfluxDb => HttpQueries::new(url).map(Client::InfluxDb),
+            StoreKind::TimescaleDb => {
+                Postgres::connect(url).map(|client| Client::TimescaleDb(Box::new(client)))
+            }
+        };
+        let client = client.map_err(|why| format!("cannot use {name}: {why}"))?;
+        Ok(Self { name, client })
+    }
+
+    /// Name of the store in sinks of stream ledgers: with `table`, of one of its tables.
+    pub fn sink(&self, table: &str) -> String {
+        match self.client {
+            Client::ClickHouse(_) if table == TRANSACTIONS => "clickhouse".to_owned(),
+            Client::ClickHouse(_) => format!("clickhouse.{table}"),
+            Client::TimescaleDb(_) => format!("timescaledb.{table}"),
+            Client::InfluxDb(_) => format!("influxdb.{table}"),
+        }
+    }
+
+    /// Tables that are compared with topics.
+    pub const fn tables(&self) -> &'static [&'static str] {
+        match self.client {
+            Client::ClickHouse(_) => &[TRANSACTIONS, "dns_alerts", USES],
+            Client::TimescaleDb(_) => &[FLEET, "dns_alerts", "dns_changes", "dns_probes"],
+            Client::InfluxDb(_) => &[FLEET],
+        }
+    }
+
+    /// Grouping of the rows that are counted, if not all: `InfluxDB` has one point for all zones
+    /// beyond the heaviest.
+    pub const fn grouping(&self) -> Option<&'static str> {
+        match self.client {
+            Client::InfluxDb(_) => Some("all"),
+            Client::ClickHouse(_) | Client::TimescaleDb(_) => None,
+        }
+    }
+
+    /// Returns the times before which rows are expired, by step of windows; 0 for other tables.
+    /// Empty if none can be expired.
+    ///
+    /// # Errors
+    /// Returns a sentence if the store does not answer.
+    pub fn cutoffs(&self, table: &str) -> Result<BTreeMap<u64, Timestamp>, String> {
+        let found = match &self.client {
+            Client::ClickHouse(queries) => clickhouse_cutoff(queries, table),
+            Client::TimescaleDb(postgres) => {
+                let step = if table == FLEET { "step_seconds::bigint" } else { "0::bigint" };
+                postgres.pairs(&format!(
+                    // PostgreSQL rounds times to microseconds: a record may be earlier than its row.
+                    "SELECT {step}, (extract(epoch FROM min(ts)) * 1000000)::bigint - 1 FROM {table} \
+                     GROUP BY 1"
+                ))
+            }
+            .map(|rows| {
+                let time = |micros: i64| u64::try_from(micros).unwrap_or(0).saturating_mul(1000);
+                let row = |(step, micros): (i64, i64)| {
+                    (u64::try_from(step).unwrap_or(0), Timestamp::from_nanos(time(micros)))
+                };
+                rows.into_iter().map(row).collect()
+            }),
+            Client::InfluxDb(_) => Ok(BTreeMap::new()),
+        };
+        found.map_err(|why| format!("{}: {table}: {why}", self.name))
+    }
+
+    /// Counts the rows of a table from `cutoff` on, and those of times before `until`; windows end before
+    /// it.
+    ///
+    /// # Errors
+    /// Returns a sentence if the store does not answer.
+    pub fn rows(
+        &self,
+        table: &str,
+        cutoff: Option<Timestamp>,
+        until: Option<Timestamp>,
+    ) -> Result<u64, String> {
+        let until = until.map_or(i64::MAX.unsigned_abs(), Timestamp::as_nanos);
+        let rows = match &self.client {
+            Client::ClickHouse(queries) => {
+                let from = cutoff.map_or(0, Timestamp::as_nanos);
+                queries.clickhouse(&format!(
+                    "SELECT count() FROM {table} FINAL WHERE ts >= fromUnixTimestamp64Nano(toInt64({from})) \
+                     AND ts < fromUnixTimestamp64Nano(toInt64({until}))"
+                ))
+            }
+            Client::TimescaleDb(postgres) => {
+                let end =
+                    if table == FLEET { "ts + window_seconds * interval '1 s'" } else { "ts" };
+                let micros = until / 1000;
+                let rows = postgres.pairs(&format!(
+                    "SELECT 0::bigint, count(*) FROM {table} \
+                     WHERE (extract(epoch FROM {end}) * 1000000)::bigint < {micros}"
+                ));
+                rows.map(|rows| rows.iter().map(|(_, count)| count).sum::<i64>().to_string())
+            }
+            Client::InfluxDb(queries) => queries.influxdb(table, until),
+        };
+        rows.and_then(|rows| rows.trim().parse().map_err(|_| format!("no number: {rows}")))
+            .map_err(|why| format!("{}: {table}: {why}", self.name))
+    }
+}
+
+/// Returns the end of the retention that the table declares (`TTL`).
+fn clickhouse_cutoff(
+    queries: &HttpQueries,
+    table: &str,
+) -> Result<BTreeMap<u64, Timestamp>, String> {
+    let query = format!(
+        "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = '{table}'"
+    );
+    let engine = queries.clickhouse(&query)?;
+    if engine.trim().is_empty() {
+        return Err("there is no such table".to_owned());
+    }
+    let span = ttl(&engine);
+    Ok(span
+        .map(|span| (0, Timestamp::now().minus(span).plus(RETENTION_MARGIN)))
+        .into_iter()
+        .collect())
+}
+
+/// Returns the interval of a table's `TTL`.
+fn ttl(engine: &str) -> Option<Duration> {
+    const UNITS: [(&str, u64); 6] = [
+        ("Second", 1),
+        ("Minute", 60),
+        ("Hour", 3600),
+        ("Day", 86_400),
+        ("Week", 604_800),
+        // The shortest, so that no row is expected that may be gone.
+        ("Month", 28 * 86_400),
+    ];
+    let (_, text) = engine.split_once("TTL ")?.1.split_once("toInterval")?;
+    let (unit, rest) = text.split_once('(')?;
+    let count: u64 = rest.split(')').next()?.trim().parse().ok()?;
+    let (_, seconds) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
+    Some(Duration::from_secs(count.saturating_mul(seconds)))
+}
+
+/// A store with queries over HTTP.
+struct HttpQueries {
+    client: HttpClient,
+    url: StoreUrl,
+}
+
+impl HttpQueries {
+    fn new(url: &StoreUrl) -> Result<Self, String> {
+        let password = url.read_password()?;
+        let is_influxdb = url.kind == StoreKind::InfluxDb;
+        let authorization = match (&url.user, password) {
+            (_, Some(token)) if is_influxdb => Some(Authorization::Bearer(Password(token))),
+            (user, Some(password)) => {
+                let username = user.clone().unwrap_or_else(|| "default".to_owned());
+                Some(Authorization::Basic(Login { username, password: Password(password) }))
+            }
+            (Some(user), None) => {
+                let login = Login { username: user.clone(), password: Password(String::new()) };
+                Some(Authorization::Basic(login))
+            }
+            (None, None) => None,
+        };
+        let media_type = if is_influxdb { "application/vnd.flux" } else { "text/plain" };
+        let client =
+            HttpClient::new("store", None, authorization.as_ref(), media_type, ANSWER_BYTES)?;
+        Ok(Self { client, url: url.clone() })
+    }
+
+    fn post(&self, path: &str, body: &str) -> Result<String, String> {
+        let target = format!("{}{path}", self.url.base.trim_end_matches('/'));
+        let response = self.client.send(&Method::POST, &target, body, TIMEOUT, true)?;
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        if response.status.is_success() {
+            return Ok(text);
+        }
+        let message = dnscribe_delivery::http::error_message(&text);
+        let remedy = match response.status.as_u16() {
+            401 | 403 => format!(" (give {} or ?password_file=FILE)", self.url.variable()),
+            _ => String::new(),
+        };
+        Err(format!("it answers {}: {message}{remedy}", response.status.as_u16()))
+    }
+
+    fn clickhouse(&self, query: &str) -> Result<String, String> {
+        let database = self.url.parameter("database", "dns");
+        self.post(&format!("/?database={database}"), query)
+    }
+
+    /// Counts the points of a measurement with grouping `all` whose windows end before `until`, in
+    /// nanoseconds since the epoch.
+    fn influxdb(&self, measurement: &str, until: u64) -> Result<String, String> {
+        let (org, bucket) =
+            (self.url.parameter("org", "dnscribe"), self.url.parameter("bucket", "dns"));
+        let query = format!(
+            "from(bucket: \"{bucket}\") |> range(start: 0) |> filter(fn: (r) => r._measurement == \
+             \"{measurement}\" and r._field == \"transactions\" and r.grouping == \"all\") |> group() \
+             |> filter(fn: (r) => int(v: r._time) + int(v: duration(v: r.window)) < {until}) |> count()"
+        );
+        let csv = self.post(&format!("/api/v2/query?org={org}"), &query)?;
+        let mut lines =
+            csv.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+        let Some(header) = lines.next() else { return Ok("0".to_owned()) };
+        let column = header.trim_end().split(',').position(|name| name == "_value");
+        let value = lines.next().zip(column);
+        let value = value.and_then(|(line, column)| line.trim_end().split(',').nth(column));
+        value.map(str::to_owned).ok_or_else(|| format!("cannot read its answer: {csv}"))
+    }
+}
+
+struct Postgres {
+    runtime: Runtime,
+    client: tokio_postgres::Client,
+}
+
+impl Postgres {
+    fn connect(url: &StoreUrl) -> Result<Self, String> {
+        let mut config: tokio_postgres::Config =
+            url.base.parse().map_err(|error: tokio_postgres::Error| describe(&error))?;
+        config.user(url.user.as_deref().unwrap_or("dns")).connect_timeout(Duration::from_secs(10));
+        if let Some(password) = url.read_password()? {
+            config.password(password);
+        }
+        let mode = url.parameter("sslmode", "prefer");
+        let (mode, verifies) = match mode {
+            "disable" => (tokio_postgres::config::SslMode::Disable, false),
+            "prefer" => (tokio_postgres::config::SslMode::Prefer, false),
+            "require" => (tokio_postgres::config::SslMode::Require, false),
+            "verify-full" => (tokio_postgres::config::SslMode::Require, true),
+            other => {
+                return Err(format!(
+                    "sslmode {other} is not one of disable, prefer, require, verify-full"
+                ));
+            }
+        };
+        config.ssl_mode(mode);
+        let mut tls = SslConnector::builder(SslMethod::tls()).map_err(|error| error.to_string())?;
+        if !verifies {
+            tls.set_verify(SslVerifyMode::NONE);
+        }
+        let roots = url.parameter("sslrootcert", "");
+        if !roots.is_empty() {
+            tls.set_ca_file(roots).map_err(|error| format!("cannot use {roots}: {error}"))?;
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| format!("cannot wait for an answer: {error}"))?;
+        let tls = MakeTlsConnector::new(tls.build());
+        let (client, connection) =
+            runtime.block_on(config.connect(tls)).map_err(|error| describe(&error))?;
+        // Ends with an error that each query reports too.
+        runtime.spawn(async move {
+            let _ = connection.await;
+        });
+        Ok(Self { runtime, client })
+    }
+
+    fn query(&self, query: &str) -> Result<Vec<tokio_postgres::Row>, String> {
+        let answer = self.client.query(query, &[]);
+        let answer = async { tokio::time::timeout(TIMEOUT, answer).await };
+        let rows = self.runtime.block_on(answer).map_err(|_| "no answer in time".to_owned())?;
+        rows.map_err(|error| describe(&error))
+    }
+
+    /// Returns the rows of a query with two integers, without those that have a null.
+    fn pairs(&self, query: &str) -> Result<Vec<(i64, i64)>, String> {
+        let rows = self.query(query)?;
+        let pair = |row: &tokio_postgres::Row| Some((row.try_get(0).ok()?, row.try_get(1).ok()?));
+        Ok(rows.iter().filter_map(pair).collect())
+    }
+}
+
+/// Returns an error of the server with its reason.
+fn describe(error: &tokio_postgres::Error) -> String {
+    error.as_db_error().map_or_else(
+        || {
+            let source = std::error::Error::source(error);
+            source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+        },
+        |error| error.message().to_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_retention() {
+        let engine = "ReplacingMergeTree PARTITION BY toDate(ts) TTL toDateTime(least(ts, \
+                      toDateTime64('2050-01-01 00:00:00', 9, 'UTC'))) + toIntervalDay(7) SETTINGS x = 1";
+        assert_eq!(ttl(engine), Some(Duration::from_secs(7 * 86_400)));
+        assert_eq!(ttl("MergeTree ORDER BY ts"), None);
+        assert_eq!(
+            ttl("MergeTree TTL ts + toIntervalHour(36)"),
+            Some(Duration::from_secs(36 * 3600))
+        );
+    }
+}

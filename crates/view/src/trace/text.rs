@@ -1,0 +1,403 @@
+//! The trace as text: a sentence, the waits, and the tree.
+
+use crate::top::clean;
+use dnscribe_record::trace::{
+    Trace, TracedConnection, TracedLookup, TracedProcess, TracedQuery, TracedUse, Wait, WaitCause,
+};
+use std::fmt::Write as _;
+
+/// Number of answers of a query that are shown.
+const ANSWERS: usize = 4;
+
+/// Share of the duration from which on a wait is worth a sentence of its own.
+const NOTABLE: f64 = 0.05;
+
+/// Waits that the list shows.
+const WAITS: usize = 8;
+
+/// Characters that draw the branches.
+struct Branches {
+    inner: &'static str,
+    last: &'static str,
+    line: &'static str,
+    blank: &'static str,
+}
+
+const UNICODE: Branches =
+    Branches { inner: "├─ ", last: "└─ ", line: "│  ", blank: "   " };
+const ASCII: Branches = Branches { inner: "|- ", last: "`- ", line: "|  ", blank: "   " };
+
+/// A line of the tree with the lines below it.
+struct Node {
+    text: String,
+    below: Vec<Node>,
+}
+
+/// Renders a trace. `unicode` draws branches with box characters, else with ASCII.
+#[must_use]
+pub fn render(trace: &Trace, unicode: bool) -> String {
+    let branches = if unicode { &UNICODE } else { &ASCII };
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{}", headline(trace));
+    let _ = writeln!(out, "{}", figures(trace));
+    if let Some(sum) = sum(trace) {
+        let _ = writeln!(out, "{sum}");
+    }
+    for wait in trace.waits.iter().take(WAITS) {
+        let _ = writeln!(out, "  {:>8} s {}", seconds(wait.wait_ms), reason(wait));
+    }
+    if trace.waits.len() > WAITS {
+        let _ =
+            writeln!(out, "  and {} smaller waits (-o json has all)", trace.waits.len() - WAITS);
+    }
+    for process in &trace.processes {
+        let _ = writeln!(out);
+        draw(&mut out, branches, &process_node(process));
+    }
+    for problem in problems(trace) {
+        let _ = writeln!(out, "\nwarning: {problem}");
+    }
+    out
+}
+
+/// Returns whether anything was sent or received that is DNS.
+#[must_use]
+pub fn has_dns(trace: &Trace) -> bool {
+    trace.processes.iter().any(|process| {
+        let TracedProcess { lookups, others, encrypted, .. } = process;
+        !lookups.is_empty() || !others.is_empty() || !encrypted.is_empty()
+    })
+}
+
+/// Returns the sentence that says where the time went.
+fn headline(trace: &Trace) -> String {
+    let (name, duration) = (clean(&trace.subject), trace.duration_ms);
+    let total = short_seconds(duration);
+    if !has_dns(trace) {
+        return format!("{name} sent no DNS query in {total} s{}", hint(trace));
+    }
+    match trace.waits.first().filter(|wait| wait.wait_ms >= duration * NOTABLE) {
+        Some(wait) => {
+            format!("{name} spent {} of {total} s {}", seconds(wait.wait_ms), reason(wait))
+        }
+        None => format!("{name} waited {} of {total} s for DNS", seconds(trace.wait_ms)),
+    }
+}
+
+/// Explains why there may be no query.
+fn hint(trace: &Trace) -> &'static str {
+    if trace.command.is_empty() {
+        return "; names may come from /etc/hosts, a cache inside the process, or encrypted DNS";
+    }
+    "; names may come from /etc/hosts, from nscd or systemd-resolved by its own socket, or from encrypted DNS"
+}
+
+/// Returns who answers for names before DNS is asked, and how to trace that: by the line `hosts` of an nsswitch.conf(5).
+#[must_use]
+pub fn name_service(nsswitch: &str) -> Option<&'static str> {
+    let hosts = nsswitch.lines().find_map(|line| line.trim_start().strip_prefix("hosts:"))?;
+    let hosts = hosts.split('#').next()?;
+    hosts.split_whitespace().take_while(|service| *service != "dns").find_map(|service| {
+        match service {
+            "resolve" => Some(
+                "`resolve` in /etc/nsswitch.conf: names come from systemd-resolved by its own socket; trace it too, by \
+                 --cgroup system.slice/systemd-resolved.service",
+            ),
+            "sss" => Some("`sss` in /etc/nsswitch.conf: names may come from SSSD; trace it too, by --cgroup system.slice/sssd.service"),
+            "mdns" | "mdns4" | "mdns6" | "mdns_minimal" | "mdns4_minimal" | "mdns6_minimal" => Some(
+                "`mdns` in /etc/nsswitch.conf: names below .local come from avahi-daemon, which asks on port 5353",
+            ),
+            _ => None,
+        }
+    })
+}
+
+/// Returns what the duration is made of, if connections were opened.
+fn sum(trace: &Trace) -> Option<String> {
+    let connecting = trace.connect_ms?;
+    let uses = |process: &TracedProcess| {
+        process.uses.len() + process.lookups.iter().map(|lookup| lookup.uses.len()).sum::<usize>()
+    };
+    if trace.processes.iter().map(uses).sum::<usize>() == 0 {
+        return None;
+    }
+    let rest = (trace.duration_ms - trace.wait_ms - connecting).max(0.0);
+    let [total, dns, connecting, rest] =
+        [trace.duration_ms, trace.wait_ms, connecting, rest].map(seconds);
+    Some(format!("{total} s = {dns} s DNS + {connecting} s connecting + {rest} s the rest"))
+}
+
+fn figures(trace: &Trace) -> String {
+    let count = |number: u64, one: &str, many: &str| match number {
+        1 => format!("1 {one}"),
+        _ => format!("{number} {many}"),
+    };
+    let lookups = count(trace.lookups as u64, "lookup", "lookups");
+    let queries = count(trace.queries, "query", "queries");
+    let mut line = format!(
+        "{lookups}, {queries}, {} wasted; {} s of waiting",
+        trace.queries_wasted,
+        seconds(trace.wait_ms)
+    );
+    if let Some(code) = trace.exit_code.filter(|code| *code != 0) {
+        let _ = match code {
+            129.. => write!(line, "; ended by signal {}", code - 128),
+            _ => write!(line, "; exit code {code}"),
+        };
+    }
+    line
+}
+
+/// Returns what was waited for, as the end of a sentence.
+fn reason(wait: &Wait) -> String {
+    let lost = wait.lost_at.as_ref().map(|lost| format!("; {}", clean(&lost.to_string())));
+    cause(wait) + &lost.unwrap_or_default()
+}
+
+fn cause(wait: &Wait) -> String {
+    let Wait { cause, queries, .. } = wait;
+    let resolver = clean(&wait.resolver);
+    let types = wait.qtypes.join(" and ");
+    let longest = seconds(wait.longest_ms);
+    match cause {
+        WaitCause::NoAnswer if wait.never_answered => {
+            format!("waiting for {resolver}, which never answered {types}")
+        }
+        WaitCause::NoAnswer if *queries == 1 => {
+            format!("waiting for {resolver}, which did not answer one query ({types})")
+        }
+        WaitCause::NoAnswer => {
+            format!("waiting for {resolver}, which did not answer {queries} queries ({types})")
+        }
+        WaitCause::Unreachable => {
+            format!("for {resolver}, which is unreachable ({queries} times ICMP)")
+        }
+        WaitCause::Failure => {
+            let codes = wait.rcodes.join(" and ");
+            format!("waiting for {resolver}, which failed {queries} times ({codes})")
+        }
+        WaitCause::SearchList => format!(
+            "waiting for {resolver}, for names of the search list that do not exist ({queries} queries)"
+        ),
+        WaitCause::Answer if *queries == 1 => format!("waiting for {resolver}, one answer"),
+        WaitCause::Answer => {
+            format!("waiting for {resolver}, {queries} answers, the slowest after {longest} s")
+        }
+    }
+}
+
+/// Returns what makes the tree incomplete.
+fn problems(trace: &Trace) -> Vec<String> {
+    let mut problems = Vec::new();
+    if trace.lost_packets > 0 {
+        let lost = trace.lost_packets;
+        problems.push(format!(
+            "{lost} packets were lost since the ring buffer was full, so that queries may be missing; \
+             raise capture.ring_bytes"
+        ));
+    }
+    if trace.not_kept > 0 {
+        problems.push(format!(
+            "{} records are not shown, because there were too many; trace a shorter time",
+            trace.not_kept
+        ));
+    }
+    problems
+}
+
+fn process_node(process: &TracedProcess) -> Node {
+    let lookups = process.lookups.iter().map(lookup_node);
+    let others = process.others.iter().map(|query| query_node(query, &Widths::of([query])));
+    let encrypted = process.encrypted.iter().map(connection_node);
+    let uses = process.uses.iter().map(use_node);
+    let name = if process.comm.is_empty() { "unknown process" } else { &*process.comm };
+    let pid = if process.pid == 0 { String::new() } else { format!(" ({})", process.pid) };
+    Node {
+        text: format!("{}{pid}: {} s of waiting", clean(name), seconds(process.wait_ms)),
+        below: lookups.chain(others).chain(encrypted).chain(uses).collect(),
+    }
+}
+
+fn lookup_node(lookup: &TracedLookup) -> Node {
+    let mut text = format!(
+        "{} {}: {} after {} s",
+        clean(&lookup.qname),
+        lookup.qtypes.join("+"),
+        lookup.outcome,
+        seconds(lookup.wait_ms)
+    );
+    if let Some(name) = &lookup.answered_name {
+        let _ = write!(text, ", as {}", clean(name));
+    }
+    let addresses: Vec<_> =
+        lookup.addresses.iter().take(ANSWERS).map(|address| clean(address)).collect();
+    if !addresses.is_empty() {
+        let _ = write!(text, ", {}", addresses.join(" "));
+    }
+    if lookup.partial {
+        text.push_str(", one address family unknown");
+    }
+    if lookup.packets_wasted > 0 {
+        let _ = write!(text, "; {} of {} queries wasted", lookup.packets_wasted, lookup.packets);
+    }
+    let widths = Widths::of(&lookup.queries);
+    let queries = lookup.queries.iter().map(|query| query_node(query, &widths));
+    Node { text, below: queries.chain(lookup.uses.iter().map(use_node)).collect() }
+}
+
+/// Returns a node for connections.
+fn use_node(one: &TracedUse) -> Node {
+    let address = clean(&one.address);
+    let address = if address.contains(':') { format!("[{address}]") } else { address.into_owned() };
+    let mut text =
+        format!("{:>8} connects to {address}:{}", format!("+{}", seconds(one.start_ms)), one.port);
+    if one.protocol != "tcp" {
+        let _ = write!(text, " ({})", clean(&one.protocol));
+    }
+    match (&*one.outcome, one.connect_ms) {
+        ("unknown", None) => {}
+        ("unknown", Some(after)) => {
+            let _ = write!(text, ": given up after {} s", seconds(after));
+        }
+        ("timeout", Some(after)) => {
+            let _ = write!(text, ": no answer in {} s", seconds(after));
+        }
+        (outcome, after) => {
+            let _ = write!(text, ": {}", clean(outcome));
+            let _ = after.map(|after| write!(text, " after {} s", seconds(after)));
+        }
+    }
+    if one.count > 1 {
+        let _ = write!(text, ", {} times", one.count);
+    }
+    if let Some(left) = one.ttl_left_ms.filter(|left| *left < 0.0) {
+        let _ = write!(text, ", the answer stale for {} s", seconds(-left));
+    }
+    match &*one.matched {
+        "none" => text.push_str("; no name was looked up for it"),
+        "ambiguous" => {
+            let _ = write!(text, "; one of {} names", one.candidates.len());
+        }
+        _ => {}
+    }
+    Node { text, below: Vec::new() }
+}
+
+/// Widths of the columns of queries that stand below each other.
+struct Widths {
+    qtype: usize,
+    qname: usize,
+    resolver: usize,
+}
+
+impl Widths {
+    fn of<'a>(queries: impl IntoIterator<Item = &'a TracedQuery>) -> Self {
+        let mut widths = Self { qtype: 4, qname: 1, resolver: 1 };
+        for query in queries {
+            let width = |text: &Option<String>| text.as_deref().unwrap_or_default().chars().count();
+            widths.qtype = widths.qtype.max(width(&query.qtype));
+            widths.qname = widths.qname.max(width(&query.qname)).min(60);
+            widths.resolver = widths.resolver.max(query.resolver.chars().count()).min(40);
+        }
+        widths
+    }
+}
+
+fn query_node(query: &TracedQuery, widths: &Widths) -> Node {
+    let Widths { qtype, qname, resolver } = *widths;
+    let name = clean(query.qname.as_deref().unwrap_or("-"));
+    let mut text = format!(
+        "{:>8} {:qtype$} {name:qname$}  {:resolver$}  ",
+        format!("+{}", seconds(query.start_ms)),
+        query.qtype.as_deref().unwrap_or("-"),
+        clean(&query.resolver),
+    );
+    if query.transport == "tcp" {
+        text.push_str("TCP ");
+    }
+    if query.vantage == "server" {
+        text.push_str("asked by others ");
+    }
+    text.push_str(&result(query));
+    let answers: Vec<_> = query.answers.iter().take(ANSWERS).map(|answer| clean(answer)).collect();
+    if !answers.is_empty() {
+        let _ = write!(text, " {}", answers.join(" "));
+    }
+    if query.answers.len() > ANSWERS {
+        let _ = write!(text, " and {} more", query.answers.len() - ANSWERS);
+    }
+    if query.sent > 1 {
+        let _ = write!(text, ", sent {} times", query.sent);
+    }
+    if let Some(cache) = &query.cache {
+        let _ = write!(text, ", cache {cache}");
+    }
+    if let Some(lost) = &query.lost_at {
+        let _ = write!(text, ", {}", clean(&lost.to_string()));
+    }
+    let read_ms = query.path.as_ref().and_then(|path| path.read_ms);
+    if let Some(read_ms) = read_ms.filter(|ms| *ms >= 1.0) {
+        let _ = write!(text, ", read {read_ms:.1} ms after it arrived");
+    }
+    if query.search_miss {
+        text.push_str(", search list");
+    }
+    let widths = Widths::of(&query.upstream);
+    Node { text, below: query.upstream.iter().map(|below| query_node(below, &widths)).collect() }
+}
+
+/// Returns the outcome of a query and how long it took.
+fn result(query: &TracedQuery) -> String {
+    let waited = seconds(query.wait_ms);
+    match (&*query.outcome, query.latency_ms) {
+        (outcome, Some(latency)) => format!("{outcome} {} s", seconds(latency)),
+        ("timeout" | "open" | "evicted", None) => format!("no answer in {waited} s"),
+        ("icmp_error", None) => "unreachable (ICMP)".to_owned(),
+        (outcome, None) => outcome.to_owned(),
+    }
+}
+
+fn connection_node(connection: &TracedConnection) -> Node {
+    let mut text =
+        format!("encrypted DNS ({}) to {}", connection.protocol, clean(&connection.resolver));
+    if let Some(name) = &connection.sni {
+        let _ = write!(text, " ({})", clean(name));
+    }
+    if let Some(handshake) = connection.handshake_ms {
+        let _ = write!(text, ", handshake {} s", seconds(handshake));
+    }
+    let _ = write!(text, ", {}; its queries are not visible", connection.status);
+    Node { text, below: Vec::new() }
+}
+
+/// Draws a node without a branch, and those below it.
+fn draw(out: &mut String, branches: &Branches, node: &Node) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(out, "{}", node.text);
+    draw_below(out, branches, node, "");
+}
+
+fn draw_below(out: &mut String, branches: &Branches, node: &Node, indent: &str) {
+    for (number, below) in node.below.iter().enumerate() {
+        let is_last = number + 1 == node.below.len();
+        let (branch, more) =
+            if is_last { (branches.last, branches.blank) } else { (branches.inner, branches.line) };
+        let _ = writeln!(out, "{indent}{branch}{}", below.text);
+        draw_below(out, branches, below, &format!("{indent}{more}"));
+    }
+}
+
+/// Formats milliseconds as seconds with a resolution of milliseconds, and of tenths below ten.
+fn seconds(millis: f64) -> String {
+    if millis > 0.0 && millis < 9.95 {
+        return format!("{:.4}", millis / 1e3);
+    }
+    format!("{:.3}", millis / 1e3)
+}
+
+/// Formats a duration to which others are compared: `5.1`, `0.034`.
+fn short_seconds(millis: f64) -> String {
+    let digits = if millis < 1_000.0 { 3 } else { 1 };
+    format!("{:.digits$}", millis / 1e3)
+}
