@@ -91,13 +91,6 @@ impl Prepared {
         Ok(())
     }
 
-    /// Does what [`Self::open`] does for one of several captures that are replayed one after another.
-    pub fn open_one(&self) -> Result<Start, Exit> {
-        let Self { sources, config, signals, .. } = self;
-        let (sources, config, signals) = (sources.clone(), config.clone(), signals.clone());
-        Self { sources, config, signals, listener: None }.open()
-    }
-
     /// Serves metrics and health, and opens the sinks.
     pub fn open(self) -> Result<Start, Exit> {
         let Self { sources, config, signals, listener } = self;
@@ -235,6 +228,7 @@ impl Endpoint {
         Ok(Self { serving })
     }
 
+    /// Tells `/readyz` how far the capture is.
     pub fn set_phase(&mut self, phase: Phase) {
         if let Some(serving) = &self.serving {
             serving.server.set_phase(phase);

@@ -1,4 +1,4 @@
-//! Replay: runs capture files, or other packets of the past, through the pipeline, in the time of the capture.
+//! Replay: runs capture files through the pipeline, in the time of the capture.
 
 use super::signals::Signals;
 use super::{Endpoint, Start, close, flow_options, pipeline_options};
@@ -56,17 +56,6 @@ pub fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), 
     }
 }
 
-/// Replays packets from another source than files. `each` passes them to the session and returns the
-/// epoch of the capture and the counters of the source.
-pub fn replay_session(
-    start: Start,
-    each: impl FnOnce(&mut Session) -> Result<(Timestamp, CaptureCounters), Exit>,
-) -> Result<(), Exit> {
-    let mut session = Session::new(start, None);
-    let (epoch, counters) = each(&mut session)?;
-    session.end(Some(epoch), counters)
-}
-
 /// The pipeline, and its only flow stage.
 struct Stages {
     pipeline: Pipeline,
@@ -81,7 +70,7 @@ impl Stages {
 }
 
 /// A replay that runs.
-pub struct Session {
+struct Session {
     config: Config,
     sinks: Option<Vec<Box<dyn Sink>>>,
     stages: Option<Stages>,
@@ -114,7 +103,7 @@ impl Session {
 
     /// Passes a packet of the capture that began at `epoch` on; `source` returns the counters of what it
     /// was read from. Breaks if a signal or the sinks end the replay.
-    pub fn packet(
+    fn packet(
         &mut self,
         packet: &Packet<'_>,
         epoch: Timestamp,

@@ -1,8 +1,4 @@
 //! The command line.
-#![expect(
-    missing_docs,
-    reason = "clap would take the comment of flattened flags for the command's help"
-)]
 
 mod helper;
 mod import;
@@ -18,7 +14,7 @@ pub use kafka::{InitArgs, KafkaCommand};
 pub use policy::{CheckArgs as PolicyCheckArgs, PolicyCommand, SuggestArgs, TopicsArgs};
 pub use report::ReportArgs;
 pub use top::{Speed, TopArgs};
-pub use trace::{PodName, TraceArgs};
+pub use trace::TraceArgs;
 
 use clap::{Args, Parser, Subcommand};
 use dnscribe_agent::capture::dnstap::DnstapAddress;
@@ -318,16 +314,10 @@ Examples:
   dnscribe replay traffic.pcap
   dnscribe replay resolver.dnstap
   dnscribe replay monday.pcapng.zst tuesday.pcapng.zst --stream transactions,ledger -o json
-  tcpdump -w - port 53 | dnscribe replay -
-  dnscribe replay 'kafka://kafka-1:9092/dns.raw?from=2026-11-20T00:00:00Z' --sink file:again.ndjson")]
+  tcpdump -w - port 53 | dnscribe replay -")]
 pub struct ReplayArgs {
-    /// Capture files, or a topic.
-    #[arg(
-        value_name = "FILE",
-        required = true,
-        help = "Capture files: pcap, pcapng or dnstap, plain, .gz or .zst; - is stdin. Or the messages of a topic: \
-                kafka://BROKERS/TOPIC?from=TIME&to=TIME"
-    )]
+    /// Capture files: pcap, pcapng or dnstap, plain, .gz or .zst; - is stdin
+    #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     #[command(flatten)]
     pub common: CommonArgs,

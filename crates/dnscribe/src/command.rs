@@ -5,7 +5,6 @@ mod import;
 mod kafka;
 mod policy;
 mod records;
-mod replay;
 mod report;
 mod run;
 mod stores;
@@ -18,6 +17,7 @@ use crate::cli::{Cli, Command, IntelCommand, KafkaCommand, LedgerCommand, ZonesC
 use clap::CommandFactory as _;
 use dnscribe_agent::config::reference;
 use dnscribe_agent::privilege::helper;
+use dnscribe_agent::session::{Prepared, replay};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::pages;
 use std::process::ExitCode;
@@ -38,7 +38,9 @@ pub fn execute(cli: &Cli, settle: fn()) -> Result<ExitCode, Exit> {
         Command::Trace(args) => return trace::trace(args),
         Command::Run(args) => run::run(args, settle),
         Command::Helper(args) => helper::serve(args.task, args.user.as_deref(), args.log()),
-        Command::Replay(args) => replay::replay(args),
+        Command::Replay(args) => Prepared::new(args.sources())
+            .and_then(Prepared::open)
+            .and_then(|start| replay::files(&args.files, start, None)),
         Command::Top(args) => top::top(args),
         Command::Report(args) => report::report(args),
         Command::Policy(command) => policy::policy(command),

@@ -1,7 +1,7 @@
-//! Indicators of threats: hosts files, response policy zones, plain lists, CSV, NDJSON, STIX 2.1.
+//! Indicators of threats: hosts files, response policy zones, plain lists, CSV, NDJSON.
 
 use super::table::{self, Row};
-use super::{Imported, Refusal, domain, rpz, shortened, stix};
+use super::{Imported, Refusal, domain, rpz, shortened};
 use dnscribe_record::IntelFields;
 use dnscribe_record::time::Timestamp;
 use ipnet::IpNet;
@@ -20,8 +20,6 @@ pub enum IntelFormat {
     Csv,
     /// JSON objects by line: `dns.intel/1`.
     Ndjson,
-    /// STIX 2.1 bundle.
-    Stix,
 }
 
 /// Values of indicators that do not have their own.
@@ -46,10 +44,7 @@ impl IntelFormat {
     pub fn detect(data: &str) -> Self {
         let data = data.trim_start_matches('\u{feff}').trim_start();
         if data.starts_with('{') {
-            let first = data.lines().next().unwrap_or_default();
-            let is_line = serde_json::from_str::<serde_json::Map<_, _>>(first)
-                .is_ok_and(|object: serde_json::Map<String, _>| !object.contains_key("objects"));
-            return if is_line { Self::Ndjson } else { Self::Stix };
+            return Self::Ndjson;
         }
         let is_comment = |line: &&str| line.is_empty() || line.starts_with(COMMENTS);
         for line in data.lines().map(str::trim).filter(|line| !is_comment(line)).take(50) {
@@ -105,7 +100,6 @@ pub fn read(
         }
         IntelFormat::Csv => rows(table::csv(data), defaults, &mut imported),
         IntelFormat::Ndjson => rows(table::ndjson(data), defaults, &mut imported),
-        IntelFormat::Stix => objects(data, defaults, &mut imported),
     }
     let before = imported.items.len();
     imported.items.retain(|item| item.valid_until.is_none_or(|until| until > now));
@@ -206,33 +200,6 @@ fn from_row(mut row: Row, defaults: &IntelDefaults) -> Result<IntelFields, Strin
 fn confidence_of(text: &str) -> Result<u8, String> {
     let number = text.parse().ok().filter(|number| *number <= 100);
     number.ok_or_else(|| format!("confidence \"{}\" is not 0 to 100", shortened(text)))
-}
-
-fn objects(data: &str, defaults: &IntelDefaults, imported: &mut Imported<IntelFields>) {
-    for object in stix::read(data) {
-        let object = match object {
-            Ok(object) => object,
-            Err(refusal) => {
-                imported.refused.push(refusal);
-                continue;
-            }
-        };
-        if object.revoked {
-            imported.expired += 1;
-            continue;
-        }
-        let defaults = IntelDefaults {
-            source: defaults.source.clone(),
-            category: object.category.or_else(|| defaults.category.clone()),
-            confidence: object.confidence.or(defaults.confidence),
-            valid_until: object.valid_until.or(defaults.valid_until),
-        };
-        for value in object.values {
-            let value = indicator(&value, true);
-            let value = value.map_err(|problem| Refusal::new(object.line, problem));
-            add(imported, value.map(|value| with(value, &defaults)));
-        }
-    }
 }
 
 /// Returns the indicator that a text stands for: a domain, also written as `*.NAME`, `.NAME` or
@@ -350,18 +317,11 @@ mod tests {
     }
 
     #[test]
-    fn reads_policy_zones_and_bundles() {
+    fn reads_policy_zones() {
         let zone = "$TTL 60\n@ SOA a. b. 1 2 3 4 5\nbad.example CNAME .\n*.bad.example CNAME .\n\
             32.7.100.51.198.rpz-ip CNAME .\nzip CNAME .\n";
         let found = read_as(zone, IntelFormat::Rpz);
         assert_eq!(names(&found), ["bad.example", "198.51.100.7/32", "zip"]);
-        let bundle = "{\"type\": \"bundle\", \"objects\": [\n{\"type\": \"indicator\", \"pattern\": \
-            \"[domain-name:value = 'Bad.Example']\", \"indicator_types\": [\"c2\"]}]}";
-        let found = read_as(bundle, IntelFormat::Stix);
-        assert_eq!(
-            (names(&found), found.items[0].category.as_deref()),
-            (vec!["bad.example"], Some("c2"))
-        );
     }
 
     fn any_indicator() -> impl Strategy<Value = String> {
@@ -391,20 +351,9 @@ mod tests {
         #[test]
         fn every_format_gives_what_was_written(wanted in prop::collection::hash_set(any_indicator(), 1..20)) {
             let wanted: Vec<String> = wanted.into_iter().collect();
-            let pattern = |value: &String| {
-                let object = match value {
-                    value if value.contains(':') => "ipv6-addr",
-                    value if value.contains('/') => "ipv4-addr",
-                    _ => "domain-name",
-                };
-                let pattern = format!("[{object}:value = '{value}']");
-                serde_json::json!({"type": "indicator", "pattern": pattern})
-            };
-            let objects: Vec<_> = wanted.iter().map(pattern).collect();
             let files = [
                 (IntelFormat::Plain, wanted.join("\n")),
                 (IntelFormat::Csv, format!("indicator\n{}\n", wanted.join("\n"))),
-                (IntelFormat::Stix, serde_json::json!({"type": "bundle", "objects": objects}).to_string()),
             ];
             for (format, data) in files {
                 let found = read(&data, format, &defaults(), NOW);

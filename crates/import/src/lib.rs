@@ -12,7 +12,6 @@
 
 pub mod intel;
 mod rpz;
-mod stix;
 mod table;
 pub mod zones;
 
@@ -48,7 +47,7 @@ pub struct Imported<T> {
     pub items: Vec<T>,
     /// Number of items left out because an earlier one has the same key.
     pub duplicates: u64,
-    /// Number of items left out because they no longer hold: revoked or expired.
+    /// Number of items left out because they no longer hold: expired.
     pub expired: u64,
     /// What was refused.
     pub refused: Vec<Refusal>,

@@ -19,7 +19,6 @@ mod pages;
 mod partitions;
 mod probe;
 mod probe_events;
-mod raw;
 mod reading;
 mod reloading;
 mod replay;

@@ -6,7 +6,7 @@ use crate::{TRANSACTIONS, ids};
 use dnscribe_tests::certificates::{Authority, Validity};
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::kafka::security::{
-    CLIENT, OTHER_HOST, PASSWORD, SecureListener, Security, UNAUTHORISED_USER, USER,
+    CLIENT, PASSWORD, SecureListener, Security, UNAUTHORISED_USER, USER,
 };
 use dnscribe_tests::{environment, ledger};
 use serde_json::{Value, json};
@@ -265,47 +265,47 @@ fn refusals() -> Vec<Refusal> {
             "mechanism",
             Some(SecureListener::Sasl),
             not_ours,
-            &["does not take SASL mechanism OAUTHBEARER"],
+            &["OAUTHBEARER mechanism handshake failed"],
         ),
         (
             "authority",
             Some(SecureListener::Tls),
             other_authority,
-            &["is not trusted", "CN=dnscribe tests", "other.pem"],
+            &["certificate could not be verified"],
         ),
         (
             "expired",
             Some(SecureListener::Expired),
             Client::tls(),
-            &["the certificate of", "expired on"],
+            &["certificate could not be verified"],
         ),
         (
             "misnamed",
             Some(SecureListener::Misnamed),
             Client::tls(),
-            &[OTHER_HOST, "not for 127.0.0.1"],
+            &["certificate could not be verified"],
         ),
         (
             "expired-client",
             Some(SecureListener::ClientCertificate),
             Client::tls().certificate("old.pem", "old.key"),
-            &["the client certificate", "old.pem", "expired on"],
+            &[" alert "],
         ),
-        (
-            "no-certificate",
-            Some(SecureListener::ClientCertificate),
-            Client::tls(),
-            &["asks for a client certificate", "none is configured"],
-        ),
+        ("no-certificate", Some(SecureListener::ClientCertificate), Client::tls(), &[" alert "]),
         (
             "plain-to-tls",
             Some(SecureListener::Tls),
             Client::default(),
-            &["speaks TLS", "is plaintext"],
+            &["connecting to a SSL listener"],
         ),
-        ("plain-to-sasl", Some(SecureListener::Sasl), Client::default(), &["asks for a user"]),
-        ("tls-to-plain", None, Client::tls(), &["does not speak TLS"]),
-        ("user-to-plain", None, wrong_password("PLAIN"), &["knows no users"]),
+        (
+            "plain-to-sasl",
+            Some(SecureListener::Sasl),
+            Client::default(),
+            &["require SASL authentication"],
+        ),
+        ("tls-to-plain", None, Client::tls(), &["connecting to a PLAINTEXT broker listener"]),
+        ("user-to-plain", None, wrong_password("PLAIN"), &["PLAIN mechanism handshake failed"]),
     ]
 }
 

@@ -1,17 +1,18 @@
-//! Explains in a sentence why Kafka is unusable, and what would help.
-//!
-//! librdkafka's own message is used where it is specific. It does not say why a certificate was
-//! rejected, nor why a broker closed a connection, so in those cases a broker is contacted again.
-
-mod listener;
-mod tls;
+//! Explains in a sentence why Kafka is unusable, and what would help: librdkafka's own message with a remedy for the
+//! commonest causes, or, where it has given none, what connecting to the first broker says.
 
 use super::super::KafkaConfig;
-use listener::{Address, Listener};
 use std::fmt;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+
+/// Time limit for connecting to an address.
+const CONNECT_LIMIT: Duration = Duration::from_millis(1500);
+/// Port of a broker that is named without one.
+const DEFAULT_PORT: u16 = 9092;
 
 /// What is wrong with Kafka, and how to fix it. Contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,16 +30,11 @@ impl Diagnosis {
         Self { problem: problem.into(), remedy: remedy.into(), permanent: true }
     }
 
-    /// A problem that may resolve by waiting.
-    fn temporary(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { permanent: false, ..Self::new(problem, remedy) }
-    }
-
     /// A problem with a general remedy.
     pub(super) fn general(problem: impl Into<String>) -> Self {
         let remedy = "check that the brokers run, are reachable from here and accept this client; \
                       then check --brokers, kafka.brokers and kafka.options";
-        Self::new(problem, remedy)
+        Self { permanent: false, ..Self::new(problem, remedy) }
     }
 }
 
@@ -48,34 +44,117 @@ impl fmt::Display for Diagnosis {
     }
 }
 
+/// A cause that librdkafka's message names.
+struct Cause {
+    /// Words in the message.
+    words: &'static str,
+    remedy: &'static str,
+    /// Whether it stays until someone changes a setting or a certificate.
+    permanent: bool,
+}
+
+impl Cause {
+    const fn temporary(words: &'static str, remedy: &'static str) -> Self {
+        Self { words, remedy, permanent: false }
+    }
+
+    const fn permanent(words: &'static str, remedy: &'static str) -> Self {
+        Self { words, remedy, permanent: true }
+    }
+}
+
+const CLIENT_CERTIFICATE: &str = "set ssl.certificate.location and ssl.key.location to a client certificate that is \
+                                  valid and of an authority that the broker trusts; see the broker's log";
+
+/// The commonest causes, in the words of librdkafka 2.12.
+const CAUSES: [Cause; 9] = [
+    Cause::temporary(
+        "Failed to resolve",
+        "correct --brokers, kafka.brokers or the brokers' advertised.listeners, or this host's resolver",
+    ),
+    Cause::temporary(
+        "Connect to ",
+        "check that the broker runs and no firewall is in between; else correct --brokers, kafka.brokers or the \
+         brokers' advertised.listeners",
+    ),
+    Cause::temporary(
+        "connecting to a SSL listener",
+        "if the broker speaks TLS there, set security.protocol to ssl, or to sasl_ssl if a user is required",
+    ),
+    Cause::temporary(
+        "connecting to a PLAINTEXT broker listener",
+        "use the port of the broker's TLS listener; without one, set security.protocol to plaintext or \
+         sasl_plaintext on a trusted network",
+    ),
+    Cause::temporary(
+        "require SASL authentication",
+        "set security.protocol to sasl_plaintext or sasl_ssl, and sasl.mechanism, sasl.username and sasl.password",
+    ),
+    Cause::permanent(
+        "broker certificate could not be verified",
+        "set ssl.ca.location to the file with the certificate of its authority; `openssl s_client -connect \
+         HOST:PORT` shows its names and dates",
+    ),
+    Cause::permanent("client SSL authentication", CLIENT_CERTIFICATE),
+    Cause::permanent(" alert ", CLIENT_CERTIFICATE),
+    Cause::permanent(
+        "mechanism handshake failed",
+        "set sasl.mechanism to one that the broker has, or use the port of its SASL listener",
+    ),
+];
+
 /// Explains why Kafka is unusable. `error` is librdkafka's last error, if there was one. `None` if
-/// there was none and a broker answers. May connect to a broker; takes at most `limit`.
+/// there was none and a broker accepts connections. Takes at most `limit`.
 pub(super) fn diagnose(
     config: &KafkaConfig,
     error: Option<&str>,
     limit: Duration,
 ) -> Option<Diagnosis> {
-    find(config, error, limit).or_else(|| error.map(Diagnosis::general))
+    match error {
+        Some(error) => Some(explain(config, error)),
+        None => connect(config, limit),
+    }
 }
 
 /// Like [`diagnose`], but only returns problems that do not resolve by waiting.
-pub(super) fn diagnose_permanent(
-    config: &KafkaConfig,
-    error: Option<&str>,
-    limit: Duration,
-) -> Option<Diagnosis> {
-    find(config, error, limit).filter(|found| found.permanent)
+pub(super) fn diagnose_permanent(config: &KafkaConfig, error: Option<&str>) -> Option<Diagnosis> {
+    error.map(|error| explain(config, error)).filter(|found| found.permanent)
 }
 
-fn find(config: &KafkaConfig, error: Option<&str>, limit: Duration) -> Option<Diagnosis> {
+fn explain(config: &KafkaConfig, error: &str) -> Diagnosis {
+    if error.contains("SASL authentication error") {
+        return refused_user(config, error);
+    }
+    match CAUSES.iter().find(|cause| error.contains(cause.words)) {
+        Some(Cause { remedy, permanent, .. }) => {
+            Diagnosis { permanent: *permanent, ..Diagnosis::new(error, *remedy) }
+        }
+        None => Diagnosis::general(error),
+    }
+}
+
+/// Connects to the first broker, on a thread of its own, because resolving a name may take longer than `limit`.
+fn connect(config: &KafkaConfig, limit: Duration) -> Option<Diagnosis> {
+    let broker = config.brokers.first()?;
+    let address = broker.split_once("://").map_or(&**broker, |(_, address)| address).to_owned();
+    let has_port = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let address = if has_port { address } else { format!("{address}:{DEFAULT_PORT}") };
     let (sender, receiver) = mpsc::channel();
-    let (config, error) = (config.clone(), error.map(str::to_owned));
-    // On its own thread, because resolving a name may take longer than `limit`.
     let started = thread::Builder::new().name("kafka-diagnose".into()).spawn(move || {
+        let failed = |error: io::Error| format!("Connect to {address} failed: {error}");
+        let connected = match address.to_socket_addrs() {
+            Err(error) => Err(format!("Failed to resolve '{address}': {error}")),
+            Ok(mut found) => found
+                .try_fold(io::Error::from(io::ErrorKind::NotFound), |_, address| {
+                    TcpStream::connect_timeout(&address, CONNECT_LIMIT).err()
+                })
+                .map_or(Ok(()), |error| Err(failed(error))),
+        };
         // Fails if the time limit has passed.
-        let _ = sender.send(examine(config, error.as_deref()));
+        let _ = sender.send(connected);
     });
-    started.ok().and_then(|_| receiver.recv_timeout(limit).ok()).flatten()
+    let connected = started.ok().and_then(|_| receiver.recv_timeout(limit).ok());
+    connected.and_then(Result::err).map(|why| explain(config, &why))
 }
 
 /// Finds settings with which a client cannot be created.
@@ -88,38 +167,17 @@ pub(super) fn settings(config: &KafkaConfig) -> Option<Diagnosis> {
     })
 }
 
-fn examine(config: KafkaConfig, error: Option<&str>) -> Option<Diagnosis> {
-    let named = error.and_then(Address::in_message);
-    let address =
-        named.or_else(|| config.brokers.first().and_then(|broker| broker.parse().ok()))?;
-    if let Some(refused) = error.and_then(|error| refused_user(&config, &address, error)) {
-        return Some(refused);
-    }
-    // A handshake without librdkafka needs the client's keys in PEM files or settings.
-    let elsewhere =
-        ["ssl.engine.location", "ssl.engine.id", "ssl.providers", "ssl.keystore.location"];
-    if config.has_tls() && elsewhere.iter().any(|name| config.option(name).is_some()) {
-        return None;
-    }
-    Listener { config, address }.probe().err()
-}
-
 /// The broker's refusal of user and password. It does not say which of them is wrong, to not reveal
 /// which users exist.
-fn refused_user(config: &KafkaConfig, address: &Address, error: &str) -> Option<Diagnosis> {
-    let (_, reason) = error.split_once("SASL authentication error: ")?;
-    let mechanism = config.mechanism()?;
-    if !mechanism.starts_with("SCRAM-") && mechanism != "PLAIN" {
-        let problem = format!("{address} refuses this client (SASL {mechanism}): {reason}");
-        return Some(Diagnosis::new(problem, "see kafka.options, sasl.*"));
-    }
+fn refused_user(config: &KafkaConfig, error: &str) -> Diagnosis {
     let user = config.option("sasl.username").filter(|_| !config.hides("sasl.username"));
-    let user = user.map(|user| format!(" \"{user}\"")).unwrap_or_default();
-    Some(Diagnosis::new(
-        format!("{address} refuses user{user} (SASL {mechanism}): unknown user or wrong password"),
+    let user = user.map(|user| format!(" of user \"{user}\"")).unwrap_or_default();
+    let mechanism = config.mechanism().unwrap_or_default();
+    Diagnosis::new(
+        format!("{error}{user} (SASL {mechanism}): unknown user or wrong password"),
         "correct sasl.username and sasl.password in kafka.options or kafka.option_files, or create \
          the user for this mechanism",
-    ))
+    )
 }
 
 impl KafkaConfig {
@@ -127,21 +185,74 @@ impl KafkaConfig {
         self.options.get(name).map(String::as_str)
     }
 
-    /// `security.protocol` in lower case.
-    fn protocol(&self) -> String {
-        self.option("security.protocol").unwrap_or("plaintext").to_ascii_lowercase()
-    }
-
-    fn has_tls(&self) -> bool {
-        self.protocol().ends_with("ssl")
-    }
-
     /// The SASL mechanism, if the protocol uses SASL.
     fn mechanism(&self) -> Option<&str> {
         let given = self.option("sasl.mechanism").or_else(|| self.option("sasl.mechanisms"));
-        self.protocol().starts_with("sasl_").then_some(given.unwrap_or("GSSAPI"))
+        let protocol = self.option("security.protocol").unwrap_or_default().to_ascii_lowercase();
+        protocol.starts_with("sasl_").then_some(given.unwrap_or("GSSAPI"))
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::net::TcpListener;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn config(broker: &str, options: &[(&str, &str)]) -> KafkaConfig {
+        let options = options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        KafkaConfig { brokers: vec![broker.into()], options, ..KafkaConfig::default() }
+    }
+
+    #[test]
+    fn connects_where_librdkafka_says_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        assert_eq!(diagnose(&config(&address, &[]), None, LIMIT), None);
+        drop(listener);
+        let found = diagnose(&config(&address, &[]), None, LIMIT).unwrap();
+        assert!(found.problem.contains(&address) && found.problem.contains("refused"), "{found}");
+        assert!(found.remedy.contains("firewall"), "{found}");
+        let found = diagnose(&config("no-such-host.invalid", &[]), None, LIMIT).unwrap();
+        assert!(found.problem.contains("resolve 'no-such-host.invalid:9092'"), "{found}");
+        assert!(found.remedy.contains("advertised.listeners"), "{found}");
+    }
+
+    #[test]
+    fn messages_have_a_remedy_and_most_causes_may_pass() {
+        let any = config("k:1", &[]);
+        for Cause { words, remedy, permanent } in &CAUSES {
+            let message = format!("ssl://k:1/bootstrap: {words}x");
+            let found = diagnose(&any, Some(&message), LIMIT).unwrap();
+            assert_eq!((found.problem.as_str(), found.remedy.as_str()), (&*message, *remedy));
+            assert_eq!(diagnose_permanent(&any, Some(&message)).is_some(), *permanent, "{words}");
+        }
+        let new = Diagnosis::general("something new");
+        assert_eq!(diagnose(&any, Some("something new"), LIMIT), Some(new));
+        assert_eq!(diagnose_permanent(&any, Some("something new")), None);
+    }
+
+    #[test]
+    fn names_a_refused_user_unless_hidden() {
+        let words = "sasl_ssl://k:9093/bootstrap: SASL authentication error: Authentication failed";
+        let options = [
+            ("security.protocol", "SASL_SSL"),
+            ("sasl.mechanism", "PLAIN"),
+            ("sasl.username", "me"),
+        ];
+        let mut config = config("k:9093", &options);
+        let message = diagnose_permanent(&config, Some(words)).unwrap().problem;
+        assert!(message.ends_with("of user \"me\" (SASL PLAIN): unknown user or wrong password"));
+        config.hidden = BTreeSet::from(["sasl.username".to_owned()]);
+        assert!(!diagnose(&config, Some(words), LIMIT).unwrap().problem.contains("\"me\""));
+    }
+
+    #[test]
+    fn names_a_mechanism_that_is_not_built_in() {
+        let kerberos = config("k:1", &[("security.protocol", "sasl_ssl")]);
+        assert!(settings(&kerberos).unwrap().problem.contains("GSSAPI"));
+        assert_eq!(settings(&config("k:1", &[])), None);
+    }
+}

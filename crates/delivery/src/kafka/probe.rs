@@ -154,7 +154,7 @@ pub(super) fn metadata(config: &KafkaConfig, timeout: Duration) -> Result<Metada
             },
             // librdkafka retries until the time limit, which is useless if the cause is permanent.
             Ok(ProbeEvent::AllBrokersDown(why)) => {
-                match diagnose_permanent(config, why.as_deref(), DIAGNOSIS_TIMEOUT) {
+                match diagnose_permanent(config, why.as_deref()) {
                     Some(permanent) => return Err(permanent),
                     None => continue,
                 }

@@ -1,6 +1,6 @@
 //! Creates the streams' topics, for `dnscribe kafka init` and `dnscribe check --create-topics`.
 //!
-//! Existing topics are compared, and changed only if requested.
+//! Existing topics are compared and stay as they are.
 
 mod spec;
 
@@ -10,8 +10,7 @@ use super::super::KafkaConfig;
 use super::diagnose::Diagnosis;
 use super::{probe, settings};
 use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewPartitions, NewTopic,
-    ResourceSpecifier, TopicReplication,
+    AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaResult;
@@ -27,15 +26,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Time limit until every broker knows a new topic.
 const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Options for creating topics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CreateOptions {
-    /// Change existing topics that differ.
-    pub alter: bool,
-    /// Only validate: the brokers change nothing.
-    pub dry_run: bool,
-}
-
 /// What was done with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -44,10 +34,8 @@ pub enum TopicOutcome {
     Created,
     /// It exists as wanted.
     Exists,
-    /// It exists, differs, and was not changed.
+    /// It exists and differs.
     Differs,
-    /// It existed, differed, and was changed.
-    Altered,
     /// The brokers rejected the request.
     Failed,
 }
@@ -61,9 +49,6 @@ pub struct Difference {
     pub found: String,
     /// The wanted value.
     pub wanted: String,
-    /// Whether it can be changed: the number of partitions can only grow, that of replicas is
-    /// fixed.
-    pub alterable: bool,
 }
 
 /// A topic and what was done with it.
@@ -102,11 +87,8 @@ impl TopicReport {
 ///
 /// # Errors
 /// Returns an error if Kafka is unreachable. Failures of single topics are in their reports.
-pub fn create_topics(
-    config: &KafkaConfig,
-    mode: CreateOptions,
-) -> Result<Vec<TopicReport>, Diagnosis> {
-    create(config, mode, spec::topic_specs(config))
+pub fn create_topics(config: &KafkaConfig) -> Result<Vec<TopicReport>, Diagnosis> {
+    create(config, spec::topic_specs(config))
 }
 
 /// Creates one topic if it is missing; an existing one stays as it is. Returns whether it was
@@ -119,7 +101,7 @@ pub fn create_topic(config: &KafkaConfig, wish: TopicSpec) -> Result<bool, Diagn
     if found(&metadata, &wish.topic).is_some() {
         return Ok(false);
     }
-    let reports = create(config, CreateOptions::default(), vec![wish])?;
+    let reports = create(config, vec![wish])?;
     match reports.into_iter().find_map(|report| report.problem.zip(report.remedy)) {
         Some((problem, remedy)) => Err(Diagnosis::new(problem, remedy)),
         None => Ok(true),
@@ -128,7 +110,6 @@ pub fn create_topic(config: &KafkaConfig, wish: TopicSpec) -> Result<bool, Diagn
 
 fn create(
     config: &KafkaConfig,
-    mode: CreateOptions,
     topic_specs: Vec<TopicSpec>,
 ) -> Result<Vec<TopicReport>, Diagnosis> {
     let metadata = probe::metadata(config, PATIENCE)?;
@@ -139,15 +120,13 @@ fn create(
         .build()
         .map_err(|error| Diagnosis::general(format!("cannot wait for Kafka: {error}")))?;
     let brokers = metadata.brokers().len();
-    let admin = Admin { client, runtime, mode, brokers };
+    let admin = Admin { client, runtime, brokers };
     let reports = topic_specs.into_iter().map(|wish| match found(&metadata, &wish.topic) {
         None => admin.create(wish),
         Some(topic) => admin.compare(wish, topic),
     });
     let reports: Vec<_> = reports.collect();
-    if !mode.dry_run {
-        admin.wait_for(&reports);
-    }
+    admin.wait_for(&reports);
     Ok(reports)
 }
 
@@ -158,18 +137,10 @@ fn found<'a>(metadata: &'a Metadata, name: &str) -> Option<&'a MetadataTopic> {
 struct Admin {
     client: AdminClient<DefaultClientContext>,
     runtime: tokio::runtime::Runtime,
-    mode: CreateOptions,
     brokers: usize,
 }
 
 impl Admin {
-    fn options(&self) -> AdminOptions {
-        AdminOptions::new()
-            .request_timeout(Some(PATIENCE))
-            .operation_timeout(Some(PATIENCE))
-            .validate_only(self.mode.dry_run)
-    }
-
     fn create(&self, wish: TopicSpec) -> TopicReport {
         let replicas = wish.replication_factor.map_or(-1, i32::from);
         let partitions = i32::from(wish.partitions);
@@ -178,7 +149,9 @@ impl Admin {
         for (key, value) in &configured {
             topic = topic.set(key, value);
         }
-        let answer = self.runtime.block_on(self.client.create_topics([&topic], &self.options()));
+        let options =
+            AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE));
+        let answer = self.runtime.block_on(self.client.create_topics([&topic], &options));
         let result = match answer.map(only) {
             // Another client created it meanwhile.
             Ok(Some(Err(RDKafkaErrorCode::TopicAlreadyExists))) => Ok(TopicOutcome::Exists),
@@ -193,14 +166,9 @@ impl Admin {
             Err(why) => return TopicReport::new(wish, Vec::new(), Err(why)),
         };
         let differences = differences(&wish, topic, &configured);
-        let result = if differences.is_empty() {
-            Ok(TopicOutcome::Exists)
-        } else if !self.mode.alter || !differences.iter().any(|difference| difference.alterable) {
-            Ok(TopicOutcome::Differs)
-        } else {
-            self.alter(&wish, &differences, &configured).map(|()| TopicOutcome::Altered)
-        };
-        TopicReport::new(wish, differences, result)
+        let outcome =
+            if differences.is_empty() { TopicOutcome::Exists } else { TopicOutcome::Differs };
+        TopicReport::new(wish, differences, Ok(outcome))
     }
 
     fn describe(&self, wish: &TopicSpec) -> Result<ConfigResource, Diagnosis> {
@@ -210,41 +178,6 @@ impl Admin {
         let answer = answer.map(|answers| answers.into_iter().next());
         self.check(wish, "look at", answer)?
             .ok_or_else(|| Diagnosis::general(format!("no answer on topic {}", wish.topic)))
-    }
-
-    fn alter(
-        &self,
-        wish: &TopicSpec,
-        differences: &[Difference],
-        configured: &ConfigResource,
-    ) -> Result<(), Diagnosis> {
-        let differs =
-            |setting| differences.iter().any(|one| one.alterable && one.setting == setting);
-        if differs(RETENTION) || differs(CLEANUP) {
-            // The request resets settings that it does not name, so it includes those that the
-            // topic overrides.
-            let kept = configured.entries.iter().filter(|entry| {
-                entry.source == ConfigSource::DynamicTopic
-                    && entry.name != RETENTION
-                    && entry.name != CLEANUP
-            });
-            let mut change = AlterConfig::new(ResourceSpecifier::Topic(&wish.topic));
-            for entry in kept {
-                change = change.set(&entry.name, entry.value.as_deref().unwrap_or_default());
-            }
-            let retention = wish.retention.millis();
-            change = change.set(RETENTION, &retention).set(CLEANUP, wish.cleanup_policy);
-            let answer =
-                self.runtime.block_on(self.client.alter_configs([&change], &self.options()));
-            self.check(wish, "alter", answer.map(only))?;
-        }
-        if differs("partitions") {
-            let change = NewPartitions::new(&wish.topic, usize::from(wish.partitions));
-            let answer =
-                self.runtime.block_on(self.client.create_partitions([&change], &self.options()));
-            self.check(wish, "alter", answer.map(only))?;
-        }
-        Ok(())
     }
 
     /// The brokers' answer to a request to `what` a topic, or why there is none.
@@ -269,8 +202,8 @@ impl Admin {
         match code {
             Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => Diagnosis::new(
                 format!("this client is not authorised to {what} topic {topic}"),
-                "let its user Create, Describe, DescribeConfigs (and, with --alter, Alter and \
-                 AlterConfigs) the topic, or have an administrator make it",
+                "let its user Create, Describe and DescribeConfigs the topic, or have an \
+                 administrator make it",
             ),
             Code::InvalidReplicationFactor => {
                 let wanted = wish
@@ -325,20 +258,19 @@ fn differences(
         entry.unwrap_or_default().to_owned()
     };
     let mut differences = Vec::new();
-    let mut compare = |setting, found: String, wanted: String, alterable| {
+    let mut compare = |setting, found: String, wanted: String| {
         if found != wanted {
-            differences.push(Difference { setting, found, wanted, alterable });
+            differences.push(Difference { setting, found, wanted });
         }
     };
     let partitions = topic.partitions().len();
-    let wanted = usize::from(wish.partitions);
-    compare("partitions", partitions.to_string(), wanted.to_string(), partitions < wanted);
+    compare("partitions", partitions.to_string(), wish.partitions.to_string());
     if let (Some(wanted), Some(first)) = (wish.replication_factor, topic.partitions().first()) {
         let found = first.replicas().len().to_string();
-        compare("replication_factor", found, wanted.to_string(), false);
+        compare("replication_factor", found, wanted.to_string());
     }
-    compare(RETENTION, value(RETENTION), wish.retention.millis(), true);
+    compare(RETENTION, value(RETENTION), wish.retention.millis());
     let found = spec::sorted(&value(CLEANUP));
-    compare(CLEANUP, found, spec::sorted(wish.cleanup_policy), true);
+    compare(CLEANUP, found, spec::sorted(wish.cleanup_policy));
     differences
 }

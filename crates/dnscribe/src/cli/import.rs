@@ -32,7 +32,7 @@ pub enum IntelCommand {
     #[command(after_help = "\
 Examples:
   dnscribe intel import hosts.txt --source stevenblack --category ads --brokers kafka-1:9092
-  dnscribe intel import feed.stix.json.gz --source cert --replace --config /etc/dnscribe.yaml
+  dnscribe intel import feed.csv.gz --source cert --replace --config /etc/dnscribe.yaml
   dnscribe intel import block.rpz --format rpz --dry-run | jq .
 
 Exit codes: 0 every line was imported, 1 lines were refused or Kafka did not acknowledge, 2 bad usage

@@ -5,7 +5,6 @@ use clap::{Args, Subcommand};
 use dnscribe_agent::config::{Purpose, Sources};
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::value::{Broker, Output, Partitions, Replicas};
-use dnscribe_delivery::kafka::topics::CreateOptions;
 use dnscribe_record::Stream;
 use std::path::PathBuf;
 
@@ -15,11 +14,10 @@ pub enum KafkaCommand {
     /// Create missing topics; existing ones stay as they are
     #[command(after_help = "\
 Examples:
-  dnscribe kafka init --brokers kafka-1:9092 --dry-run
+  dnscribe kafka init --brokers kafka-1:9092
   dnscribe kafka init --config /etc/dnscribe.yaml --replication-factor 3
-  dnscribe kafka init --config /etc/dnscribe.yaml --alter
 
-Exit codes: 0 every topic exists, 1 one could not be created or altered, 2 bad usage or configuration.")]
+Exit codes: 0 every topic exists, 1 one could not be created, 2 bad usage or configuration.")]
     Init(InitArgs),
 }
 
@@ -42,15 +40,6 @@ pub struct InitArgs {
     #[arg(long, value_name = "N")]
     pub replication_factor: Option<Replicas>,
 
-    /// Set retention and cleanup policy of existing topics, and raise their number of partitions;
-    /// records of a key may then go to another partition than before
-    #[arg(long)]
-    pub alter: bool,
-
-    /// Print what the brokers would do, and change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-
     /// Print the results as text or json [default: text]
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
@@ -71,11 +60,5 @@ impl InitArgs {
             ..layer.kafka
         };
         common.sources(Purpose::Live, layer)
-    }
-
-    /// Returns what may be changed.
-    #[must_use]
-    pub const fn mode(&self) -> CreateOptions {
-        CreateOptions { alter: self.alter, dry_run: self.dry_run }
     }
 }

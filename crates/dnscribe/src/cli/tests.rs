@@ -76,12 +76,11 @@ fn other_commands() {
     assert!(
         matches!(parse("replay - a.pcap").unwrap().command, Command::Replay(args) if args.files.len() == 2)
     );
-    let line = "kafka init --brokers a:1 --partitions 2 --replication-factor 3 --dry-run";
+    let line = "kafka init --brokers a:1 --partitions 2 --replication-factor 3";
     let Command::Kafka(KafkaCommand::Init(init)) = parse(line).unwrap().command else { panic!() };
     let layer = init.sources().flags.kafka;
     assert_eq!(layer.partitions.len(), Stream::ALL.len());
     assert_eq!(layer.replication_factor.unwrap().0, 3);
-    assert!(init.mode().dry_run && !init.mode().alter);
     assert!(
         matches!(parse("schema dns.dlq/1").unwrap().command, Command::Schema(args) if args.name.is_some())
     );

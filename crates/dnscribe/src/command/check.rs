@@ -15,7 +15,7 @@ use dnscribe_cli::print;
 use dnscribe_config::ConfigError;
 use dnscribe_config::value::Output;
 use dnscribe_delivery::SinkSpec;
-use dnscribe_delivery::kafka::topics::{CreateOptions, TopicOutcome, create_topics};
+use dnscribe_delivery::kafka::topics::{TopicOutcome, create_topics};
 use std::process::exit;
 
 /// Prints the results, and ends with the exit code that `run` would end with.
@@ -91,8 +91,7 @@ fn outputs(config: &Config, create_topics: bool) -> Vec<Probe> {
 
 /// Creates the missing topics. Returns how many, or the problem and its remedy.
 fn topics(config: &Config) -> Result<String, (String, String)> {
-    let topics = create_topics(&config.kafka, CreateOptions::default())
-        .map_err(|why| (why.problem, why.remedy))?;
+    let topics = create_topics(&config.kafka).map_err(|why| (why.problem, why.remedy))?;
     for topic in &topics {
         if let (Some(problem), Some(remedy)) = (&topic.problem, &topic.remedy) {
             return Err((problem.clone(), remedy.clone()));

@@ -336,7 +336,7 @@ fn describe(report: &Report<'_>, what: &str) -> String {
     let others = [
         (report.removed as u64, "removed"),
         (report.duplicates, "duplicates left out"),
-        (report.expired, "expired or revoked left out"),
+        (report.expired, "expired left out"),
         (report.refused as u64, "refused"),
     ];
     for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {

@@ -6,7 +6,7 @@ use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::log;
 use dnscribe_config::value::Output;
-use dnscribe_delivery::kafka::topics::{CreateOptions, TopicOutcome, TopicReport, create_topics};
+use dnscribe_delivery::kafka::topics::{TopicOutcome, TopicReport, create_topics};
 use std::fmt::Write;
 
 /// Creates missing topics and prints the result for each.
@@ -17,41 +17,33 @@ pub(super) fn init(args: &InitArgs) -> Result<(), Exit> {
         let why = "`kafka init` needs brokers: give --brokers HOST:PORT or kafka.brokers";
         return Err(Exit::usage(why));
     }
-    let mode = args.mode();
-    let topics = create_topics(&config.kafka, mode)
+    let topics = create_topics(&config.kafka)
         .map_err(|why| Exit::failed(why.problem).with_remedy(why.remedy))?;
     let failed = topics.iter().filter(|topic| topic.outcome == TopicOutcome::Failed).count();
     print(&match args.output.unwrap_or(Output::Text) {
         Output::Json => {
             let ok = failed == 0;
-            let report = serde_json::json!({
-                "ok": ok,
-                "dry_run": mode.dry_run,
-                "topics": topics,
-            });
+            let report = serde_json::json!({ "ok": ok, "topics": topics });
             format!("{report}\n")
         }
-        Output::Auto | Output::Text => text(&topics, mode),
+        Output::Auto | Output::Text => text(&topics),
     })?;
     match failed {
         0 => Ok(()),
-        1 => Err(Exit::failed("1 topic could not be created or altered")),
-        _ => Err(Exit::failed(format!("{failed} topics could not be created or altered"))),
+        1 => Err(Exit::failed("1 topic could not be created")),
+        _ => Err(Exit::failed(format!("{failed} topics could not be created"))),
     }
 }
 
 /// Returns one line for each topic.
-fn text(topics: &[TopicReport], mode: CreateOptions) -> String {
+fn text(topics: &[TopicReport]) -> String {
     let width = topics.iter().map(|topic| topic.spec.topic.len()).max().unwrap_or(0);
     let mut text = String::new();
     for topic in topics {
         let word = match topic.outcome {
-            TopicOutcome::Created if mode.dry_run => "would create",
             TopicOutcome::Created => "created",
             TopicOutcome::Exists => "exists",
             TopicOutcome::Differs => "differs",
-            TopicOutcome::Altered if mode.dry_run => "would alter",
-            TopicOutcome::Altered => "altered",
             TopicOutcome::Failed => "failed",
         };
         // Writing to a string does not fail.
@@ -67,17 +59,8 @@ fn detail(topic: &TopicReport) -> String {
         parts.push(format!("{problem}; remedy: {remedy}"));
     }
     for one in &topic.differences {
-        parts.push(match topic.outcome {
-            TopicOutcome::Altered if one.alterable => {
-                format!("{} {} → {}", one.setting, one.found, one.wanted)
-            }
-            TopicOutcome::Altered => {
-                format!("{} stays {}, not {}", one.setting, one.found, one.wanted)
-            }
-            _ => format!("{} is {}, not {}", one.setting, one.found, one.wanted),
-        });
+        parts.push(format!("{} is {}, not {}", one.setting, one.found, one.wanted));
     }
-    let raised = topic.differences.iter().any(|one| one.setting == "partitions" && one.alterable);
     match topic.outcome {
         TopicOutcome::Created | TopicOutcome::Exists => {
             let noun = if wish.partitions == 1 { "partition" } else { "partitions" };
@@ -85,16 +68,8 @@ fn detail(topic: &TopicReport) -> String {
             let (retention, policy) = (wish.retention, wish.cleanup_policy);
             parts.push(format!("{partitions} {noun}, retention {retention}, {policy}"));
         }
-        TopicOutcome::Altered if raised => {
-            parts.push("records of a key may go to another partition from now on".to_owned());
-        }
-        TopicOutcome::Differs if topic.differences.iter().any(|one| one.alterable) => {
-            let warning =
-                if raised { ", and then records of a key may go to another partition" } else { "" };
-            parts.push(format!("left alone: --alter changes it{warning}"));
-        }
-        TopicOutcome::Differs => parts.push("left alone: that cannot be changed".to_owned()),
-        TopicOutcome::Altered | TopicOutcome::Failed => {}
+        TopicOutcome::Differs => parts.push("left alone".to_owned()),
+        TopicOutcome::Failed => {}
     }
     parts.join("; ")
 }
