@@ -43,7 +43,7 @@ use dnscribe_analysis::detect::Detection;
 use dnscribe_analysis::losses::LossTable;
 use dnscribe_analysis::path::PathTable;
 use dnscribe_analysis::window::WindowOptions;
-use dnscribe_delivery::{OutputFormat, Sink, SinkReplacement, SinkRouter, Stream};
+use dnscribe_delivery::{Sink, SinkReplacement, SinkRouter, Stream};
 use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
 use dnscribe_record::privacy::{KeyError, Masker};
 use dnscribe_record::time::{ClockShift, Timestamp};
@@ -437,7 +437,7 @@ impl Pipeline {
 fn render_options(router: &SinkRouter, analysis: &Analysis) -> RenderOptions {
     RenderOptions {
         texts: router.renders(Stream::Transactions) || analysis.is_active(),
-        transactions: router.wants_as(OutputFormat::Json, Stream::Transactions),
+        transactions: router.renders(Stream::Transactions),
         messages: router.renders(Stream::Messages),
     }
 }

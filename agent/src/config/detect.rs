@@ -68,8 +68,6 @@ section! {
         section cache_poisoning: RuleLayer,
         /// Large answers to addresses that did not ask.
         section amplification: RuleLayer,
-        /// Resolvers that give different answers.
-        section resolver_drift: RuleLayer,
         /// Processes that query other resolvers than the usual ones.
         section resolver_bypass: RuleLayer,
         /// Processes that use encrypted DNS at other resolvers than the usual ones.
@@ -364,7 +362,6 @@ impl RulesLayer {
             Rule::Spoofing => self.spoofing.common(default),
             Rule::CachePoisoning => self.cache_poisoning.common(default),
             Rule::Amplification => self.amplification.common(default),
-            Rule::ResolverDrift => self.resolver_drift.common(default),
             Rule::ResolverBypass => self.resolver_bypass.common(default),
             Rule::EncryptedBypass => self.encrypted_bypass.common(default),
             Rule::StaleAddress => self.stale_address.common(default),

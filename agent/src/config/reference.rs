@@ -1,30 +1,8 @@
-//! The reference of the agent's configuration: `dnscribe config` prints it as a file; docs/config.md is the
-//! page.
+//! The reference of the agent's configuration, as `dnscribe config` prints it; docs/config.md is made of it by a test.
 
 use super::layer::Layer;
 use dnscribe_config::reader::Field as _;
 use dnscribe_config::reference;
-
-const PAGE_HEAD: &str = "\
-# Configuration
-
-The configuration file is YAML. Every key is optional but `version`; unknown keys are refused with line and
-column. The environment wins over the file, and flags win over both. In the name of a variable two underscores
-separate section and key: `DNSCRIBE_KAFKA__BROKERS` is `kafka.brokers`. Sizes are in bytes (`65536`, `64KiB`,
-`16MiB`, `1GiB`); times have units (`100ms`, `5s`, `1m30s`).
-
-`dnscribe config` prints this reference as a file to start from, `dnscribe check --config FILE` checks a file,
-and on SIGHUP a running agent reads its file again. This page is generated from the code.
-
-| key | default | description |
-|---|---|---|
-";
-
-/// Returns the reference as a page in Markdown.
-#[must_use]
-pub fn page() -> String {
-    reference::page(PAGE_HEAD, &Layer::keys())
-}
 
 const FILE_HEAD: &str = "\
 # The configuration of dnscribe: every key, with its default or an example. All keys but the version are

@@ -3,9 +3,6 @@
 
 mod agent;
 mod dns;
-mod page;
-
-pub use page::page;
 
 use dnscribe_admin::metric::Metric;
 use dnscribe_admin::{process, sinks};

@@ -258,7 +258,8 @@ impl Analysis {
             }
             let record = identity.lookup(lookup);
             let key = lookup.fields.client_ip.to_string();
-            router.push_lookup(&record, key.as_bytes());
+            let id = record.head.event_id;
+            router.push(Stream::Lookups, id, &record, key.as_bytes());
         });
     }
 
@@ -283,7 +284,8 @@ impl Analysis {
                 return router.filter(Stream::Uses);
             }
             let key = one.remote.ip().to_string();
-            router.push_use(&identity.use_record(one), key.as_bytes());
+            let record = identity.use_record(one);
+            router.push(Stream::Uses, record.head.event_id, &record, key.as_bytes());
         });
     }
 
@@ -296,7 +298,9 @@ impl Analysis {
         let Some(detection) = &mut self.detection else { return };
         let runbooks = detection.runbooks().to_owned();
         act(detection, &mut |alert| {
-            export.router.push_alert(&export.identity.alert(alert, &runbooks));
+            let Export { identity, router, .. } = export;
+            let record = identity.alert(alert, &runbooks);
+            router.push(Stream::Alerts, record.head.event_id, &record, record.entity.as_bytes());
         });
     }
 

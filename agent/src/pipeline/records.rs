@@ -194,8 +194,7 @@ impl Pipeline {
         );
         let id = identity.namespace.message(subject.envelope.id);
         metrics.shortened.transactions += u64::from(rendered.is_shortened);
-        let body = || identity.transaction(transaction, texts);
-        router.push_transaction(id, (rendered.json, &context), texts.zone(), body);
+        router.push_transaction(id, (rendered.json, &context), texts.zone());
     }
 
     /// Looks up the process of a packet while the process is alive.

@@ -106,7 +106,8 @@ mod tests {
             let json = serde_json::to_value(&record).unwrap();
             assert!(jsonschema::is_valid(&schema, &json), "{json:#}");
             made += &(serde_json::to_string(&record).unwrap() + "\n");
-            dnscribe_record::use_line(&mut lines, &record);
+            let json = serde_json::to_vec(&record).unwrap();
+            assert!(dnscribe_record::text_line(&mut lines, Stream::Uses, &json));
         }
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/uses.ndjson");
         if std::env::var_os("DNSCRIBE_BLESS").is_some() {

@@ -14,7 +14,6 @@
 //! | `spoofing` | `spoofing.rs` | transactions | responses to one query contradict each other |
 //! | `cache_poisoning` | `cache_poisoning.rs` | transactions | responses guess ids and ports |
 //! | `amplification` | `amplification.rs` | transactions | small queries draw large responses |
-//! | `resolver_drift` | `drift.rs` | transactions | resolvers answer one name differently |
 //! | `resolver_bypass`, `encrypted_bypass` | `bypass.rs` | transactions, connections | a client uses other resolvers |
 //! | `receive_buffer`, `local_loss` | `lost_messages.rs` | transactions | the kernel of this host discards messages |
 //! | `conntrack_race` | `conntrack_race.rs` | transactions | the second query of A and AAAA is lost |
@@ -37,7 +36,6 @@ mod cache_poisoning;
 mod cause;
 mod conntrack_race;
 mod dga;
-mod drift;
 mod engine;
 mod episode;
 mod finding;
@@ -66,7 +64,6 @@ pub use bypass::Bypass;
 pub use cache_poisoning::CachePoisoning;
 pub use conntrack_race::ConntrackRace;
 pub use dga::Dga;
-pub use drift::Drift;
 pub use engine::Detection;
 pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 pub use lost_messages::LostMessages;
@@ -107,13 +104,12 @@ pub struct HostFacts {
 /// Creates every detector that has an enabled rule.
 #[must_use]
 pub fn create_detectors(options: &DetectOptions, facts: &HostFacts) -> Vec<Box<dyn Detector>> {
-    let all: [Box<dyn Detector>; 9] = [
+    let all: [Box<dyn Detector>; 8] = [
         Box::new(Tunnel::default()),
         Box::new(Dga::default()),
         Box::new(Spoofing::default()),
         Box::new(CachePoisoning::default()),
         Box::new(Amplification::default()),
-        Box::new(Drift::default()),
         Box::new(Bypass::new(facts.resolvers.clone())),
         Box::new(LostMessages::default()),
         Box::new(ConntrackRace::default()),

@@ -11,4 +11,5 @@ pub mod uses;
 pub mod window;
 pub mod detect;
 #[cfg(test)]
+#[path = "testing.rs"]
 mod heap;

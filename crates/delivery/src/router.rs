@@ -8,14 +8,10 @@ mod watch;
 pub use sink_set::{SinkReplacement, SinkSet, open_changes};
 pub use watch::{SinkStatus, SinkWatch};
 
-use crate::{OutputFormat, Sink, Stream, append_json};
+use crate::{Sink, Stream, append_json};
 use dnscribe_dns::hex_digits;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
-use dnscribe_record::{
-    AlertRecord, EventId, JsonFields, LookupRecord, TransactionBody, TransactionContext, UseRecord,
-    alert_line, alert_line_from_json, extend_json, lookup_line, lookup_line_from_json,
-    transaction_line, transaction_line_from_json, use_line, use_line_from_json, write_json,
-};
+use dnscribe_record::{EventId, JsonFields, TransactionContext, extend_json};
 pub use format_buffer::Render;
 use format_buffer::{FormatBuffer, format_buffers};
 use serde::Serialize;
@@ -105,12 +101,6 @@ impl SinkRouter {
         self.buffers.iter().any(|buffer| buffer.renders(stream))
     }
 
-    /// Returns whether any sink wants records of the stream in this format.
-    #[must_use]
-    pub fn wants_as(&self, format: OutputFormat, stream: Stream) -> bool {
-        self.buffers.iter().any(|buffer| buffer.format == format && buffer.streams.contains(stream))
-    }
-
     /// Returns whether a record of the stream is needed: to render it or, if the stream is `filtered`, to apply the
     /// filter. If not, counts the record for the sinks that want the stream.
     pub fn asks_for(&mut self, stream: Stream, filtered: bool) -> bool {
@@ -121,12 +111,12 @@ impl SinkRouter {
         asks
     }
 
-    /// Adds a record, as JSON in either format: only transactions, lookups, uses and alerts have a text form.
+    /// Adds a record.
     pub fn push(&mut self, stream: Stream, id: EventId, record: &impl Serialize, key: &[u8]) {
         self.route(stream, id, key, &|out| append_json(out, record), None);
     }
 
-    /// Adds a record of which the first part is rendered, as JSON in either format.
+    /// Adds a record of which the first part is rendered.
     pub fn push_partial(
         &mut self,
         stream: Stream,
@@ -137,58 +127,21 @@ impl SinkRouter {
         self.route(stream, id, key, &|out| extend_json(out, first, rest), None);
     }
 
-    /// Adds the record of a transaction: its first part in JSON, empty if it is not rendered yet, and the fields to
-    /// add. `body` returns the fields of the first part.
-    pub fn push_transaction<'a>(
+    /// Adds the record of a transaction: its first part in JSON, and the fields to add.
+    pub fn push_transaction(
         &mut self,
         id: EventId,
         (first, context): (&[u8], &TransactionContext<'_>),
         zone: Option<&str>,
-        body: impl Fn() -> Option<TransactionBody<'a>>,
     ) {
         let mut hash = [0; 16];
         let key = partition_key(&mut self.key, context.resolver, zone);
         let key = hex_digits(&mut hash, &key.to_be_bytes()).as_bytes();
-        let json = |out: &mut Vec<u8>| {
-            let mut late = Vec::new();
-            if first.is_empty()
-                && let Some(body) = body()
-            {
-                write_json(&mut late, &body);
-            }
-            extend_json(out, if first.is_empty() { &late } else { first }, context);
-        };
-        let text = |out: &mut Vec<u8>| {
-            if let Some(body) = body() {
-                transaction_line(out, &body, context);
-            }
-        };
-        self.route(Stream::Transactions, id, key, &json, Some(&text));
+        self.push_partial(Stream::Transactions, id, (first, context), key);
     }
 
-    /// Adds the record of a lookup, by the key of its partition.
-    pub fn push_lookup(&mut self, record: &LookupRecord<'_>, key: &[u8]) {
-        let json = |out: &mut Vec<u8>| append_json(out, record);
-        let text = |out: &mut Vec<u8>| lookup_line(out, record);
-        self.route(Stream::Lookups, record.head.event_id, key, &json, Some(&text));
-    }
-
-    /// Adds the record of a use, by the key of its partition.
-    pub fn push_use(&mut self, record: &UseRecord<'_>, key: &[u8]) {
-        let json = |out: &mut Vec<u8>| append_json(out, record);
-        let text = |out: &mut Vec<u8>| use_line(out, record);
-        self.route(Stream::Uses, record.head.event_id, key, &json, Some(&text));
-    }
-
-    /// Adds the record of an alert.
-    pub fn push_alert(&mut self, record: &AlertRecord<'_>) {
-        let (id, key) = (record.head.event_id, record.entity.as_bytes());
-        let json = |out: &mut Vec<u8>| append_json(out, record);
-        self.route(Stream::Alerts, id, key, &json, Some(&|out| alert_line(out, record)));
-    }
-
-    /// Adds a record to all buffers, masked if the configuration says so. `json` renders it without a newline;
-    /// `text` renders its text form, if it has one.
+    /// Adds a record to all buffers, masked if the configuration says so. `json` renders it without a newline; `text` renders
+    /// a line that is not made of it.
     pub fn route(
         &mut self,
         stream: Stream,
@@ -202,26 +155,8 @@ impl SinkRouter {
         let is_rendered = buffers.iter().any(|buffer| buffer.renders(stream));
         if is_rendered && masker.masks(stream) {
             let masked = masker.mask(stream, json, key);
-            let json = |out: &mut Vec<u8>| out.extend_from_slice(masked.json);
-            let json_line = |out: &mut Vec<u8>| {
-                json(out);
-                out.push(b'\n');
-            };
-            let as_text = |out: &mut Vec<u8>| {
-                let shown = match stream {
-                    Stream::Alerts => alert_line_from_json(out, masked.json),
-                    Stream::Lookups => lookup_line_from_json(out, masked.json),
-                    Stream::Uses => use_line_from_json(out, masked.json),
-                    Stream::Probes => return json_line(out),
-                    _ => transaction_line_from_json(out, masked.json),
-                };
-                if shown.is_err() {
-                    json_line(out);
-                }
-            };
-            let text = text.map(|_| &as_text as Render<'_>);
             for buffer in buffers {
-                buffer.add(stream, id, masked.key, &json, text);
+                buffer.add(stream, id, masked.key, &|out| out.extend_from_slice(masked.json), None);
             }
         } else {
             for buffer in buffers {

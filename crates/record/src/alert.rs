@@ -47,7 +47,7 @@ pub struct AlertRecord<'a> {
     #[schemars(extend("examples" = [
         "query_rate", "latency", "nxdomain", "servfail", "timeout", "success_ratio",
         "resolver_down", "resolver_flapping", "tunnel", "dga", "spoofing", "cache_poisoning",
-        "amplification", "resolver_drift", "resolver_bypass", "encrypted_bypass",
+        "amplification", "resolver_bypass", "encrypted_bypass",
         "stale_address", "no_lookup", "unused_answers", "receive_buffer", "local_loss",
         "conntrack_race"
     ]))]

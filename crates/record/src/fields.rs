@@ -287,7 +287,7 @@ record_struct! {
         pub name: Cow<'static, str>,
         /// OPTION-LENGTH: length of the data in bytes.
         pub length: u16,
-        /// Data in the option's text form, else in hexadecimal; `\# 2 0a0b` if malformed or cut off.
+        /// Data: client subnets and extended errors as text, others in hexadecimal; `\# 2 0a0b` if malformed or cut off.
         #[serde(serialize_with = "optional_text")]
         #[schemars(with = "Option<String>")]
         pub data: Option<OptionText<'a>>,
@@ -423,18 +423,6 @@ pub struct LostAt {
     pub hook: Option<String>,
     /// The kernel's function that discarded it, if known.
     pub function: Option<String>,
-}
-
-impl From<&LostAtFields<'_>> for LostAt {
-    fn from(fields: &LostAtFields<'_>) -> Self {
-        Self {
-            message: fields.message.to_owned(),
-            stage: fields.stage.to_owned(),
-            reason: fields.reason.to_owned(),
-            hook: fields.hook.map(str::to_owned),
-            function: fields.function.map(str::to_owned),
-        }
-    }
 }
 
 impl Display for LostAt {

@@ -81,10 +81,7 @@ pub use registrar::RegistrarEventRecord;
 pub use schema::{json_schema, names as schema_names};
 pub use stream::{ParseStreamError, Stream, StreamSet};
 pub use stream_ledger::{StreamInput, StreamLedgerRecord, StreamOutput};
-pub use text::{
-    alert_line, alert_line_from_json, lookup_line, lookup_line_from_json, transaction_line,
-    transaction_line_from_json, use_line, use_line_from_json,
-};
+pub use text::{host_and_port, text_line};
 pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
 pub use use_record::UseRecord;
 pub use window::{

@@ -1,12 +1,9 @@
-//! Renders transactions, lookups, uses and alerts as one line of text for a terminal, from the record or
-//! from its (possibly masked) JSON.
+//! Renders transactions, lookups, uses and alerts as one line of text for a terminal, from its
+//! (possibly masked) JSON.
 
 use super::fields::{LostAt, PathFields};
-use super::{
-    AlertRecord, ContainerView, JsonText, LookupRecord, PodView, ProcessView, TransactionBody,
-    TransactionContext, UseRecord,
-};
-use serde::{Deserialize, Serialize};
+use super::{ContainerView, JsonText, PodView, ProcessView, Stream};
+use serde::Deserialize;
 use std::borrow::Cow;
 use std::fmt::{Display, Formatter, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -127,97 +124,36 @@ struct UseLine<'a> {
     k8s: Option<PodView<'a>>,
 }
 
-/// Appends one line for a transaction: time, process or else its address, status or rcode, latency, `>` and the server that it asked or
-/// `<` and the client that asked it, question, answers, pod or container. Most fit 80 columns.
+/// Appends the line of a transaction, lookup, use or alert that is given as JSON. Returns whether it is one; else nothing is
+/// appended. The line ends with a newline and contains no control characters. Most fit 80 columns.
 ///
-/// The line ends with a newline and contains no control characters, since names are escaped.
-pub fn transaction_line(
-    out: &mut Vec<u8>,
-    record: &TransactionBody<'_>,
-    context: &TransactionContext<'_>,
-) {
-    TransactionLine::from_record(record, context).write_to(out);
-}
-
-/// Appends the line of a record that is given as JSON.
-///
-/// # Errors
-/// The JSON is not such a record. Then nothing is appended.
-pub fn transaction_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice::<TransactionLine<'_>>(json)?.write_to(out);
-    Ok(())
-}
-
-/// Appends one line for a lookup: time, process or else client, outcome or rcode, duration, name, addresses, wasted packets of all,
-/// pod or container.
-/// The line ends with a newline and contains no control characters, since names are escaped.
-pub fn lookup_line(out: &mut Vec<u8>, record: &LookupRecord<'_>) {
-    line_by_json(out, record, lookup_line_from_json);
-}
-
-/// Appends the line of a record that is given as JSON.
-///
-/// # Errors
-/// The JSON is not such a record. Then nothing is appended.
-pub fn lookup_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice::<LookupLine<'_>>(json)?.write_to(out);
-    Ok(())
-}
-
-/// Appends one line for a use: time, process, outcome, time to connect, `>` and the address, name, and what is unusual.
-/// The line ends with a newline and contains no control characters, since names are escaped.
-pub fn use_line(out: &mut Vec<u8>, record: &UseRecord<'_>) {
-    line_by_json(out, record, use_line_from_json);
-}
-
-/// Appends the line of a record that is given as JSON.
-///
-/// # Errors
-/// The JSON is not such a record. Then nothing is appended.
-pub fn use_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice::<UseLine<'_>>(json)?.write_to(out);
-    Ok(())
-}
-
-/// Appends one line for an alert: time, severity, state, rule, entity, summary. The line ends with
-/// a newline and contains no control characters.
-pub fn alert_line(out: &mut Vec<u8>, record: &AlertRecord<'_>) {
-    line_by_json(out, record, alert_line_from_json);
-}
-
-/// Appends the line of a record that is given as JSON.
-///
-/// # Errors
-/// The JSON is not such a record. Then nothing is appended.
-pub fn alert_line_from_json(out: &mut Vec<u8>, json: &[u8]) -> Result<(), serde_json::Error> {
-    serde_json::from_slice::<AlertLine<'_>>(json)?.write_to(out);
-    Ok(())
-}
-
-/// Appends the line of a record by way of its JSON. The records stand for many packets, and the way cannot fail for a
-/// whole record.
-fn line_by_json(
-    out: &mut Vec<u8>,
-    record: &impl Serialize,
-    from_json: fn(&mut Vec<u8>, &[u8]) -> Result<(), serde_json::Error>,
-) {
-    let _ = serde_json::to_vec(record).and_then(|json| from_json(out, &json));
-}
-
-/// Appends what `write` writes as a line.
-fn write_line(out: &mut Vec<u8>, write: impl FnOnce(&mut String) -> std::fmt::Result) {
-    let mut text = String::with_capacity(120);
+/// - Transaction: time, process or else its address, status or rcode, latency, `>` and the server that it asked or `<` and the
+///   client that asked it, question, answers, pod or container.
+/// - Lookup: time, process or else client, outcome or rcode, duration, name, addresses, wasted packets of all, pod or container.
+/// - Use: time, process, outcome, time to connect, `>` and the address, name, and what is unusual.
+/// - Alert: time, severity, state, rule, entity, summary.
+pub fn text_line(out: &mut Vec<u8>, stream: Stream, json: &[u8]) -> bool {
+    let mut text = String::with_capacity(160);
+    let written = match stream {
+        Stream::Transactions => read::<TransactionLine<'_>>(json).map(|line| line.write(&mut text)),
+        Stream::Lookups => read::<LookupLine<'_>>(json).map(|line| line.write(&mut text)),
+        Stream::Uses => read::<UseLine<'_>>(json).map(|line| line.write(&mut text)),
+        Stream::Alerts => read::<AlertLine<'_>>(json).map(|line| line.write(&mut text)),
+        _ => None,
+    };
     // Writing to a String cannot fail.
-    let _ = write(&mut text);
-    out.extend(text.as_bytes());
-    out.push(b'\n');
+    if written.is_some() {
+        out.extend(text.trim_end().as_bytes());
+        out.push(b'\n');
+    }
+    written.is_some()
+}
+
+fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Option<T> {
+    serde_json::from_slice(json).ok()
 }
 
 impl LookupLine<'_> {
-    fn write_to(&self, out: &mut Vec<u8>) {
-        write_line(out, |text| self.write(text));
-    }
-
     fn write(&self, text: &mut String) -> std::fmt::Result {
         let rcode = self.rcode.as_ref().filter(|_| self.outcome == "answered");
         let outcome = rcode.map_or(self.outcome, |rcode| &rcode.0);
@@ -235,18 +171,11 @@ impl LookupLine<'_> {
 }
 
 impl UseLine<'_> {
-    fn write_to(&self, out: &mut Vec<u8>) {
-        write_line(out, |text| self.write(text));
-    }
-
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        let Self { address, port, protocol, .. } = self;
         write_start(text, &self.ts, self.process.as_ref(), &"-", self.outcome, self.connect_ms)?;
-        let is_six = address.contains(':');
-        let (open, close) = if is_six { ("[", "]") } else { ("", "") };
-        write!(text, " > {open}{}{close}:{port}", &**address)?;
-        if *protocol != "tcp" {
-            write!(text, " {protocol}")?;
+        write!(text, " > {}", host_and_port(&self.address, self.port))?;
+        if self.protocol != "tcp" {
+            write!(text, " {}", self.protocol)?;
         }
         match (&self.name, self.matched) {
             (Some(name), "newest") => write!(text, " {} (newest)", &**name)?,
@@ -268,6 +197,12 @@ impl UseLine<'_> {
         }
         write_pod(text, self.k8s.as_ref(), self.container.as_ref())
     }
+}
+
+/// Returns an address, possibly masked, with its port: IPv6 in brackets.
+#[must_use]
+pub fn host_and_port(address: &str, port: u16) -> String {
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
 /// An address, with its port unless that is 53.
@@ -323,62 +258,19 @@ fn write_pod(
 }
 
 impl AlertLine<'_> {
-    fn write_to(&self, out: &mut Vec<u8>) {
+    fn write(&self, text: &mut String) -> std::fmt::Result {
         let Self { ts, severity, state, rule, entity, summary } = self;
         let time = ts.get(11..23).unwrap_or(ts);
-        let text = format!("{time} {severity:<8} {state:<8} {rule}  {entity}  {summary}");
-        let visible = text.chars().filter(|letter| !letter.is_control());
-        out.extend(visible.collect::<String>().as_bytes());
-        out.push(b'\n');
+        let line = format!("{time} {severity:<8} {state:<8} {rule}  {entity}  {summary}");
+        text.extend(line.chars().filter(|letter| !letter.is_control()));
+        Ok(())
     }
 }
 
-impl<'a> TransactionLine<'a> {
-    fn from_record(record: &'a TransactionBody<'_>, context: &'a TransactionContext<'_>) -> Self {
-        let text = |text: &'a str| JsonText(text.into());
-        let tail = &context.tail;
-        Self {
-            ts: record.head.ts.to_string().into(),
-            vantage: record.vantage,
-            transport: record.transport,
-            client_ip: record.client_ip,
-            server_ip: record.server_ip,
-            server_port: record.server_port,
-            status: record.status,
-            rcode: record.rcode.as_deref().map(text),
-            latency_ms: record.latency_ms,
-            qtype: record.qtype.as_deref().map(text),
-            qname: record.qname.map(text),
-            flags: record.flags.0.names().collect(),
-            retries: record.retries,
-            icmp: record.icmp.as_ref().map(|icmp| Icmp { name: icmp.name }),
-            lost_at: context.lost_at.as_ref().map(LostAt::from),
-            path: context.path.clone().unwrap_or_default(),
-            conflict: record.conflict == Some(true),
-            orphan_reason: record.orphan_reason,
-            rejected_responses: record.rejected_responses,
-            transfer_messages: record.transfer_messages,
-            transfer_complete: record.transfer_complete,
-            response_bytes: record.response_bytes,
-            answers: record.answers.0.iter().map(|one| Answer { data: one.data.into() }).collect(),
-            process: tail
-                .process
-                .as_ref()
-                .map(|process| ProcessView { pid: process.pid, comm: text(&process.comm) }),
-            container: tail.container.as_ref().map(|one| ContainerView { id: text(one.id) }),
-            k8s: tail
-                .k8s
-                .as_ref()
-                .map(|one| PodView { namespace: text(one.namespace), pod: text(one.pod) }),
-        }
-    }
-
-    fn write_to(&self, out: &mut Vec<u8>) {
-        let mut text = String::with_capacity(160);
-        // Writing to a String cannot fail.
-        let _ = self.write_columns(&mut text).and_then(|()| self.write_details(&mut text));
-        out.extend(text.trim_end().as_bytes());
-        out.push(b'\n');
+impl TransactionLine<'_> {
+    fn write(&self, text: &mut String) -> std::fmt::Result {
+        self.write_columns(text)?;
+        self.write_details(text)
     }
 
     fn write_columns(&self, text: &mut String) -> std::fmt::Result {
@@ -477,7 +369,7 @@ mod tests {
                 "k8s": { "namespace": "shop", "pod": "cart-0" },
             });
             let mut out = Vec::new();
-            transaction_line_from_json(&mut out, record.to_string().as_bytes()).unwrap();
+            assert!(text_line(&mut out, Stream::Transactions, record.to_string().as_bytes()));
             String::from_utf8(out).unwrap()
         };
         let process = json!({ "pid": 5641, "comm": "dig" });

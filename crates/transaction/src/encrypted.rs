@@ -361,6 +361,7 @@ impl ConnectionReport<'_> {
 }
 
 #[cfg(test)]
+#[path = "encrypted/testing.rs"]
 pub(crate) mod test_handshakes;
 #[cfg(test)]
 mod tests;

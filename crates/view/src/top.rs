@@ -19,7 +19,6 @@ pub use draw::{Theme, WIDTH, plain_text};
 pub use follow::follow;
 pub(crate) use model::{Counts, OutcomeKind, process_and_place, process_label};
 pub use model::{Span, Vantage};
-pub use record::stream_of;
 pub(crate) use record::{Transaction as TransactionView, schema_of};
 pub use screen::{ScreenOptions, obstacle, show};
 pub use shared::Shared;

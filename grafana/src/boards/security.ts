@@ -8,7 +8,7 @@ import { below, chMatches, clickhouse, matches, timescaledb, worst } from "../so
 /** Rules of nodes, fleet and probes about misuse. */
 const RULES =
     "tunnel|dga|spoofing|cache_poisoning|amplification|resolver_bypass|encrypted_bypass|zone_hijack|zone_new_source|client_fanout|answer_changed|issuer_changed";
-const DRIFT = "answer_drift|resolver_drift|answer_changed|zone_hijack|dnssec_disagreement|resolver_disagreement";
+const DRIFT = "answer_drift|answer_changed|zone_hijack|dnssec_disagreement|resolver_disagreement";
 /** Extended DNS errors about DNSSEC (RFC 8914, section 4). */
 const EDE_DNSSEC = "1, 2, 5, 6, 7, 8, 9, 10, 11, 12, 25, 27";
 const FILTER = `$__timeFilter(${t.ts}) AND ${chMatches(t.zone, "zone")} AND ${chMatches(t.resolver, "resolver")}`;

@@ -11,7 +11,9 @@ impl Recorder {
         for alert in alerts {
             self.alerts += 1;
             if router.asks_for(Stream::Alerts, false) {
-                router.push_alert(&self.alert(alert, runbooks));
+                let record = self.alert(alert, runbooks);
+                let id = record.head.event_id;
+                router.push(Stream::Alerts, id, &record, record.entity.as_bytes());
             }
         }
     }

@@ -5,10 +5,9 @@ use dnscribe_common::layers::{self, ETHERNET, IP, IpSearch, LLC, Layer, MPLS, PP
 use std::ops::Range;
 
 /// Supported link types, for error messages.
-pub(super) const SUPPORTED: &str = "Ethernet (1), FDDI (10), raw IP (12, 14, 101, 228, 229), null and \
-     loopback (0, 108), Linux cooked (113, 276), PPP (9, 50, 51, 166, 204), Cisco HDLC (104, 205), frame relay \
-     (107, 206), 802.11 (105, 119, 127, 163, 192), NFLOG (239), PFLOG (117), enc (109), IPNET (226), \
-     IP over InfiniBand (242), over ATM (100), over FireWire (138), MPLS (219), PKTAP (258)";
+pub(super) const SUPPORTED: &str = "Ethernet (1), raw IP (12, 14, 101, 228, 229), null and loopback (0, 108), \
+     Linux cooked (113, 276), PPP (9, 50, 51, 166, 204), 802.11 (105, 127, 192), NFLOG (239), PFLOG (117), enc (109), \
+     MPLS (219), PKTAP (258)";
 
 /// Content of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,40 +34,28 @@ pub(super) fn inside(link: u32, frame: &[u8]) -> Result<Inside, u32> {
     let layer = match link {
         0 | 108 => loopback(frame),
         1 => plain(ETHERNET, 0),
-        10 => fddi(frame),
         12 | 14 | 101 | 228 | 229 => plain(IP, 0),
         9 | 50 => plain(PPP, 0),
         51 => plain(PPPOE, 0),
         // The first byte is the direction.
         166 | 204 => plain(PPP, 1),
-        100 => plain(LLC, 0),
-        104 => typed(2, 4),
-        205 => typed(3, 5),
         105 => wireless(Some(0)),
-        107 => frame_relay(frame, 0),
-        206 => frame_relay(frame, 1),
         109 => plain(IP, 12),
         113 => typed(14, 16),
         // PFLOG: the length excludes the padding to four bytes.
         117 => frame.first().and_then(|size| plain(IP, u32::from(*size).next_multiple_of(4))),
-        119 => wireless(Some(144)),
         127 => radiotap(frame).and_then(|radio| {
             end = end.checked_sub(radio.trailer)?;
             wireless(Some(radio.header))
         }),
-        138 => typed(16, 18),
-        // AVS, with its length at byte 4.
-        163 => wireless(be32(frame, 4)),
         // Per-packet information, and PKTAP, which contain their length and the link type.
         192 => return Ok(nested(frame, le16(frame, 2), le32(frame, 4))),
         258 => return Ok(nested(frame, le32(frame, 0), le32(frame, 8))),
         219 => plain(MPLS, 0),
-        226 => plain(IP, 24),
         239 => nflog(frame).and_then(|payload| {
             end = payload.end;
             plain(IP, u32::try_from(payload.start).ok()?)
         }),
-        242 => typed(40, 44),
         276 => typed(0, 20),
         unknown => return Err(unknown),
     };
@@ -94,33 +81,6 @@ fn nested(frame: &[u8], skip: Option<u32>, link: Option<u32>) -> Inside {
         },
         None => Inside::Nothing,
     }
-}
-
-/// Parses FDDI (ISO 9314-2): frame control, destination and source address, then LLC (RFC 1390). Frames of station
-/// management, tokens and frames with 2-byte addresses carry no IP. Some hosts write the addresses with the bits of
-/// each byte in reverse order, which does not affect the other fields.
-fn fddi(frame: &[u8]) -> Option<Layer> {
-    /// Mask of the bit for 6-byte addresses and of the two for the frame format. The top bit (class of service) and
-    /// the lower half (priority) are ignored.
-    const LENGTH_AND_FORMAT: u8 = 0x70;
-    const LLC_FRAME: u8 = 0x50;
-    let control = *frame.first()?;
-    (control & LENGTH_AND_FORMAT == LLC_FRAME).then(|| Layer::new(LLC, 13))
-}
-
-/// Parses frame relay: two bytes of address, then a header of RFC 2427 or Cisco's `EtherType`.
-fn frame_relay(frame: &[u8], skip: u32) -> Option<Layer> {
-    let at = skip + 2;
-    let start = usize::try_from(at).ok()?;
-    Some(match frame.get(start..)? {
-        [0x03, 0xcc | 0x8e, ..] => Layer::new(IP, at + 2),
-        // SNAP, after a byte of padding.
-        [0x03, 0x00, 0x80, _, _, _, high, low, ..] => {
-            Layer::new(u16::from_be_bytes([*high, *low]), at + 8)
-        }
-        [high, low, ..] => Layer::new(u16::from_be_bytes([*high, *low]), at + 2),
-        _ => return None,
-    })
 }
 
 /// Parses the address family of BSD, Linux or Windows loopback, in either byte order. Some systems write an
@@ -204,10 +164,6 @@ fn wireless_header(frame: &[u8], at: u32) -> Option<u32> {
 
 fn be16(frame: &[u8], at: u32) -> Option<u16> {
     bytes_at(frame, at).map(u16::from_be_bytes)
-}
-
-fn be32(frame: &[u8], at: u32) -> Option<u32> {
-    bytes_at(frame, at).map(u32::from_be_bytes)
 }
 
 /// Reads a 16-bit number.

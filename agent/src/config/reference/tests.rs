@@ -4,6 +4,26 @@ use dnscribe_config::reference::{Key, Value};
 use dnscribe_config::source;
 use std::path::Path;
 
+const PAGE_HEAD: &str = "\
+# Configuration
+
+The configuration file is YAML. Every key is optional but `version`; unknown keys are refused with line and
+column. The environment wins over the file, and flags win over both. In the name of a variable two underscores
+separate section and key: `DNSCRIBE_KAFKA__BROKERS` is `kafka.brokers`. Sizes are in bytes (`65536`, `64KiB`,
+`16MiB`, `1GiB`); times have units (`100ms`, `5s`, `1m30s`).
+
+`dnscribe config` prints this reference as a file to start from, `dnscribe check --config FILE` checks a file,
+and on SIGHUP a running agent reads its file again. This page is generated from the code.
+
+| key | default | description |
+|---|---|---|
+";
+
+/// Returns the reference as a page in Markdown.
+fn page() -> String {
+    reference::page(PAGE_HEAD, &Layer::keys())
+}
+
 /// Returns every key with its full name, such as `kafka.registry.url`.
 fn values() -> Vec<(String, Key)> {
     fn gather(found: &mut Vec<(String, Key)>, key: Key, above: &str) {

@@ -1,5 +1,8 @@
+mod page;
+
 use super::*;
 use dnscribe_admin::metric::MetricKind;
+use page::page;
 use std::collections::BTreeSet;
 use std::path::Path;
 

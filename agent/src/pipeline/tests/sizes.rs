@@ -91,8 +91,6 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
         ("A", response_of(&record(1, 1, &[192, 0, 2, 1]))),
         ("NSEC", response_with(47, &escaped_name(), &window)),
         ("CSYNC", response_with(62, &[0; 6], &window)),
-        ("WKS", response_with(11, &[192, 0, 2, 1, 6], &[0xFF])),
-        ("HIP", response_with(55, &[0, 5, 0, 0], &POINTER)),
         ("TXT of quotes", response_with(16, &[], &[1, b'"'])),
         ("TXT of bytes", response_with(16, &[], &[&[255][..], &[0xFF; 255]].concat())),
         ("HTTPS", response_with(65, &[&[0, 1][..], &POINTER].concat(), &[0, 1, 0, 2, 1, b'\\'])),

@@ -45,8 +45,6 @@ dnscribe_record::named_enum! {
         CachePoisoning = "cache_poisoning",
         /// Small queries that draw large responses.
         Amplification = "amplification",
-        /// Resolvers answer the same name differently.
-        ResolverDrift = "resolver_drift",
         /// A client queries resolvers other than the expected ones.
         ResolverBypass = "resolver_bypass",
         /// A client uses encrypted DNS of other resolvers than the expected ones.

@@ -1,7 +1,7 @@
 //! Collects records for the sinks of one output format, until they fill a batch.
 
 use crate::{Batch, OutputFormat, Sink, Stream, StreamSet};
-use dnscribe_record::EventId;
+use dnscribe_record::{EventId, text_line};
 
 /// A batch of this size is sent to the sinks; smaller ones are sent when the program pauses.
 const BATCH_BYTES: usize = 64 << 10;
@@ -27,8 +27,8 @@ impl FormatBuffer {
         self.format != OutputFormat::None && self.streams.contains(stream)
     }
 
-    /// Adds a record, if its stream is wanted. `json` renders it without a newline; `text` renders its text form, if
-    /// it has one.
+    /// Adds a record, if its stream is wanted. `json` renders it without a newline; `text` renders its line as text, if that is
+    /// not made of the JSON. Streams without a text form stay JSON.
     pub(super) fn add(
         &mut self,
         stream: Stream,
@@ -40,14 +40,21 @@ impl FormatBuffer {
         if !self.renders(stream) {
             return self.count(stream);
         }
-        let text = text.filter(|_| self.format == OutputFormat::Text);
+        let is_text = self.format == OutputFormat::Text;
         let render = |out: &mut Vec<u8>| {
-            if let Some(text) = text {
-                text(out);
-            } else {
-                json(out);
-                out.push(b'\n');
+            if let Some(text) = text.filter(|_| is_text) {
+                return text(out);
             }
+            let start = out.len();
+            json(out);
+            if is_text {
+                let record = out.split_off(start);
+                if text_line(out, stream, &record) {
+                    return;
+                }
+                out.extend(record);
+            }
+            out.push(b'\n');
         };
         self.batch.push(stream, id.0, render, |out| out.extend(key));
     }

@@ -27,7 +27,6 @@ Examples:
   dnscribe top traffic.pcap --speed 10x          Watch it, ten times as fast as it was
   dnscribe top --records /var/log/dns.ndjson     Watch the records of another dnscribe
   dnscribe top --brokers kafka-1:9092            Watch all nodes, from their records in Kafka
-  dnscribe top --store http://clickhouse:8123/   Watch all nodes, from what is stored of them
   dnscribe top --once --duration 30s             One picture as plain text, for scripts
 
 Press ? for help. The sinks of the configuration are not used, and no metrics are served. NO_COLOR turns colours off.")]
@@ -48,10 +47,6 @@ pub struct TopArgs {
         conflicts_with_all = ["files", "records"]
     )]
     pub brokers: Vec<Broker>,
-
-    /// Show all nodes from stores: transactions of http://..., alerts of postgres://...; can be repeated
-    #[arg(long, value_name = "URL", conflicts_with_all = ["files", "records", "brokers", "duration"])]
-    pub store: Vec<String>,
 
     /// Replay files at this speed: 1x, 10x, max [default: max]
     #[arg(long, value_name = "SPEED", requires = "files")]
@@ -114,7 +109,7 @@ impl TopArgs {
         // The view captures them wherever the hook can.
         layer.capture.connections = Some(Switch(false));
         layer.duration = self.duration.or(self.once.then_some(PositiveSpan(ONCE)));
-        let is_live = self.files.is_empty() && self.brokers.is_empty() && self.store.is_empty();
+        let is_live = self.files.is_empty() && self.brokers.is_empty();
         let purpose = if is_live { Purpose::Live } else { Purpose::Replay };
         common.sources(purpose, layer)
     }

@@ -13,7 +13,7 @@ use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::log;
 use dnscribe_delivery::kafka;
-use dnscribe_delivery::{Batch, KafkaConfig, Stream};
+use dnscribe_delivery::{Batch, KafkaConfig};
 use dnscribe_view::report::{self, ReportModel, ReportSource, STREAMS, TimeSpan};
 use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::Path;
@@ -86,8 +86,7 @@ fn of_stores(
             model.line(record);
             !signals.stop()
         };
-        let streams = [Stream::Transactions, Stream::Uses];
-        store.records(&streams, span, &mut take).map_err(Exit::failed)?;
+        store.records(span, &mut take).map_err(Exit::failed)?;
         names.push(store.name);
     }
     Ok((model, names.join(", ")))

@@ -1,6 +1,5 @@
 //! `dnscribe top`: a live view of captured, replayed or recorded traffic.
 
-use super::stores::{self, Store, StoreUrl};
 use super::thread::{joined, spawn};
 use crate::cli::{Speed, TopArgs};
 use dnscribe_agent::capture::live::{HookChoice, ListenerPlace};
@@ -15,8 +14,7 @@ use dnscribe_config::log::{self, Ring};
 use dnscribe_delivery::kafka::{self, RecordDecoder};
 use dnscribe_delivery::{self, KafkaConfig, Sink, Stream};
 use dnscribe_record::time::Timestamp;
-use dnscribe_view::report::TimeSpan;
-use dnscribe_view::top::{self, SINK, ScreenOptions, Shared, Span, Theme, WIDTH, stream_of};
+use dnscribe_view::top::{self, SINK, ScreenOptions, Shared, Span, Theme, WIDTH};
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
@@ -31,16 +29,6 @@ const LEDGER_EVERY: Duration = Duration::from_secs(1);
 
 /// Age of the oldest records of topics that are shown: the time that the view covers.
 const RECENT: Duration = Duration::from_secs(60);
-
-/// Time from an event until its row is in the stores: a query waits 5 s for its response, and `enrich` writes in batches.
-/// A row that comes later is not shown.
-const STORE_DELAY: Duration = Duration::from_secs(30);
-
-/// Streams that are read from stores of rows.
-const TABLES: [Stream; 2] = [Stream::Transactions, Stream::Uses];
-
-/// Interval at which stores are read.
-const STORE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Interval at which the end is checked.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -66,7 +54,6 @@ pub(super) fn top(args: &TopArgs) -> Result<(), Exit> {
     match &args.records {
         Some(path) => view.records(path),
         None if !args.brokers.is_empty() => view.topics(config),
-        None if !args.store.is_empty() => view.stores(),
         None if args.files.is_empty() => view.live(sources, config),
         None => view.files(sources, config),
     }
@@ -96,7 +83,7 @@ impl View<'_> {
         let run = Run::start(start, capture, None)?;
         // The first clause names the hook; the log shows all.
         let source = run.capture.description().split(',').next().unwrap_or_default().to_owned();
-        self.shared.use_wall_clock(Duration::ZERO);
+        self.shared.use_wall_clock();
         // Nothing is logged between here and the screen.
         let screen = self.open(&source, Span::Recent)?;
         let done = run.until_the_end();
@@ -140,7 +127,7 @@ impl View<'_> {
     fn topics(self, config: Config) -> Result<(), Exit> {
         let source = format!("topics of {}", config.kafka.brokers.join(", "));
         let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.signals.stop));
-        shared.use_wall_clock(Duration::ZERO);
+        shared.use_wall_clock();
         let end = config.duration.map(|duration| Instant::now() + duration);
         let wanted = self.args.streams();
         let streams: Vec<Stream> =
@@ -156,20 +143,6 @@ impl View<'_> {
             self.signals.stop.store(true, Ordering::Relaxed);
         }
         let done = if self.args.once || reader.is_finished() { joined(reader)? } else { Ok(()) };
-        self.close(screen, done, &source, Span::Recent)
-    }
-
-    /// Shows what stores have of all nodes: the last minute, and what comes, `STORE_DELAY` after it happened.
-    fn stores(self) -> Result<(), Exit> {
-        let urls = stores::parse(&self.args.store)?;
-        let names: Vec<String> = urls.iter().map(ToString::to_string).collect();
-        let source = format!("{}, {} s behind", names.join(", "), STORE_DELAY.as_secs());
-        let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.signals.stop));
-        shared.use_wall_clock(STORE_DELAY);
-        let follow = !self.args.once;
-        let reader = spawn("stores", move || follow_stores(&urls, &shared, follow, &stop))?;
-        let screen = self.open(&source, Span::Recent)?;
-        let done = self.wait_for_reader(reader)?;
         self.close(screen, done, &source, Span::Recent)
     }
 
@@ -285,44 +258,6 @@ fn follow_topics(
     });
     followed.map_err(Exit::failed)?;
     failure.map_or(Ok(()), |why| Err(Exit::failed(why)))
-}
-
-/// Passes the records of stores to the model: those of the last minute, and with `follow` later ones until `stop` is
-/// raised. A store that fails later than at first is asked again for the time after.
-fn follow_stores(
-    urls: &[StoreUrl],
-    shared: &Shared,
-    follow: bool,
-    stop: &AtomicBool,
-) -> Result<(), Exit> {
-    let mut from = Timestamp::now().minus(STORE_DELAY + RECENT);
-    let mut is_first = true;
-    loop {
-        let to = Timestamp::now().minus(STORE_DELAY);
-        let span = TimeSpan { from: Some(from), to: Some(to) };
-        let mut take = |line: &[u8]| {
-            if let Ok(Some(stream)) = stream_of(line) {
-                shared.feed(|model| model.line(stream, line));
-            }
-            !stop.load(Ordering::Relaxed)
-        };
-        for url in urls {
-            let read = |store: Store| store.records(&TABLES, span, &mut take);
-            match Store::connect(url).and_then(read) {
-                Ok(()) => {}
-                Err(why) if is_first => return Err(Exit::failed(why)),
-                Err(why) => tracing::warn!("rows from {from} to {to} are not shown: {why}"),
-            }
-        }
-        (from, is_first) = (to, false);
-        let next = Instant::now() + STORE_INTERVAL;
-        while Instant::now() < next {
-            if !follow || stop.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            thread::sleep(PAUSE);
-        }
-    }
 }
 
 type Screen = JoinHandle<io::Result<()>>;

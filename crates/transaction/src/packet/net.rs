@@ -265,6 +265,7 @@ fn read_u32(bytes: &[u8], at: usize) -> u32 {
 }
 
 #[cfg(any(test, feature = "testing"))]
+#[path = "net/testing.rs"]
 pub mod test_packets;
 #[cfg(test)]
 mod tests;

@@ -206,7 +206,7 @@ impl Shared {
         let newest = Duration::from_secs(self.read(|model| model.moment().now));
         let age = now.since(Timestamp::default()).saturating_sub(newest);
         if age < LIVE_AGE {
-            self.use_wall_clock(Duration::ZERO);
+            self.use_wall_clock();
         }
     }
 }

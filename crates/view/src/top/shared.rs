@@ -3,7 +3,7 @@
 use super::model::Model;
 use dnscribe_record::time::Timestamp;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ pub struct Shared {
     /// Set while a thread waits to draw: mutexes are not fair, and feeding threads rarely release it.
     drawing: AtomicBool,
     ended: AtomicBool,
-    /// Time by which the view is behind this host's clock; not set while time follows the records.
-    clock_delay: OnceLock<Duration>,
+    /// Whether time follows this host's clock, not the records.
+    has_wall_clock: AtomicBool,
 }
 
 impl Shared {
@@ -39,15 +39,15 @@ impl Shared {
         self.drawing.store(true, Ordering::Relaxed);
         let mut model = self.lock();
         self.drawing.store(false, Ordering::Relaxed);
-        if let Some(delay) = self.clock_delay.get().filter(|_| !self.has_ended()) {
-            model.tick(Timestamp::now().minus(*delay));
+        if self.has_wall_clock.load(Ordering::Relaxed) && !self.has_ended() {
+            model.tick(Timestamp::now());
         }
         read(&mut model)
     }
 
-    /// Lets time follow this host's clock from now on, `delay` behind it.
-    pub fn use_wall_clock(&self, delay: Duration) {
-        self.clock_delay.get_or_init(|| delay);
+    /// Lets time follow this host's clock from now on.
+    pub fn use_wall_clock(&self) {
+        self.has_wall_clock.store(true, Ordering::Relaxed);
     }
 
     /// Tells the screen that no more records come.

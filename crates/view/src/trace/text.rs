@@ -1,6 +1,7 @@
 //! The trace as text: a sentence, the waits, and the tree.
 
 use crate::top::clean;
+use dnscribe_record::host_and_port;
 use dnscribe_record::trace::{
     Trace, TracedConnection, TracedLookup, TracedProcess, TracedQuery, TracedUse, Wait, WaitCause,
 };
@@ -248,10 +249,8 @@ fn lookup_node(lookup: &TracedLookup) -> Node {
 
 /// Returns a node for connections.
 fn use_node(one: &TracedUse) -> Node {
-    let address = clean(&one.address);
-    let address = if address.contains(':') { format!("[{address}]") } else { address.into_owned() };
-    let mut text =
-        format!("{:>8} connects to {address}:{}", format!("+{}", seconds(one.start_ms)), one.port);
+    let peer = host_and_port(&clean(&one.address), one.port);
+    let mut text = format!("{:>8} connects to {peer}", format!("+{}", seconds(one.start_ms)));
     if one.protocol != "tcp" {
         let _ = write!(text, " ({})", clean(&one.protocol));
     }

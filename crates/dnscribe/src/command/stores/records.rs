@@ -1,4 +1,4 @@
-//! Reads records back from stores, for `report --store` and `top --store`.
+//! Reads records back from stores, for `report --store`.
 
 use super::{Client, HttpQueries, Postgres, Store, TRANSACTIONS, USES};
 use dnscribe_record::Stream;
@@ -13,20 +13,16 @@ const PAGE: usize = 10_000;
 pub type Take<'a> = &'a mut dyn FnMut(&[u8]) -> bool;
 
 impl Store {
-    /// Reads the records of a span of time, by time: those `streams` of `ClickHouse`, alerts and changes of
+    /// Reads the records of a span of time, by time: transactions and uses of `ClickHouse`, alerts and changes of
     /// `TimescaleDB`. Rows of `InfluxDB` are no records.
     ///
     /// # Errors
     /// Returns a sentence if the store does not answer, or has other tables.
-    pub fn records(
-        &self,
-        streams: &[Stream],
-        span: TimeSpan,
-        take: Take<'_>,
-    ) -> Result<(), String> {
+    pub fn records(&self, span: TimeSpan, take: Take<'_>) -> Result<(), String> {
         let read = match &self.client {
             Client::ClickHouse(queries) => {
-                streams.iter().try_for_each(|stream| queries.records(*stream, span, take))
+                let mut streams = [Stream::Transactions, Stream::Uses].into_iter();
+                streams.try_for_each(|stream| queries.records(stream, span, take))
             }
             Client::TimescaleDb(postgres) => ["dns_alerts", "dns_changes"]
                 .into_iter()

@@ -161,4 +161,5 @@ fn expand<const N: usize>(secret: &[u8], label: &str) -> Result<[u8; N], ErrorSt
 }
 
 #[cfg(test)]
+#[path = "keys/testing.rs"]
 pub(in crate::encrypted) mod seal;

@@ -6,8 +6,8 @@ use crate::cpu::cpu_time;
 use crate::event::{A, BASE36, Client, Event, NXDOMAIN, Rng, seconds};
 use crate::heap;
 use dnscribe_analysis::detect::{
-    Amplification, Bypass, CachePoisoning, ConntrackRace, DetectOptions, Detector, Dga, Drift,
-    HostFacts, NoLookup, Spoofing, Tunnel, UnusedAnswers,
+    Amplification, Bypass, CachePoisoning, ConntrackRace, DetectOptions, Detector, Dga, HostFacts,
+    NoLookup, Spoofing, Tunnel, UnusedAnswers,
 };
 use dnscribe_dns::registrable_domain;
 use serde_json::{Value, json};
@@ -45,7 +45,6 @@ pub fn lines() -> Vec<Value> {
         measured!("spoofing", Spoofing::default()),
         measured!("cache_poisoning", CachePoisoning::default()),
         measured!("amplification", Amplification::default()),
-        measured!("drift", Drift::default()),
         measured!("bypass", Bypass::default()),
         measured!("conntrack_race", ConntrackRace::default()),
         measured!("no_lookup", NoLookup::new(&options, &HostFacts::default(), 0)),

@@ -1,15 +1,12 @@
-//! Incidents with forged, guessed and large responses, and with resolvers that give wrong answers.
+//! Incidents with forged, guessed and large responses.
 
 use super::Incident;
 use crate::benign::RESOLVER;
-use crate::event::{A, ANY, Client, DNSKEY, Event, NXDOMAIN, Rng, TXT, seconds};
+use crate::event::{A, ANY, Client, DNSKEY, Event, Rng, TXT, seconds};
 use crate::names::domain;
 use dnscribe_analysis::detect::{Entity, Rule};
 use dnscribe_transaction::pair::{OrphanReason, Status, Vantage};
 use std::net::{IpAddr, Ipv4Addr};
-
-/// Resolver with wrong answers, which clients query in addition to the usual one.
-const LIAR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 66);
 
 pub(super) fn all(rng: &mut Rng, begins: f64) -> Vec<Incident> {
     let mut incidents = Vec::new();
@@ -27,9 +24,6 @@ pub(super) fn all(rng: &mut Rng, begins: f64) -> Vec<Incident> {
     }
     for kind in ["any", "txt", "dnskey", "carpet", "reflected"] {
         incidents.push(amplification(rng, begins, kind));
-    }
-    for kind in ["redirected", "blocked", "private", "nxdomain-for-all"] {
-        incidents.push(drift(rng, begins, kind));
     }
     incidents
 }
@@ -121,43 +115,4 @@ fn amplification(rng: &mut Rng, begins: f64, kind: &str) -> Incident {
         (begins, begins + lasts),
         events,
     )
-}
-
-fn drift(rng: &mut Rng, begins: f64, kind: &str) -> Incident {
-    let client = Client::local("app", 5000);
-    let names: Vec<String> =
-        (0..12 + rng.below(60)).map(|_| format!("www.{}", domain(rng))).collect();
-    let lied: f64 = if kind == "blocked" { 0.25 } else { 0.6 };
-    let mut events = Vec::new();
-    for _ in 0..6 {
-        for (number, name) in names.iter().enumerate() {
-            let at = begins + rng.unit() * 900.0;
-            let truth = Ipv4Addr::new(151, 7, u8::try_from(number).unwrap_or(0), 1);
-            let event = Event::new(seconds(at), &client, RESOLVER.into(), name.clone(), A);
-            // Names that do not exist are redirected, for example to advertisements.
-            let gone = kind == "redirected" && number % 3 != 0;
-            events.push(if gone { event.rcode(NXDOMAIN) } else { event.address(truth.into()) });
-            let later = at + rng.unit() * 60.0;
-            let event = Event::new(seconds(later), &client, LIAR.into(), name.clone(), A);
-            #[expect(clippy::cast_precision_loss, reason = "some dozens")]
-            let is_lie = (number as f64) < lied * names.len() as f64;
-            events.push(match kind {
-                "redirected" if gone => event.address(Ipv4Addr::new(6, 6, 6, 6).into()),
-                "blocked" if is_lie => event.address(Ipv4Addr::UNSPECIFIED.into()),
-                "private" if is_lie => event.address(Ipv4Addr::new(10, 9, 9, 9).into()),
-                "nxdomain-for-all" => event.rcode(NXDOMAIN),
-                _ => event.address(truth.into()),
-            });
-        }
-    }
-    Incident {
-        also: &[Rule::ResolverBypass, Rule::Dga],
-        ..Incident::new(
-            Rule::ResolverDrift,
-            format!("{kind}, {} names", names.len()),
-            Entity::default(),
-            (begins, begins + 960.0),
-            events,
-        )
-    }
 }
