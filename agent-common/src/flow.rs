@@ -34,6 +34,16 @@ pub const fn six(octets: [u8; 16]) -> Address {
     [whole as u64, (whole >> 64) as u64]
 }
 
+/// Returns an address of a version of the Internet Protocol; IPv4 in the first four bytes.
+#[inline(always)]
+#[must_use]
+pub const fn address(version: u32, octets: [u8; 16]) -> Address {
+    match (version, octets) {
+        (4, [a, b, c, d, ..]) => four([a, b, c, d]),
+        _ => six(octets),
+    }
+}
+
 /// Returns the flow hash of source, destination and their ports in host order.
 ///
 /// If both ports are equal, both addresses are hashed, since neither end is known to be the client; except for

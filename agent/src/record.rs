@@ -14,16 +14,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_analysis::attribution::{Attribution, PodRef, Runtime};
 use dnscribe_analysis::losses::Lost;
 use dnscribe_analysis::path::PathTimes;
-use dnscribe_dns::{
-    Edns, Question, Tlv, class_name, dso_name, dso_text, opcode_name, rcode_name, to_unicode,
-    type_name,
-};
+use dnscribe_dns::{Edns, Question, class_name, opcode_name, rcode_name, to_unicode, type_name};
 use dnscribe_record::number::milliseconds;
 use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_record::{
-    AnswerList, ContainerFields, DlqRecord, DsoFields, EdnsFields, EventId, FlagNames, IcmpFields,
-    K8sFields, Labels, LostAtFields, MessageBody, Namespace, PathFields, ProcessFields,
-    QuestionFields, RecordHead, RecordTail, Stream, TransactionBody, TransactionContext,
+    AnswerList, ContainerFields, DlqRecord, EdnsFields, EventId, FlagNames, IcmpFields, K8sFields,
+    Labels, LostAtFields, MessageBody, Namespace, PathFields, ProcessFields, QuestionFields,
+    RecordHead, RecordTail, Stream, TransactionBody, TransactionContext,
 };
 use dnscribe_transaction::correlate::{AnswerSource, TransactionLinks};
 use dnscribe_transaction::decode::{DeadLetter, Message};
@@ -135,8 +132,7 @@ impl RecordBuilder {
         let response = dns.flags.is_response();
         let limits = self.message_limits(message);
         let (further_questions, questions_omitted) =
-            self.limits.take(dns.further_questions(), question, limits.other_bytes);
-        let (dso, dso_omitted) = self.limits.take(dns.dso(), dso, limits.other_bytes);
+            self.limits.take(dns.further_questions(), question, limits.question_bytes);
         MessageBody {
             head: self.head(Stream::Messages, self.namespace.message(envelope.id), envelope.ts),
             seq: envelope.id.packet.seq,
@@ -167,8 +163,6 @@ impl RecordBuilder {
             answers: AnswerList(&texts.answers),
             answers_omitted: omitted(texts),
             edns: dns.edns().map(|edns| EdnsFields::of(edns, limits.edns_bytes)),
-            dso,
-            dso_omitted,
             trailing_bytes: (dns.trailing_bytes > 0).then_some(dns.trailing_bytes),
             wire_bytes: message.wire_bytes,
             captured_bytes: message.captured_bytes(),
@@ -357,10 +351,6 @@ fn question(question: &Question<'_>) -> QuestionFields {
         qtype: type_name(question.qtype),
         class: class_name(question.qclass),
     }
-}
-
-fn dso(tlv: &Tlv<'_>) -> DsoFields {
-    DsoFields { code: tlv.code, name: dso_name(tlv.code), length: tlv.length, data: dso_text(tlv) }
 }
 
 /// Returns the query's value if both messages have EDNS and the response has another value or none.

@@ -11,7 +11,7 @@ use crate::parse::{TCP, UDP, mapped};
 use crate::ring::{self, Context};
 use crate::task::read;
 use dnscribe_common::counter::{Counter, Hook};
-use dnscribe_common::flow::{self, four, six};
+use dnscribe_common::flow;
 use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{DIRECTION_INGRESS, SocketError};
 use dnscribe_common::{PORT_DNS, PORT_ENCRYPTED};
@@ -86,7 +86,12 @@ pub fn observe(socket: *const core::ffi::c_void) {
     let net: u64 = read(socket, Setting::SockNet);
     let context = Context {
         netns_cookie: read(net, Setting::NetCookie),
-        flow: flow_of(version, local, remote, local_port, remote_port),
+        flow: flow::hash(
+            flow::address(version.into(), local),
+            flow::address(version.into(), remote),
+            local_port,
+            remote_port,
+        ),
         // The task is known from the query.
         ..Context::of_report(Hook::Icmp, DIRECTION_INGRESS)
     };
@@ -101,20 +106,4 @@ pub fn observe(socket: *const core::ffi::c_void) {
         pad: [0; 6],
     };
     ring::write_socket_error(counters, error, &context);
-}
-
-/// Returns the flow hash of a socket's packets.
-#[inline(always)]
-fn flow_of(
-    version: u8,
-    local: [u8; 16],
-    remote: [u8; 16],
-    local_port: u16,
-    remote_port: u16,
-) -> u32 {
-    let address = |bytes: [u8; 16]| match (version, bytes) {
-        (4, [a, b, c, d, ..]) => four([a, b, c, d]),
-        _ => six(bytes),
-    };
-    flow::hash(address(local), address(remote), local_port, remote_port)
 }

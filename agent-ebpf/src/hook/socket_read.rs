@@ -12,7 +12,7 @@ use crate::hook::connect::peer;
 use crate::maps;
 use crate::ring::{self, Context};
 use crate::sample;
-use crate::socket::{Peer, SocketState};
+use crate::socket::SocketState;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use dnscribe_common::PORT_DNS;
@@ -39,7 +39,8 @@ pub fn observe<const VERSION: u8>(address: *mut bpf_sock_addr) {
         return counters.add(Hook::Read, Counter::SampledOut);
     }
     let flow = if remote_port > local_port {
-        flow::hash(mapped(&peer), [0; 2], remote_port, local_port)
+        let address = flow::address(peer.version, peer.octets());
+        flow::hash(address, [0; 2], remote_port, local_port)
     } else {
         // The client's own address, which is not known here, was that of its query.
         SocketState::find(socket.cast()).map_or(0, |state| state.flow as u32)
@@ -58,15 +59,4 @@ pub fn observe<const VERSION: u8>(address: *mut bpf_sock_addr) {
         pad: [0; 3],
     };
     ring::write_socket_read(counters, read, &context);
-}
-
-/// Returns the address as the flow hash has it.
-#[inline(always)]
-fn mapped(peer: &Peer) -> flow::Address {
-    if peer.version == 4 {
-        let [a, b, c, d, ..] = peer.octets();
-        flow::four([a, b, c, d])
-    } else {
-        flow::six(peer.octets())
-    }
 }

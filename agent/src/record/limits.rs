@@ -23,8 +23,8 @@ pub(super) struct ListLimits {
     pub(super) answers: AnswerLimits,
     /// Limit of EDNS, in bytes.
     pub(super) edns_bytes: usize,
-    /// Limit of the questions, and of the TLVs of DSO, in bytes each.
-    pub(super) other_bytes: usize,
+    /// Limit of the questions in bytes.
+    pub(super) question_bytes: usize,
 }
 
 impl Default for RecordLimits {
@@ -47,7 +47,7 @@ impl RecordLimits {
         ListLimits {
             answers: AnswerLimits { records: self.answers, bytes: bytes / 2 },
             edns_bytes: bytes / 4,
-            other_bytes: bytes / 8,
+            question_bytes: bytes / 8,
         }
     }
 
@@ -97,9 +97,9 @@ mod tests {
         for bytes in [RecordLimits::MIN_BYTES, RecordLimits::default().bytes, 4 << 20] {
             for wire in [0, 1, 512, usize::from(u16::MAX)] {
                 let lists = RecordLimits { answers: 1, bytes }.lists(wire);
-                let all = lists.answers.bytes + lists.edns_bytes + 2 * lists.other_bytes;
+                let all = lists.answers.bytes + lists.edns_bytes + lists.question_bytes;
                 assert!(all + RecordLimits::FIXED_BYTES + wire * 4 / 3 <= bytes);
-                assert!(lists.other_bytes >= 8 << 10, "room for the usual");
+                assert!(lists.question_bytes >= 8 << 10, "room for the usual");
             }
         }
     }

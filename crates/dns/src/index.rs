@@ -3,7 +3,10 @@
 use super::name::Name;
 use super::reader::Reader;
 use super::record::Record;
-use super::{Counts, Dns, Flags, HEADER_BYTES, OPT, ParseError, Question, dso};
+use super::{Counts, Dns, Flags, HEADER_BYTES, OPT, ParseError, Question};
+
+/// Opcode of DNS Stateful Operations (RFC 8490).
+const DSO: u8 = 6;
 
 /// Offsets and counts of a message's parts. Names and data are read from the bytes through
 /// [`Dns`].
@@ -29,8 +32,6 @@ pub struct MessageIndex {
     pub(super) records_at: u32,
     /// The first OPT record.
     pub(super) opt: Option<OptRef>,
-    /// Offset of the TLVs of a message with opcode DSO.
-    pub(super) dso_at: Option<u32>,
 }
 
 /// The first question. Its name begins after the header.
@@ -73,9 +74,8 @@ impl MessageIndex {
                 if outline.flags.is_response() && outline.flags.is_truncated() => {}
             Err(reason) if !clipped => return Err(reason),
             Err(_) => {}
-            Ok(()) if outline.flags.opcode() == dso::OPCODE => {
-                outline.dso_at = Some(offset(reader.at));
-            }
+            // What follows are its TLVs.
+            Ok(()) if outline.flags.opcode() == DSO => {}
             // The clipped bytes may have been more trailing bytes.
             Ok(()) if clipped => {}
             Ok(()) => outline.trailing_bytes = reader.rest().len(),
@@ -87,7 +87,7 @@ impl MessageIndex {
     /// 5.4.1).
     #[must_use]
     pub const fn is_one_way(&self) -> bool {
-        self.id == 0 && !self.flags.is_response() && self.flags.opcode() == dso::OPCODE
+        self.id == 0 && !self.flags.is_response() && self.flags.opcode() == DSO
     }
 
     /// Returns the rcode with the upper eight bits from EDNS (RFC 6891, 6.1.3).

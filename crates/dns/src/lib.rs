@@ -21,7 +21,6 @@
 //! ```
 
 mod answers;
-mod dso;
 mod edns;
 mod idn;
 mod mnemonic;
@@ -34,7 +33,6 @@ mod text;
 mod zone;
 
 pub use answers::{Answer, AnswerLimits, Answers};
-pub use dso::{dso_name, dso_text};
 pub use edns::{Edns, ExtendedError, OptionText, Tlv, Tlvs, ede_name, option_name};
 pub use idn::{to_ascii, to_unicode};
 pub use index::MessageIndex;
@@ -223,12 +221,6 @@ impl<'a> Dns<'a> {
 
     fn opt_record(&self) -> Option<Record<'a>> {
         Record::read(&mut self.reader(self.index.opt?.at), None)
-    }
-
-    /// Returns the TLVs of a message with opcode DSO (RFC 8490).
-    pub fn dso(&self) -> impl Iterator<Item = Tlv<'a>> + use<'a> {
-        let bytes = self.index.dso_at.map_or(&[][..], |at| self.reader(at).take_rest());
-        Tlvs::new(bytes)
     }
 
     fn reader(&self, at: u32) -> Reader<'a> {

@@ -306,22 +306,6 @@ impl<'a> OptionFields<'a> {
 }
 
 record_struct! {
-    /// A TLV of a DSO message (RFC 8490).
-    #[skip_serializing_none]
-    #[derive(Clone, Debug, Serialize, JsonSchema)]
-    pub struct DsoFields {
-        /// DSO-TYPE.
-        pub code: u16,
-        /// Mnemonic; `DSO63488` for a code without one.
-        pub name: Cow<'static, str>,
-        /// DSO-LENGTH: length of the data in bytes.
-        pub length: u16,
-        /// Data: milliseconds for timers, else hexadecimal.
-        pub data: Option<String>,
-    }
-}
-
-record_struct! {
     /// A question after the first one.
     #[derive(Clone, Debug, Serialize, JsonSchema)]
     pub struct QuestionFields {

@@ -1,8 +1,7 @@
 //! `dns.message/1`.
 
 use super::{
-    AnswerFields, AnswerList, DsoFields, EdnsFields, FlagNames, QuestionFields, RecordHead,
-    RecordTail,
+    AnswerFields, AnswerList, EdnsFields, FlagNames, QuestionFields, RecordHead, RecordTail,
 };
 use crate::{named_enum, record_struct};
 use schemars::JsonSchema;
@@ -130,13 +129,6 @@ record_struct! {
         pub answers_omitted: Option<u16>,
         /// The OPT record (EDNS).
         pub edns: Option<EdnsFields<'a>>,
-        /// TLVs of a message with opcode DSO (RFC 8490).
-        #[serde(skip_serializing_if = "Vec::is_empty")]
-        #[schemars(default)]
-        pub dso: Vec<DsoFields>,
-        /// Number of TLVs that are left out, behind those in `dso`, because the record would exceed
-        /// `records.max_bytes`.
-        pub dso_omitted: Option<u16>,
         /// Bytes after the last record, if any.
         pub trailing_bytes: Option<usize>,
         /// Size of the message on the wire in bytes, without TCP's length prefix.
@@ -156,7 +148,6 @@ impl MessageBody<'_> {
     #[must_use]
     pub fn is_shortened(&self) -> bool {
         let edns = self.edns.as_ref().and_then(|edns| edns.options_omitted);
-        let lists = self.answers_omitted.or(self.questions_omitted).or(self.dso_omitted);
-        lists.or(edns).is_some()
+        self.answers_omitted.or(self.questions_omitted).or(edns).is_some()
     }
 }

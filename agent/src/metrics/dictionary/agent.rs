@@ -95,7 +95,7 @@ pub(super) const METRICS: &[Metric] = &[
     )
     .labels(&[("stream", "messages, transactions")])
     .source(
-        "`dns.message/1`, `dns.transaction/1`: `answers_omitted`, `questions_omitted`, `dso_omitted`, \
+        "`dns.message/1`, `dns.transaction/1`: `answers_omitted`, `questions_omitted`, \
          `edns.options_omitted`",
     )
     .caveat("The limits are `records.max_answers` and `records.max_bytes`."),

@@ -7,7 +7,7 @@ use super::{CLIENT_SUBNET, EXTENDED_ERROR, ede_name, extended_error, subnet};
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 
-/// A type-length-value: an EDNS option, or a DSO TLV (RFC 8490, 5.4.4).
+/// A type-length-value: an EDNS option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tlv<'a> {
     /// The type, as registered by IANA.

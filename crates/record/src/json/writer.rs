@@ -462,9 +462,9 @@ mod tests {
     use super::*;
     use crate::fields::OptionList;
     use crate::{
-        AnswerList, ContainerFields, DsoFields, EdeFields, EdnsFields, FlagNames, IcmpFields,
-        K8sFields, LostAtFields, MaskingFields, MessageBody, PathFields, ProcessFields,
-        QuestionFields, RecordHead, RecordTail, TransactionBody, TransactionContext,
+        AnswerList, ContainerFields, EdeFields, EdnsFields, FlagNames, IcmpFields, K8sFields,
+        LostAtFields, MaskingFields, MessageBody, PathFields, ProcessFields, QuestionFields,
+        RecordHead, RecordTail, TransactionBody, TransactionContext,
     };
     use dnscribe_dns::{Answer, Answers, Flags, Tlvs};
     use proptest::prelude::*;
@@ -754,12 +754,6 @@ mod tests {
                 qtype: "A".into(),
                 class: "IN".into(),
             };
-            let dso = |data: &String| DsoFields {
-                code: self.bits,
-                name: data.clone().into(),
-                length: 1,
-                data: Some(data.clone()).filter(|data| data.len() > 3),
-            };
             MessageBody {
                 head: self.head(),
                 seq: self.numbers[0].unwrap_or_default(),
@@ -790,8 +784,6 @@ mod tests {
                 answers: AnswerList(&self.answers),
                 answers_omitted: None,
                 edns: self.edns(),
-                dso: self.texts.iter().map(dso).take(usize::from(self.bits & 3)).collect(),
-                dso_omitted: None,
                 trailing_bytes: self.real.map(|_| usize::MAX),
                 wire_bytes: u32::MAX,
                 captured_bytes: 100,

@@ -168,7 +168,7 @@ const MESSAGE: &[Field] = fields![
     flags, qname: may(Name), qname_unicode: may(Spelling), qname_case: may(Spelling), qtype,
     qclass, further_questions: may(QUESTIONS), questions_omitted, question_count, answer_count,
     authority_count, additional_count, answers: may(ANSWERS), answers_omitted, edns: may(EDNS),
-    dso: may(OPTIONS), dso_omitted, trailing_bytes, wire_bytes, captured_bytes, clipped, wire: may(Octets), process: may(PROCESS),
+    trailing_bytes, wire_bytes, captured_bytes, clipped, wire: may(Octets), process: may(PROCESS),
     container: may(CONTAINER), k8s: may(K8S),
 ];
 

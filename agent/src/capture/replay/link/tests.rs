@@ -80,9 +80,8 @@ fn parses_wireless_frames() {
 }
 
 /// Supported link types.
-const LINKS: [u32; 19] = [
-    0, 1, 9, 12, 50, 51, 101, 105, 109, 113, 117, 127, 166, 192, 204, 219, 239, 258, 276,
-];
+const LINKS: [u32; 19] =
+    [0, 1, 9, 12, 50, 51, 101, 105, 109, 113, 117, 127, 166, 192, 204, 219, 239, 258, 276];
 
 #[test]
 fn parses_rare_link_types() {

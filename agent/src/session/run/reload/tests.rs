@@ -1,6 +1,6 @@
 //! After a reload, every stage has the settings that it would have after a start.
 
-use super::super::super::session::{flow_options, pipeline_options};
+use super::super::super::{flow_options, pipeline_options};
 use super::super::Capture;
 use super::super::runner::Runner;
 use super::*;
