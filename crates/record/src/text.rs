@@ -138,7 +138,10 @@ pub fn text_line(out: &mut Vec<u8>, stream: Stream, json: &[u8]) -> bool {
         Stream::Transactions => read::<TransactionLine<'_>>(json).map(|line| line.write(&mut text)),
         Stream::Lookups => read::<LookupLine<'_>>(json).map(|line| line.write(&mut text)),
         Stream::Uses => read::<UseLine<'_>>(json).map(|line| line.write(&mut text)),
-        Stream::Alerts => read::<AlertLine<'_>>(json).map(|line| line.write(&mut text)),
+        Stream::Alerts => read::<AlertLine<'_>>(json).map(|line| {
+            line.write(&mut text);
+            Ok(())
+        }),
         _ => None,
     };
     // Writing to a String cannot fail.
@@ -258,12 +261,11 @@ fn write_pod(
 }
 
 impl AlertLine<'_> {
-    fn write(&self, text: &mut String) -> std::fmt::Result {
+    fn write(&self, text: &mut String) {
         let Self { ts, severity, state, rule, entity, summary } = self;
         let time = ts.get(11..23).unwrap_or(ts);
         let line = format!("{time} {severity:<8} {state:<8} {rule}  {entity}  {summary}");
         text.extend(line.chars().filter(|letter| !letter.is_control()));
-        Ok(())
     }
 }
 
