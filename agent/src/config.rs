@@ -26,10 +26,10 @@ use dnscribe_analysis::window::WindowOptions;
 use dnscribe_config::log::{self, LogConfig};
 use dnscribe_config::reader::Field as _;
 use dnscribe_config::value::{Address, FileFormat, Listen, Name, RecordOutput};
-use dnscribe_config::{ConfigError, alertmanager, host, kafka, privacy, sinks, source};
+use dnscribe_config::{ConfigError, alertmanager, host, kafka, otlp, privacy, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
-    AlertmanagerConfig, KafkaConfig, OpenWith, Rotation, SinkPlan, SinkSpec, Stream,
+    AlertmanagerConfig, KafkaConfig, OpenWith, OtlpConfig, Rotation, SinkPlan, SinkSpec, Stream,
     StreamSelection, StreamSet,
 };
 use dnscribe_record::Labels;
@@ -131,10 +131,12 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// Connection to Alertmanager; given where a sink needs it.
     pub alertmanager: Option<AlertmanagerConfig>,
-    /// Time after which the sinks of Kafka and Alertmanager give up a server that cannot be reached;
+    /// Connection to servers of OTLP.
+    pub otlp: OtlpConfig,
+    /// Time after which the sinks of Kafka, OTLP and Alertmanager give up a server that cannot be reached;
     /// never where absent.
     pub server_patience: Option<Duration>,
-    /// Queue on disk for records while Kafka cannot be reached; in memory only where absent.
+    /// Queue on disk for records while Kafka, or a server of OTLP, cannot be reached; in memory only where absent.
     pub spool: Option<SpoolConfig>,
     /// Rotation of the files of file sinks.
     pub rotation: Rotation,
@@ -200,6 +202,7 @@ impl Config {
             // `--stream` is for every sink of this run.
             below.kafka.streams = None;
             below.file.streams = None;
+            below.otlp.streams = None;
         }
         resolve(sources.flags.clone().over(below), sources)
     }
@@ -217,6 +220,7 @@ impl Config {
             files: self.files.into(),
             kafka: &self.kafka,
             alertmanager: self.alertmanager.as_ref(),
+            otlp: Some(&self.otlp),
             server_patience: self.server_patience,
             spool: self.spool.as_ref(),
         }
@@ -240,6 +244,7 @@ impl Config {
             output: other.output,
             kafka: other.kafka,
             alertmanager: other.alertmanager,
+            otlp: other.otlp,
             server_patience: other.server_patience,
             spool: other.spool,
             rotation: other.rotation,
@@ -258,6 +263,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         general: layer.streams,
         kafka: layer.kafka.streams,
         file: layer.file.streams,
+        otlp: layer.otlp.streams,
         besides: if is_live && layer.capture.connections().0 {
             StreamSet::EMPTY.with(Stream::Uses)
         } else {
@@ -283,8 +289,11 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     }
     let capture = capture::live_options(&layer, has_encrypted, connects)?;
     let pairing = capture::pairing(&layer.pairing);
-    let messages_wire = layer.messages.wire().0;
+    let is_dnstap = |sink: &SinkSpec| matches!(sink, SinkSpec::Dnstap(_));
+    let messages_wire = layer.messages.wire().0 || sinks.iter().any(is_dnstap);
     let rotation = sinks::rotation(&layer.file)?;
+    let windows = capture::windows(&layer.windows, pairing.query_timeout);
+    let otlp = otlp::resolve(layer.otlp.clone(), windows.spans.shortest().seconds())?;
     Ok(Config {
         output: layer.output(),
         dnstap: layer.capture.dnstap.clone().unwrap_or_default(),
@@ -297,12 +306,13 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         capture,
         pairing,
         connecting: capture::connecting(&layer.encrypted, pairing.query_timeout),
-        windows: capture::windows(&layer.windows, pairing.query_timeout),
+        windows,
         detect,
         streams,
         sinks,
         kafka,
         alertmanager,
+        otlp,
         server_patience: (!is_live).then_some(REPLAY_PATIENCE),
         // A replay can wait for Kafka, and be repeated.
         spool: sinks::spool(&layer.spool, environment, sinks::STATE_DIRECTORY).filter(|_| is_live),

@@ -221,8 +221,8 @@ impl Endpoint {
         let listener = listener.map_or_else(|| dnscribe_admin::bind(listen), Ok)?;
         let (server, requests) = Server::start_on(listener, move || waker.wake())?;
         tracing::info!("metrics at http://{}/metrics", server.address);
-        let kafka = config.sinks.contains(&SinkSpec::Kafka);
-        let spool = config.spool.as_ref().filter(|_| kafka);
+        let has_spool = config.sinks.iter().any(SinkSpec::has_spool);
+        let spool = config.spool.as_ref().filter(|_| has_spool);
         let health = Health::new(config.health_window, spool.map(|spool| spool.max_bytes));
         let serving = Some(Serving { server, requests, health, next_check: Instant::now() });
         Ok(Self { serving })

@@ -143,6 +143,7 @@ impl Config {
             rotation: self.rotation,
             files: self.files.into(),
             alertmanager: self.alertmanager.as_ref(),
+            otlp: None,
             spool: self.spool.as_ref(),
             ..OpenWith::new(&self.node, &self.kafka)
         }

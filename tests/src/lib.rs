@@ -28,6 +28,7 @@ pub mod lab;
 pub mod ledger;
 pub mod manifests;
 pub mod name_server;
+pub mod otel;
 pub mod page;
 pub mod pcap;
 pub mod prometheus;

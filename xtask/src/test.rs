@@ -111,7 +111,7 @@ impl Tier {
     const fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Kernel => &["kernel"],
-            Self::E2e => &["e2e", "alertmanager", "compose", "lab", "manifests"],
+            Self::E2e => &["e2e", "alertmanager", "compose", "lab", "manifests", "otlp"],
             Self::Probe => &["probe"],
             Self::Kafka => &["kafka"],
             Self::Stream => &["stream", "without_flink"],

@@ -9,6 +9,7 @@ use crate::record::RecordLimits;
 use dnscribe_config::alertmanager::AlertmanagerLayer;
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
+use dnscribe_config::otlp::OtlpLayer;
 use dnscribe_config::privacy::PrivacyLayer;
 use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
 use dnscribe_config::value::{
@@ -51,9 +52,10 @@ section! {
         section detect: DetectLayer,
         /// Streams of every sink that has no streams of its own: messages, transactions, lookups,
         /// metrics, alerts, dlq, ledger, connections. Default: transactions for stdout and null;
-        /// transactions, metrics, alerts, dlq and ledger for file and kafka; alertmanager always gets alerts.
+        /// transactions, metrics, alerts, dlq and ledger for file and kafka; alertmanager always gets alerts. dnstap
+        /// always gets messages; otlp gets what its signals need.
         joined streams: Option<StreamSet> = example("[transactions, dlq, ledger]"),
-        /// Destinations of records: stdout, file:PATH, kafka, alertmanager, null. Default: kafka if
+        /// Destinations of records: stdout, file:PATH, kafka, otlp:URL, dnstap:unix:PATH, alertmanager, null. Default: kafka if
         /// kafka.brokers is given, else stdout.
         items sinks: Option<Vec<SinkSpec>> = example("[kafka, \"file:/var/log/dnscribe/dns.ndjson\"]"),
         /// Format of records on stdout: text, json, ecs (the Elastic Common Schema), or auto, which is text on
@@ -61,7 +63,9 @@ section! {
         text output: Option<RecordOutput> = default(RecordOutput::Auto),
         /// Connection to Kafka, and what is sent there.
         section kafka: KafkaLayer,
-        /// Queue on disk for records while Kafka cannot be reached.
+        /// Servers of OpenTelemetry's protocol, and what is sent there.
+        section otlp: OtlpLayer,
+        /// Queue on disk for records while Kafka, or a server of OTLP, cannot be reached.
         section spool: SpoolLayer,
         /// Connection to Alertmanager. If urls is given, `run` sends alerts there.
         section alertmanager: AlertmanagerLayer,
@@ -98,7 +102,7 @@ section! {
 section! {
     /// Section `messages`.
     MessagesLayer {
-        /// Whether message records contain the bytes of the message (base64).
+        /// Whether message records contain the bytes of the message (base64). A sink dnstap needs them: then they do.
         text wire: Option<Switch> = default(false),
     }
 }

@@ -63,13 +63,16 @@ pub(super) fn resolve(layer: PrivilegesLayer) -> Privileges {
 
 /// Returns the files besides the configuration itself that are read with it, and at each reload.
 pub(super) fn secret_files(layer: &Layer) -> Vec<PathBuf> {
-    let alertmanager = &layer.alertmanager;
+    let (alertmanager, otlp) = (&layer.alertmanager, &layer.otlp);
     let others = [
         &layer.kafka.registry.password_file,
         &alertmanager.password_file,
         &alertmanager.bearer_token_file,
+        &otlp.password_file,
+        &otlp.bearer_token_file,
         &layer.privacy.key_file,
     ];
     let others = others.into_iter().flatten();
-    layer.kafka.option_files.values().chain(others).cloned().collect()
+    let headers = otlp.header_files.values();
+    layer.kafka.option_files.values().chain(headers).chain(others).cloned().collect()
 }

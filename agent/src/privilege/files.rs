@@ -85,8 +85,9 @@ impl Files {
         let registry = config.kafka.registry.as_ref().and_then(|one| one.ca_file.clone());
         read.extend(registry);
         read.extend(config.alertmanager.as_ref().and_then(|one| one.ca_file.clone()));
-        let has_kafka = config.sinks.contains(&SinkSpec::Kafka);
-        let spool = config.spool.as_ref().filter(|_| has_kafka);
+        read.extend(config.otlp.ca_file.clone());
+        let has_spool = config.sinks.iter().any(SinkSpec::has_spool);
+        let spool = config.spool.as_ref().filter(|_| has_spool);
         Self {
             read,
             sinks: config.sinks.iter().filter_map(SinkSpec::file).map(Path::to_path_buf).collect(),

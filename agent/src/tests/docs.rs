@@ -85,8 +85,9 @@ fn health_pages_show_the_report() {
 }
 
 /// One of each kind of sink.
-fn sinks() -> [SinkSpec; 5] {
-    ["stdout", "null", "kafka", "file:x", "alertmanager"].map(|text| text.parse().unwrap())
+fn sinks() -> [SinkSpec; 7] {
+    ["stdout", "null", "kafka", "file:x", "otlp:http://c", "alertmanager", "dnstap:file:x"]
+        .map(|text| text.parse().unwrap())
 }
 
 #[test]
@@ -99,7 +100,9 @@ fn default_streams_are_those_of_the_sinks() {
         let names: Vec<&str> = takers.iter().map(SinkSpec::kind).collect();
         let expected = match names.as_slice() {
             [] => "no sink".to_owned(),
-            ["stdout", "null", "kafka", "file"] => "every sink but `alertmanager`".to_owned(),
+            ["stdout", "null", "kafka", "file", "otlp"] => {
+                "every sink but `alertmanager` and `dnstap`".to_owned()
+            }
             names => names.join(", "),
         };
         assert_eq!(row[4], expected, "docs/sinks.md: {stream:?}");
@@ -111,7 +114,7 @@ fn default_streams_are_those_of_the_sinks() {
             _ => names.concat(),
         }
     };
-    let [stdout, null, kafka, file, alertmanager] =
+    let [stdout, null, kafka, file, _, alertmanager, _] =
         sinks().map(|sink| list(sink.default_streams()));
     assert_eq!((&stdout, &kafka), (&null, &file));
     let sentence = format!(

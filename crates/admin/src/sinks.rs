@@ -18,6 +18,10 @@ const fn alertmanager(metric: Metric) -> Metric {
     metric.labels(SINK).source("the sink for Alertmanager")
 }
 
+const fn otlp(metric: Metric) -> Metric {
+    metric.labels(SINK).source("the sink for OTLP")
+}
+
 /// Descriptions of the metrics of all sinks.
 pub const METRICS: &[Metric] = &[
     kafka(Metric::gauge(
@@ -98,6 +102,23 @@ pub const METRICS: &[Metric] = &[
         "dnscribe_alertmanager_up",
         "0 or 1",
         "0 while no Alertmanager accepts alerts, else 1, also before the first one.",
+    )),
+    otlp(Metric::counter("dnscribe_otlp_requests_total", "requests", "Requests sent.")),
+    otlp(Metric::counter(
+        "dnscribe_otlp_failed_requests_total",
+        "requests",
+        "Requests that the server did not accept.",
+    )),
+    otlp(Metric::counter("dnscribe_otlp_sent_bytes_total", "bytes", "Bytes of accepted requests.")),
+    otlp(Metric::counter(
+        "dnscribe_otlp_rejected_total",
+        "items",
+        "Log records, data points and spans that the server rejected; of a whole request, 1.",
+    )),
+    otlp(Metric::gauge(
+        "dnscribe_otlp_up",
+        "0 or 1",
+        "0 while the server accepts no requests, else 1, also before the first one.",
     )),
 ];
 

@@ -4,7 +4,7 @@
 use dnscribe_admin::BindError;
 use dnscribe_config::value::Output;
 use dnscribe_delivery::spool::SpoolConfig;
-use dnscribe_delivery::{OpenWith, SinkSpec, kafka, probe_alertmanager, probe_file};
+use dnscribe_delivery::{OpenWith, SinkSpec, kafka, probe_alertmanager, probe_file, probe_otlp};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -108,7 +108,17 @@ pub fn outputs(
                           kafka.registry and kafka.formats";
             probes.push(with_remedy("registry", found, remedy));
         }
+    }
+    if sinks.iter().any(SinkSpec::has_spool) {
         probes.extend(with.spool.map(spool));
+    }
+    let otlp = with.otlp.cloned().unwrap_or_default();
+    for sink in sinks {
+        if let SinkSpec::Otlp(target) = sink {
+            let remedy = "check that the server runs, accepts this client and takes these signals; name others \
+                          behind its URL, such as #metrics";
+            probes.push(with_remedy("otlp", probe_otlp(target, &otlp), remedy));
+        }
     }
     if let Some(alertmanager) = with.alertmanager {
         let remedy = "check that every Alertmanager of alertmanager.urls runs and accepts this client; \
@@ -139,7 +149,7 @@ pub fn outputs(
 /// Probes the spool. `run` also works without one, as long as Kafka does.
 fn spool(config: &SpoolConfig) -> Probe {
     let remedy = "set spool.directory to a directory that this user can write, with space for \
-                  spool.max_bytes; without it, records wait for Kafka in memory only";
+                  spool.max_bytes; without it, records wait in memory only";
     Probe { required: false, ..with_remedy("spool", config.probe(), remedy) }
 }
 

@@ -72,7 +72,9 @@ impl From<SinkError> for Exit {
     fn from(error: SinkError) -> Self {
         match error {
             // librdkafka refused `kafka.options`.
-            SinkError::Kafka(_) | SinkError::Alertmanager(_) => Self::usage(error.to_string()),
+            SinkError::Kafka(_) | SinkError::Otlp(_) | SinkError::Alertmanager(_) => {
+                Self::usage(error.to_string())
+            }
             _ => Self::failed(error.to_string()),
         }
     }

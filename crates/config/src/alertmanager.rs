@@ -3,7 +3,7 @@
 use crate::ConfigError;
 use crate::secret::{self, Secret, Url};
 use crate::value::{BadValue, Name, PositiveSpan};
-use dnscribe_delivery::{AlertmanagerConfig, Authorization, SinkSpec};
+use dnscribe_delivery::{AlertmanagerConfig, SinkSpec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -82,7 +82,13 @@ impl FromStr for LabelName {
 /// Settings do not fit together, or a file cannot be read.
 pub fn resolve(layer: AlertmanagerLayer) -> Result<Option<AlertmanagerConfig>, ConfigError> {
     let (timeout, resend) = (layer.timeout().0, layer.resend().0);
-    let authorization = authorization(&layer)?;
+    let login = secret::LoginKeys {
+        username: layer.username.as_ref(),
+        password: layer.password.as_ref(),
+        password_file: layer.password_file.as_deref(),
+        bearer_token_file: layer.bearer_token_file.as_deref(),
+    };
+    let authorization = login.authorization(SECTION)?;
     let urls: Vec<String> =
         layer.urls.unwrap_or_default().into_iter().map(|Url(url)| url).collect();
     if urls.is_empty() {
@@ -124,19 +130,6 @@ pub fn add_sink(
         (_, Some(_)) => return wrong("the sink is given twice: keep one of them"),
     }
     Ok(())
-}
-
-fn authorization(layer: &AlertmanagerLayer) -> Result<Option<Authorization>, ConfigError> {
-    if layer.username.is_some() && layer.bearer_token_file.is_some() {
-        return wrong("both username and bearer_token_file: keep one way to log in");
-    }
-    let file = layer.password_file.as_deref();
-    let login = secret::login(SECTION, layer.username.clone(), layer.password.clone(), file)?;
-    if let Some(file) = &layer.bearer_token_file {
-        let token = secret::password_in(SECTION, "bearer_token_file", file)?;
-        return Ok(Some(Authorization::Bearer(token)));
-    }
-    Ok(login.map(Authorization::Basic))
 }
 
 const SECTION: &str = "alertmanager";

@@ -6,7 +6,7 @@
 //! column, or the variable, and says what to give instead; it never contains a secret.
 //!
 //! Sections that several programs have are here, each with the function that checks it and fills in the
-//! defaults: [`kafka`], [`alertmanager`], [`sinks`] (spool, files, metrics, health), [`privacy`] and [`log`].
+//! defaults: [`kafka`], [`otlp`], [`alertmanager`], [`sinks`] (spool, files, metrics, health), [`privacy`] and [`log`].
 //!
 //! # Example
 //!
@@ -57,6 +57,7 @@ pub mod host;
 pub mod kafka;
 pub mod log;
 pub mod maintenance;
+pub mod otlp;
 pub mod privacy;
 pub mod reader;
 pub mod reference;

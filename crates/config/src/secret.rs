@@ -3,7 +3,7 @@
 
 use super::ConfigError;
 use super::value::{BadValue, Name};
-use dnscribe_delivery::{Login, Password, files};
+use dnscribe_delivery::{Authorization, Login, Password, files};
 use std::convert::Infallible;
 use std::io::Read;
 use std::path::Path;
@@ -44,6 +44,34 @@ impl FromStr for Url {
             return Err(BadValue::unquoted(problem));
         }
         Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+}
+
+/// The keys of a section by which one logs in at a server.
+pub(super) struct LoginKeys<'a> {
+    pub(super) username: Option<&'a Name>,
+    pub(super) password: Option<&'a Secret>,
+    pub(super) password_file: Option<&'a Path>,
+    pub(super) bearer_token_file: Option<&'a Path>,
+}
+
+impl LoginKeys<'_> {
+    /// Returns the credentials, if `section` gives them.
+    pub(super) fn authorization(
+        &self,
+        section: &str,
+    ) -> Result<Option<Authorization>, ConfigError> {
+        let Self { username, password, password_file, bearer_token_file } = *self;
+        if username.is_some() && bearer_token_file.is_some() {
+            let problem = "both username and bearer_token_file: keep one way to log in";
+            return ConfigError::in_section(section, problem);
+        }
+        let login = login(section, username.cloned(), password.cloned(), password_file)?;
+        if let Some(file) = bearer_token_file {
+            let token = password_in(section, "bearer_token_file", file)?;
+            return Ok(Some(Authorization::Bearer(token)));
+        }
+        Ok(login.map(Authorization::Basic))
     }
 }
 

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::path::Path;
 use std::time::Duration;
-use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION};
-use ureq::http::{Request, StatusCode};
+use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
+use ureq::http::{HeaderMap, Request, StatusCode};
 
 pub use ureq::http::Method;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
@@ -19,6 +19,7 @@ const MESSAGE_LIMIT: usize = 300;
 pub struct HttpClient {
     agent: ureq::Agent,
     authorization: Option<HeaderValue>,
+    headers: HeaderMap,
     media_type: &'static str,
     /// Largest response body in bytes.
     limit: u64,
@@ -30,6 +31,8 @@ pub struct Response {
     pub status: StatusCode,
     /// Where a redirect leads to.
     pub location: Option<HeaderValue>,
+    /// After which time to try again, if the server says so.
+    pub retry_after: Option<Duration>,
     /// Body, up to the client's limit.
     pub body: Vec<u8>,
 }
@@ -63,7 +66,13 @@ impl HttpClient {
             .build()
             .into();
         let authorization = authorization.map(|given| header(given, section)).transpose()?;
-        Ok(Self { agent, authorization, media_type, limit })
+        Ok(Self { agent, authorization, headers: HeaderMap::new(), media_type, limit })
+    }
+
+    /// Sends `headers` with each request.
+    #[must_use]
+    pub fn with_headers(self, headers: HeaderMap) -> Self {
+        Self { headers, ..self }
     }
 
     /// Sends a request with the credentials if it is `trusted`. Errors of the server are responses.
@@ -74,7 +83,7 @@ impl HttpClient {
         &self,
         method: &Method,
         uri: &str,
-        body: &str,
+        body: &[u8],
         timeout: Duration,
         trusted: bool,
     ) -> Result<Response, String> {
@@ -86,19 +95,30 @@ impl HttpClient {
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, self.media_type);
         }
-        let request = request.body(body.as_bytes().to_vec()).map_err(|error| error.to_string())?;
+        if let Some(all) = request.headers_mut() {
+            all.extend(self.headers.clone());
+        }
+        let request = request.body(body.to_vec()).map_err(|error| error.to_string())?;
         let request = self.agent.configure_request(request).timeout_global(Some(timeout)).build();
         let mut response = self.agent.run(request).map_err(|error| error.to_string())?;
         let body = response.body_mut().with_config().limit(self.limit).read_to_vec();
         Ok(Response {
             status: response.status(),
             location: response.headers().get(LOCATION).cloned(),
+            retry_after: retry_after(response.headers()),
             body: body.map_err(|error| error.to_string())?,
         })
     }
 }
 
-fn header(authorization: &Authorization, section: &str) -> Result<HeaderValue, String> {
+/// Reads seconds; dates, which no server of telemetry sends, are no time.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Returns the header of credentials, for errors that name the configuration section `section`.
+pub(crate) fn header(authorization: &Authorization, section: &str) -> Result<HeaderValue, String> {
     let (text, setting) = match authorization {
         Authorization::Basic(login) => {
             let basic = STANDARD.encode(format!("{}:{}", login.username, login.password.0));

@@ -1,12 +1,6 @@
 //! The Kafka sink: an idempotent producer whose delivery reports drive the ledger.
 //!
-//! ```text
-//!  queue ─▶ sender ─┬──────────────▶ in flight ─▶ librdkafka ─▶ broker
-//!                   └─▶ spool ──────▶   ▲                        │
-//!                       (disk)          └──── delivery reports ◀─┘
-//! ```
-//!
-//! The sink's thread, the sender, hands records to librdkafka. While Kafka is unavailable, or slower
+//! The sink's thread, the sender of [`crate::spooled`], hands records to librdkafka. While Kafka is unavailable, or slower
 //! than the records arrive, they go to the spool and return from it in order. No rdkafka type leaves
 //! this module. Its parts, in the order in which a record passes them:
 //!
@@ -14,29 +8,23 @@
 //! |---|---|
 //! | `settings` | librdkafka's settings; errors without secrets |
 //! | `encode` | JSON or Avro, schema registry |
-//! | `sender` | the sink's thread |
-//! | `backlog` | the connection to the spool |
-//! | `in_flight` | unacknowledged records |
+//! | `brokers` | the client of the sink's thread |
 //! | `producer` | the producer: record to message |
 //! | `reports` | librdkafka's callbacks: delivery reports, errors, statistics |
-//! | `dead_letter` | dead letters of rejected records |
 //! | `topics` | creation of topics |
 //! | `probe`, `read_back`, `publish` | checks, reading back and writing, for commands |
 //! | `follow` | records as they arrive |
 //! | `diagnose` | explanation of errors |
 
-mod backlog;
-mod dead_letter;
+mod brokers;
 mod diagnose;
 mod encode;
 mod follow;
-mod in_flight;
 mod probe;
 mod producer;
 mod publish;
 mod read_back;
 mod reports;
-mod sender;
 mod settings;
 pub mod topics;
 
@@ -50,16 +38,13 @@ pub use read_back::{
 };
 pub use settings::{is_path, validate};
 
-use super::spool::SpoolConfig;
-use super::tally::{DropReason, Tally};
-use super::threaded::{QueueLimits, SharedState, SinkReceiver, SpoolReport, ThreadedSink};
-use super::{KafkaConfig, OutputFormat, SinkError, Stream, StreamSet};
-use backlog::{Backlog, BacklogGauges};
-use dnscribe_record::Labels;
-use in_flight::{InFlight, Tallies};
+use super::spooled::{self, BacklogGauges, SpooledPlan};
+use super::tally::DropReason;
+use super::threaded::{QueueLimits, ThreadedSink};
+use super::{KafkaConfig, SinkError, StreamSet};
+use brokers::Brokers;
 use rdkafka::statistics::Statistics;
 use reports::BrokerHealth;
-use sender::Sender;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -82,14 +67,8 @@ const REASONS: &[DropReason] = &[
 /// Everything that defines a Kafka sink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KafkaPlan {
-    pub(super) node: Arc<str>,
-    pub(super) region: Option<String>,
-    pub(super) labels: Option<Labels>,
     pub(super) config: KafkaConfig,
-    /// How long Kafka may be unreachable after the start before the sink fails; `None`: without
-    /// limit.
-    pub(super) patience: Option<Duration>,
-    pub(super) spool: Option<SpoolConfig>,
+    pub(super) spooled: SpooledPlan,
 }
 
 /// Starts a sink without waiting for a broker.
@@ -101,6 +80,13 @@ pub(super) fn open(
     assemble(name, streams, plan, QueueLimits::default()).map(|(sink, _)| sink)
 }
 
+/// The spool's name of the brokers.
+pub(super) fn destination(config: &KafkaConfig) -> String {
+    let mut brokers = config.brokers.clone();
+    brokers.sort_unstable();
+    brokers.join(",")
+}
+
 /// Starts a sink; also returns the state of its connection.
 fn assemble(
     name: String,
@@ -108,34 +94,27 @@ fn assemble(
     plan: &KafkaPlan,
     limits: QueueLimits,
 ) -> Result<(ThreadedSink, Arc<BrokerHealth>), SinkError> {
-    let shared = SharedState::new(streams, REASONS);
-    let recovered = Arc::new(Tally::new(Stream::ALL.into_iter().collect(), REASONS));
-    let tallies = Tallies { own: Arc::clone(&shared), recovered: Arc::clone(&recovered) };
-    let in_flight = Arc::new(InFlight::new(tallies));
     let health = Arc::new(BrokerHealth::new(&plan.config));
-    let gauges = Arc::new(BacklogGauges::default());
-    let plan = Arc::new(plan.clone());
-    let backlog = Backlog::new(&plan, Arc::clone(&in_flight), Arc::clone(&gauges));
-    // A flush that comes before the thread runs waits for recovered records, too.
-    shared.draining.set(!backlog.is_empty());
-    let sender = Sender::new(&plan, in_flight, Arc::clone(&health), backlog)?;
-    let work = move |receiver: &SinkReceiver| sender.run(receiver);
-    let mut sink = ThreadedSink::start(name, OutputFormat::Json, limits, shared, work)?;
-    let bytes = Arc::clone(&gauges.bytes);
-    if plan.spool.is_some() {
-        sink.spool = Some(SpoolReport { recovered, bytes });
+    let (mut sink, gauges) =
+        spooled::open(name, streams, &plan.spooled, limits, REASONS, |in_flight| {
+            Brokers::new(plan, in_flight, &health)
+        })?;
+    if plan.spooled.spool.is_some() {
         // The thread may wait for the registry before it writes what it has to the spool.
         sink.end_timeout += plan.config.registry.as_ref().map_or(Duration::ZERO, |one| one.timeout);
     }
     let seen = Arc::clone(&health);
-    sink.gauges = Box::new(move || [seen.gauges(), gauges.gauges()].concat());
+    sink.gauges = Box::new(move || [seen.gauges(), gauges.gauges(UP)].concat());
     Ok((sink, health))
 }
+
+/// The metric that says whether Kafka accepts records.
+const UP: &str = "dnscribe_kafka_up";
 
 #[cfg(test)]
 mod tests;
 
 /// All metrics of this kind of sink.
 pub(super) fn every_gauge() -> Vec<super::Gauge> {
-    [reports::gauges(&Statistics::default()), BacklogGauges::default().gauges()].concat()
+    [reports::gauges(&Statistics::default()), BacklogGauges::default().gauges(UP)].concat()
 }

@@ -1,7 +1,7 @@
 //! Delivery of records: sinks, their bounded queues, and the spool.
 //!
 //! A sink receives rendered records in [`Batch`]es over a bounded queue and delivers them on its own
-//! thread: to Kafka, files, stdout, Alertmanager, or nowhere. A sink never blocks its caller: when
+//! thread: to Kafka, OpenTelemetry, files, stdout, Alertmanager, or nowhere. A sink never blocks its caller: when
 //! its queue is full, it drops the batch and counts its records.
 //!
 //! Each sink guarantees identity 5 of the ledger, for every stream and at every moment:
@@ -43,6 +43,7 @@
 //! ```
 
 mod alertmanager;
+mod dnstap;
 pub mod files;
 mod format;
 pub mod http;
@@ -50,9 +51,11 @@ pub mod kafka;
 pub mod null;
 mod observer;
 mod open;
+mod otlp;
 mod router;
 pub mod spec;
 pub mod spool;
+mod spooled;
 mod successor;
 mod tally;
 #[cfg(test)]
@@ -63,9 +66,11 @@ mod writer;
 pub use tally::drop_reasons;
 
 pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertmanager};
+pub use dnstap::DnstapTarget;
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
 pub use open::{OpenWith, SinkError, SinkNames, SinkPlan, is_same_file, open, probe_file};
+pub use otlp::{OtlpConfig, Target as OtlpTarget, Temporality, probe as probe_otlp};
 pub use router::{
     Render, SinkReplacement, SinkRouter, SinkSet, SinkStatus, SinkWatch, open_changes,
 };
@@ -382,7 +387,7 @@ impl Gauge {
 /// All metrics of all sinks.
 #[must_use]
 pub fn all_gauges() -> Vec<Gauge> {
-    [kafka::every_gauge(), alertmanager::every_gauge()].concat()
+    [kafka::every_gauge(), alertmanager::every_gauge(), otlp::every_gauge()].concat()
 }
 
 /// Why a sink has failed.

@@ -3,10 +3,12 @@
 
 use super::kafka::KafkaPlan;
 use super::null::NullSink;
+use super::otlp::OtlpPlan;
 use super::spool::SpoolConfig;
+use super::spooled::SpooledPlan;
 use super::{
-    AlertmanagerConfig, KafkaConfig, OutputFormat, Rotation, Sink, SinkSpec, StreamSelection,
-    StreamSet, alertmanager, kafka, writer,
+    AlertmanagerConfig, DnstapTarget, KafkaConfig, OtlpConfig, OutputFormat, Rotation, Sink,
+    SinkSpec, StreamSelection, StreamSet, alertmanager, dnstap, kafka, otlp, writer,
 };
 use dnscribe_record::Labels;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -39,10 +41,12 @@ pub struct OpenWith<'a> {
     pub kafka: &'a KafkaConfig,
     /// How to reach Alertmanager. Required if a sink is `alertmanager`.
     pub alertmanager: Option<&'a AlertmanagerConfig>,
-    /// How long Kafka may be unreachable after the start, and Alertmanager at any time, before the
+    /// How to reach servers of OTLP. `None`: the defaults.
+    pub otlp: Option<&'a OtlpConfig>,
+    /// How long Kafka and servers of OTLP may be unreachable after the start, and Alertmanager at any time, before the
     /// sink fails. `None`: without limit.
     pub server_patience: Option<Duration>,
-    /// The disk spool for Kafka. `None`: records wait in memory only.
+    /// The disk spool for Kafka and OTLP. `None`: records wait in memory only.
     pub spool: Option<&'a SpoolConfig>,
 }
 
@@ -60,6 +64,7 @@ impl<'a> OpenWith<'a> {
             labels: None,
             kafka,
             alertmanager: None,
+            otlp: None,
             server_patience: None,
             spool: None,
         }
@@ -97,6 +102,9 @@ pub enum SinkError {
     /// The Alertmanager client cannot be set up.
     #[error("cannot set up the client of Alertmanager: {0}")]
     Alertmanager(String),
+    /// The client of OTLP cannot be set up.
+    #[error("cannot set up the client of OTLP: {0}")]
+    Otlp(String),
     /// The sink's thread cannot be started.
     #[error("cannot start the thread of sink {name}: {error}")]
     Thread {
@@ -121,6 +129,8 @@ enum Destination {
     Stdout(OutputFormat),
     File(PathBuf, OutputFormat, Rotation),
     Kafka(Box<KafkaPlan>),
+    Otlp(Box<OtlpPlan>),
+    Dnstap(DnstapTarget),
     /// The configuration is `None` if it is incomplete.
     Alertmanager(Option<Box<AlertmanagerConfig>>, Option<Duration>),
     Null,
@@ -131,20 +141,31 @@ impl SinkPlan {
     #[must_use]
     pub fn new(spec: &SinkSpec, with: &OpenWith<'_>) -> Self {
         let patience = with.server_patience;
+        let spooled = |name, destination| SpooledPlan {
+            name,
+            destination,
+            node: with.node.into(),
+            region: with.region.map(str::to_owned),
+            labels: with.labels.cloned(),
+            patience,
+            spool: with.spool.cloned(),
+        };
         let destination = match spec {
             SinkSpec::Stdout => Destination::Stdout(with.stdout),
             SinkSpec::File(path) => Destination::File(path.clone(), with.files, with.rotation),
             SinkSpec::Kafka => Destination::Kafka(Box::new(KafkaPlan {
-                node: with.node.into(),
-                region: with.region.map(str::to_owned),
-                labels: with.labels.cloned(),
                 config: with.kafka.clone(),
-                patience,
-                spool: with.spool.cloned(),
+                spooled: spooled("Kafka", kafka::destination(with.kafka)),
+            })),
+            SinkSpec::Otlp(target) => Destination::Otlp(Box::new(OtlpPlan {
+                target: target.clone(),
+                config: with.otlp.cloned().unwrap_or_default(),
+                spooled: spooled("the OTLP server", spec.to_string()),
             })),
             SinkSpec::Alertmanager => {
                 Destination::Alertmanager(with.alertmanager.cloned().map(Box::new), patience)
             }
+            SinkSpec::Dnstap(target) => Destination::Dnstap(target.clone()),
             SinkSpec::Null => Destination::Null,
         };
         Self { kind: spec.kind(), streams: with.streams.for_sink(spec), destination }
@@ -155,7 +176,18 @@ impl SinkPlan {
         match &self.destination {
             Destination::Stdout(format) | Destination::File(_, format, _) => format.rendered(),
             Destination::Null => OutputFormat::None,
-            Destination::Kafka(_) | Destination::Alertmanager(..) => OutputFormat::Json,
+            Destination::Kafka(_)
+            | Destination::Otlp(_)
+            | Destination::Dnstap(_)
+            | Destination::Alertmanager(..) => OutputFormat::Json,
+        }
+    }
+
+    fn spool(&self) -> Option<&SpoolConfig> {
+        match &self.destination {
+            Destination::Kafka(plan) => plan.spooled.spool.as_ref(),
+            Destination::Otlp(plan) => plan.spooled.spool.as_ref(),
+            _ => None,
         }
     }
 
@@ -165,11 +197,11 @@ impl SinkPlan {
         match (&self.destination, &other.destination) {
             (Destination::Stdout(_), Destination::Stdout(_)) => true,
             (Destination::File(one, ..), Destination::File(other, ..)) => is_same_file(one, other),
-            (Destination::Kafka(one), Destination::Kafka(other)) => {
-                let spools = one.spool.as_ref().zip(other.spool.as_ref());
+            (Destination::Dnstap(one), Destination::Dnstap(other)) => one == other,
+            _ => {
+                let spools = self.spool().zip(other.spool());
                 spools.is_some_and(|(one, other)| is_same_file(&one.directory, &other.directory))
             }
-            _ => false,
         }
     }
 
@@ -185,6 +217,8 @@ impl SinkPlan {
                 Box::new(writer::file(name, streams, *format, path, *rotation)?)
             }
             Destination::Kafka(plan) => Box::new(kafka::open(name, streams, plan)?),
+            Destination::Otlp(plan) => Box::new(otlp::open(name, streams, plan)?),
+            Destination::Dnstap(target) => Box::new(dnstap::open(name, streams, target)?),
             Destination::Alertmanager(config, patience) => {
                 let missing = || SinkError::Alertmanager("alertmanager.urls is missing".to_owned());
                 let config = config.as_ref().ok_or_else(missing)?;

@@ -1,6 +1,6 @@
 //! Settings of sinks: kind, streams, output format, Kafka.
 
-use super::{Format, RegistryConfig, Stream, StreamSet};
+use super::{DnstapTarget, Format, OtlpTarget, RegistryConfig, Stream, StreamSet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,10 @@ pub enum SinkSpec {
     File(PathBuf),
     /// `kafka`.
     Kafka,
+    /// `otlp:URL`: OpenTelemetry's protocol.
+    Otlp(OtlpTarget),
+    /// `dnstap:file:PATH` or `dnstap:unix:PATH`: messages as dnstap.
+    Dnstap(DnstapTarget),
     /// `alertmanager`: alerts are sent to the configured URLs.
     Alertmanager,
     /// `null`: records are counted and discarded.
@@ -30,24 +34,34 @@ impl SinkSpec {
             Self::Stdout => "stdout",
             Self::File(_) => "file",
             Self::Kafka => "kafka",
+            Self::Otlp(_) => "otlp",
+            Self::Dnstap(_) => "dnstap",
             Self::Alertmanager => "alertmanager",
             Self::Null => "null",
         }
+    }
+
+    /// Returns whether records wait on disk while the destination is unavailable.
+    #[must_use]
+    pub const fn has_spool(&self) -> bool {
+        matches!(self, Self::Kafka | Self::Otlp(_))
     }
 
     /// The path of a file sink; `None` for other kinds.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::File(path) => Some(path),
-            Self::Stdout | Self::Kafka | Self::Alertmanager | Self::Null => None,
+            Self::File(path) | Self::Dnstap(DnstapTarget::File(path)) => Some(path),
+            _ => None,
         }
     }
 
     /// The streams that this kind of sink receives by default.
     #[must_use]
-    pub const fn default_streams(&self) -> StreamSet {
+    pub fn default_streams(&self) -> StreamSet {
         match self {
+            Self::Otlp(target) => target.default_streams(),
+            Self::Dnstap(_) => StreamSet::MESSAGES,
             Self::Stdout | Self::Null => StreamSet::SHOWN,
             Self::File(_) | Self::Kafka => StreamSet::STORED,
             Self::Alertmanager => StreamSet::ALERTS,
@@ -64,6 +78,8 @@ pub struct StreamSelection {
     pub kafka: Option<StreamSet>,
     /// Streams of files.
     pub file: Option<StreamSet>,
+    /// Streams of OTLP.
+    pub otlp: Option<StreamSet>,
     /// Streams besides the defaults of a kind of sink.
     pub besides: StreamSet,
 }
@@ -76,7 +92,9 @@ impl StreamSelection {
         let own = match sink {
             SinkSpec::Kafka => self.kafka,
             SinkSpec::File(_) => self.file,
+            SinkSpec::Otlp(_) => self.otlp,
             SinkSpec::Alertmanager => Some(StreamSet::ALERTS),
+            SinkSpec::Dnstap(_) => Some(StreamSet::MESSAGES),
             SinkSpec::Stdout | SinkSpec::Null => None,
         };
         own.or(self.general).unwrap_or(sink.default_streams().union(self.besides))
@@ -108,11 +126,22 @@ impl Rotation {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSinkError {
     /// No such kind of sink.
-    #[error("\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, alertmanager, null")]
+    #[error(
+        "\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, otlp:URL, dnstap:unix:PATH, alertmanager, null"
+    )]
     Unknown(String),
     /// `file:` without a path.
     #[error("\"file:\" names no file: give a path, such as file:/var/log/dnscribe.ndjson")]
     NoPath,
+    /// `otlp:` without a URL that can be used.
+    #[error(
+        "\"{0}\" is no server of OTLP: give http://HOST:4318 or grpc://HOST:4317 (https:// and grpcs:// with TLS), \
+         perhaps with #logs, #metrics and #traces, such as otlp:http://collector:4318#logs,traces"
+    )]
+    NoServer(String),
+    /// `dnstap:` without a place.
+    #[error("\"{0}\" is no place for dnstap: give dnstap:unix:PATH or dnstap:file:PATH")]
+    NoPlace(String),
 }
 
 impl FromStr for SinkSpec {
@@ -125,9 +154,17 @@ impl FromStr for SinkSpec {
             "alertmanager" => Ok(Self::Alertmanager),
             "null" => Ok(Self::Null),
             "file" | "file:" => Err(ParseSinkError::NoPath),
-            _ => match text.strip_prefix("file:") {
-                Some(path) => Ok(Self::File(path.into())),
-                None => Err(ParseSinkError::Unknown(text.into())),
+            _ => match text.split_once(':') {
+                Some(("file", path)) => Ok(Self::File(path.into())),
+                Some(("otlp", url)) => {
+                    let no_server = |()| ParseSinkError::NoServer(text.into());
+                    url.parse().map(Self::Otlp).map_err(no_server)
+                }
+                Some(("dnstap", place)) => {
+                    let no_place = |()| ParseSinkError::NoPlace(text.into());
+                    place.parse().map(Self::Dnstap).map_err(no_place)
+                }
+                _ => Err(ParseSinkError::Unknown(text.into())),
             },
         }
     }
@@ -137,6 +174,8 @@ impl fmt::Display for SinkSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Otlp(target) => write!(f, "otlp:{target}"),
+            Self::Dnstap(target) => write!(f, "dnstap:{target}"),
             other => f.write_str(other.kind()),
         }
     }

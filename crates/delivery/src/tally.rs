@@ -26,6 +26,7 @@ named_enum! {
         SpoolExpired = "spool_expired",
         SpoolCorrupt = "spool_corrupt",
         SpoolError = "spool_error",
+        PartialSuccess = "partial_success",
     }
 }
 
@@ -164,6 +165,17 @@ impl Tally {
             cell.spooled -= count;
         }
         cell.settle(count, outcome);
+    }
+
+    /// Counts a record of a stream, stored at `location` until now, as filtered.
+    pub(super) fn filtered_at(&self, location: Location, stream: Stream) {
+        let mut state = lock(&self.state);
+        if state.closed && location == Location::Memory {
+            return;
+        }
+        let cell = &mut state.cells[stream as usize];
+        cell.spooled -= u64::from(location == Location::Disk);
+        cell.filtered += 1;
     }
 
     /// Moves records from in flight to spooled.

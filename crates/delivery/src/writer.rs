@@ -11,6 +11,7 @@ use super::tally::{DropReason, PerStream};
 use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, Failure, OutputFormat, Rotation, SinkError, Stream, StreamSet};
 use dnscribe_record::EcsEncoder;
+use dnscribe_record::time::Timestamp;
 pub use rotation::is_rotated_from;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::fs::File;
@@ -31,6 +32,15 @@ const PORTION: usize = 4096;
 
 /// How long to wait for a slow reader before checking whether the sink is being closed.
 const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// Renames a file that is not empty, as rotation does.
+pub(super) fn set_aside(path: &Path) -> io::Result<()> {
+    if super::files::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0) {
+        let mut series = rotation::Series::of(path)?;
+        super::files::rename(path, &series.next(Timestamp::now()))?;
+    }
+    Ok(())
+}
 
 pub(super) fn stdout(
     name: String,

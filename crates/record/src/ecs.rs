@@ -22,9 +22,9 @@ pub struct EcsEncoder {
 
 /// Where the fields of an object go. Others stay.
 #[derive(Default)]
-struct Shape(HashMap<String, Place>);
+pub(crate) struct Shape(pub(crate) HashMap<String, Place>);
 
-enum Place {
+pub(crate) enum Place {
     /// Paths in the document.
     Named(Vec<String>),
     /// An object whose fields have paths.
@@ -32,16 +32,25 @@ enum Place {
 }
 
 impl Shape {
+    /// Returns where the fields of each stream go, if `rename` makes paths of their names in ECS.
+    pub(crate) fn all(rename: impl Fn(&str) -> Option<&str> + Copy) -> [Self; Stream::ALL.len()] {
+        Stream::ALL.map(|stream| {
+            let schema = json_schema(stream.schema()).unwrap_or_default();
+            Self::of(&schema, &schema, rename)
+        })
+    }
+
     /// Reads the names from a JSON Schema, of which `object` is a part.
-    fn of(schema: &Value, object: &Value) -> Self {
+    fn of(schema: &Value, object: &Value, rename: impl Fn(&str) -> Option<&str> + Copy) -> Self {
         let place = |field: &Value| {
             if let Some(Value::Array(names)) = field.get("x-ecs") {
-                let names = names.iter().filter_map(Value::as_str);
-                return Some(Place::Named(names.map(str::to_owned).collect()));
+                let names = names.iter().filter_map(|name| rename(name.as_str()?));
+                let names: Vec<String> = names.map(str::to_owned).collect();
+                return (!names.is_empty()).then_some(Place::Named(names));
             }
             let reference = field.get("$ref").and_then(Value::as_str);
             let target = reference.and_then(|path| schema.pointer(path.strip_prefix('#')?));
-            let shape = Self::of(schema, target?);
+            let shape = Self::of(schema, target?, rename);
             (!shape.0.is_empty()).then_some(Place::Object(shape))
         };
         let fields = object.get("properties").and_then(Value::as_object).into_iter().flatten();
@@ -78,11 +87,7 @@ impl Shape {
 
 impl Default for EcsEncoder {
     fn default() -> Self {
-        let shape = |stream: Stream| {
-            let schema = json_schema(stream.schema()).unwrap_or_default();
-            Shape::of(&schema, &schema)
-        };
-        Self { shapes: Stream::ALL.map(shape) }
+        Self { shapes: Shape::all(|name| Some(name)) }
     }
 }
 
@@ -220,12 +225,7 @@ fn derived(stream: Stream, record: &Map<String, Value>) -> Map<String, Value> {
         let has_answer = record.contains_key("rcode") || text("qr") == Some("response");
         set("dns.type", Some(if has_answer { "answer" } else { "query" }.into()));
     }
-    // What DoH and DNSCrypt go over is not known.
-    let transport = match text("transport") {
-        Some("udp" | "doq") => Some("udp".into()),
-        Some("tcp" | "dot") => Some("tcp".into()),
-        _ => None,
-    };
+    let transport = text("transport").and_then(network_transport).map(Value::from);
     set("network.transport", transport.filter(|_| stream != Stream::Connections));
     let direction = match text("vantage").filter(|_| stream != Stream::Messages) {
         Some("client") => Some("egress".into()),
@@ -269,8 +269,17 @@ fn derived(stream: Stream, record: &Map<String, Value>) -> Map<String, Value> {
     document
 }
 
+/// Returns what messages go over. What DoH and DNSCrypt go over is not known.
+pub(crate) fn network_transport(transport: &str) -> Option<&'static str> {
+    match transport {
+        "udp" | "doq" => Some("udp"),
+        "tcp" | "dot" => Some("tcp"),
+        _ => None,
+    }
+}
+
 /// Returns how it went, as far as the record knows; `None` if nothing was tried.
-fn outcome(stream: Stream, record: &Map<String, Value>) -> Option<&'static str> {
+pub(crate) fn outcome(stream: Stream, record: &Map<String, Value>) -> Option<&'static str> {
     let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
     let outcome = match stream {
         Stream::Transactions => match (text("status"), text("rcode")) {

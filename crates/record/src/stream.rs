@@ -105,6 +105,9 @@ impl StreamSet {
     /// Streams of Alertmanager; not configurable.
     pub const ALERTS: Self = Self::EMPTY.with(Stream::Alerts);
 
+    /// Streams of dnstap; not configurable.
+    pub const MESSAGES: Self = Self::EMPTY.with(Stream::Messages);
+
     /// Default streams of the sinks of `dnscribe-probe`.
     pub const PROBED: Self =
         Self::EMPTY.with(Stream::Probes).with(Stream::Alerts).with(Stream::Ledger);

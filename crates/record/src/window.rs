@@ -33,25 +33,34 @@ pub struct WindowRecord<'a> {
     pub grouping: &'static str,
     /// `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
+    #[schemars(extend("x-otel-group" = true))]
     pub vantage: &'static str,
     /// Grouping `resolver`: `udp`, `tcp` or, from dnstap, `dot`, `doh`, `doq` or `dnscrypt`.
     #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
+    #[schemars(extend("x-otel-group" = true))]
     pub transport: Option<&'static str>,
     /// Groupings `resolver` and `resolver+zone`: configured name of the server, else its address.
+    #[schemars(extend("x-otel-group" = true))]
     pub resolver: Option<&'a str>,
     /// Groupings `zone` and `resolver+zone`: registrable domain.
+    #[schemars(extend("x-otel-group" = true))]
     pub zone: Option<&'a str>,
     /// Grouping `qtype`: mnemonic.
+    #[schemars(extend("x-otel-group" = true))]
     pub qtype: Option<&'a str>,
     /// Grouping `process`: the processes of one name.
+    #[schemars(extend("x-otel-group" = true))]
     pub process: Option<ProcessName<'a>>,
     /// Grouping `pod`: the container, if its pod is not known.
+    #[schemars(extend("x-otel-group" = true))]
     pub container: Option<ContainerId<'a>>,
     /// Grouping `pod`: the pod.
+    #[schemars(extend("x-otel-group" = true))]
     pub k8s: Option<PodName<'a>>,
     /// True for the group that collects all transactions without a group of their own.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schemars(default)]
+    #[schemars(extend("x-otel-group" = true))]
     pub other: bool,
     /// True if some transactions of the group may be counted in `other`, because the group had no
     /// slot of its own in some ten seconds of the window.
@@ -81,32 +90,44 @@ pub struct WindowStatistics {
     /// because they were sampled out or lost to a full ring. Absent if all were exported.
     pub exact: Option<ExactFields>,
     /// Transactions by status; zeros are included.
+    #[schemars(extend("x-otel-metric" = ["transactions", "{transaction}", "dnscribe.status"]))]
     pub statuses: StatusCounts,
     /// Queries, retransmissions not included: answered, timeout, `icmp_error`, evicted and open.
+    #[schemars(extend("x-otel-metric" = ["queries", "{query}"]))]
     pub queries: u64,
     /// Queries per second of the window.
     pub query_rate: f64,
     /// Responses by extended code, most frequent first.
+    #[schemars(extend("x-otel-metric" = ["responses", "{response}", "dnscribe.rcode"]))]
     pub rcodes: Vec<RcodeCount>,
     /// Transactions by query type, most frequent first.
+    #[schemars(extend("x-otel-metric" = ["transactions_by_qtype", "{transaction}", "dnscribe.qtype"]))]
     pub qtypes: Vec<QtypeCount>,
     /// Queries answered with NOERROR or NXDOMAIN: the name resolves, or is known not to exist.
+    #[schemars(extend("x-otel-metric" = ["successes", "{query}"]))]
     pub successes: u64,
     /// `successes` per query with a known outcome: answered, timeout and `icmp_error`.
     pub success_ratio: Option<f64>,
     /// Responses with the TC bit.
+    #[schemars(extend("x-otel-metric" = ["truncated", "{response}"]))]
     pub truncated: u64,
     /// Retransmitted queries.
+    #[schemars(extend("x-otel-metric" = ["retries", "{query}"]))]
     pub retries: u64,
     /// Transactions over TCP that follow a truncated one over UDP.
+    #[schemars(extend("x-otel-metric" = ["tcp_fallbacks", "{transaction}"]))]
     pub tcp_fallbacks: u64,
     /// Queries that a resolver on this host answered from its cache, stale entries included.
+    #[schemars(extend("x-otel-metric" = ["cache_hits", "{query}"]))]
     pub cache_hits: u64,
     /// Queries for which a resolver on this host queried other servers.
+    #[schemars(extend("x-otel-metric" = ["cache_misses", "{query}"]))]
     pub cache_misses: u64,
     /// Queries that ask for DNSSEC records (DO).
+    #[schemars(extend("x-otel-metric" = ["dnssec_queries", "{query}"]))]
     pub dnssec_queries: u64,
     /// Queries with a client subnet (RFC 7871).
+    #[schemars(extend("x-otel-metric" = ["ecs_queries", "{query}"]))]
     pub ecs_queries: u64,
     /// Responses with NXDOMAIN, per response of any status.
     pub nxdomain_ratio: Option<f64>,
@@ -128,14 +149,18 @@ pub struct WindowStatistics {
     /// `ecs_queries` per query.
     pub ecs_ratio: Option<f64>,
     /// Duplicates whose answer differs.
+    #[schemars(extend("x-otel-metric" = ["conflicts", "{response}"]))]
     pub conflicts: u64,
     /// Bytes of the queries' DNS messages.
+    #[schemars(extend("x-otel-metric" = ["query.size", "By"]))]
     pub query_bytes: u64,
     /// Bytes of the responses' DNS messages; for a zone transfer, of all its messages.
+    #[schemars(extend("x-otel-metric" = ["response.size", "By"]))]
     pub response_bytes: u64,
     /// `response_bytes` / `query_bytes`.
     pub amplification: Option<f64>,
     /// Latencies of answered queries, in milliseconds.
+    #[schemars(extend("x-otel-metric" = ["latency", "s"]))]
     pub latency_ms: Option<LatencyFields>,
     /// Number of different query names.
     pub unique_qnames: DistinctFields,

@@ -19,5 +19,5 @@ mod quantiles;
 mod top;
 
 pub use distinct::{DistinctEstimate, DistinctSketch, Hashed};
-pub use quantiles::{Binned, QuantileSketch};
+pub use quantiles::{Binned, QuantileSketch, read_bins};
 pub use top::{MAX_VALUE_BYTES, TopSketch, hash_of, shared_text, truncated};

@@ -178,6 +178,22 @@ impl Merge for QuantileSketch {
     }
 }
 
+/// Reads the counts of a serialized sketch, each with the value that represents its bin; `None` if it is none of ours.
+#[must_use]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts are whole and not negative"
+)]
+pub fn read_bins(serialized: &[u8]) -> Option<Vec<(f64, u64)>> {
+    let sketch = proto::DdSketch::decode(serialized).ok()?;
+    sketch.mapping.filter(|mapping| (mapping.gamma - GAMMA).abs() < 1e-9)?;
+    let store = sketch.positive_values.unwrap_or_default();
+    let bins = (store.first..).zip(store.bins).map(|(index, count)| (value(index), count as u64));
+    let zeros = (0.0, sketch.zero_count as u64);
+    Some(std::iter::once(zeros).chain(bins).filter(|(_, count)| *count > 0).collect())
+}
+
 /// Returns the bin of a value within [`RANGE`].
 #[expect(clippy::cast_possible_truncation, reason = "RANGE keeps it within a thousand")]
 fn index(value: f64) -> i32 {
@@ -245,6 +261,14 @@ mod tests {
             #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "few")]
             let exact = values[(q * (values.len() - 1) as f64) as usize];
             prop_assert!((found - exact).abs() <= exact * RELATIVE_ERROR * 1.000_001, "{found} {exact}");
+        }
+
+        #[test]
+        fn bins_are_read_back(values in prop::collection::vec(0.0..1e5_f64, 1..50)) {
+            let bins = read_bins(&of(&values).serialize()).unwrap();
+            prop_assert_eq!(bins.iter().map(|(_, count)| count).sum::<u64>(), values.len() as u64);
+            let near = |value: f64| bins.iter().any(|(bin, _)| (bin - value).abs() <= value * RELATIVE_ERROR * 1.000_001);
+            prop_assert!(values.iter().all(|value| near(*value) || *value < RANGE.0), "{:?}", bins);
         }
 
         #[test]

@@ -219,3 +219,52 @@ fn an_agent_shows_what_a_resolver_is_asked_over_tls() {
         assert_eq!(counter(ledger, path).unwrap(), received, "{ledger}");
     }
 }
+
+/// What the sink writes, other programs read: BIND's `dnstap-read` from a file, `fstrm_capture` from a socket, and we
+/// ourselves.
+#[test]
+fn other_programs_read_our_dnstap() {
+    let folder = tempfile::tempdir().unwrap();
+    let [socket, captured, file] =
+        ["sock", "captured", "file"].map(|name| folder.path().join(name));
+    let capture = environment::workspace().join("examples/dying-resolver.pcapng");
+    let receiver = Receiver::start(&socket, &captured);
+    let (to_socket, to_file) =
+        (format!("dnstap:unix:{}", socket.display()), format!("dnstap:file:{}", file.display()));
+    let mut command = Command::new(environment::binary().unwrap());
+    command.arg("replay").arg(&capture).args(["--stream", "messages,ledger", "-o", "json"]);
+    command.args(["--sink", "stdout", "--sink", &to_socket, "--sink", &to_file]);
+    let output = shell::output(&mut command).unwrap();
+    receiver.end();
+    let records: Vec<Value> = String::from_utf8(output.stdout)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let (messages, ledgers): (Vec<&Value>, Vec<&Value>) =
+        records.iter().partition(|record| record["schema"] == "dns.message/1");
+    let stub = |message: &&Value| recorded(message).replace(" RQ ", " SQ ").replace(" RR ", " SR ");
+    let mut ours: Vec<String> = messages.iter().map(stub).collect();
+    ours.sort_unstable();
+    assert!(ours.len() > 100);
+    for file in [&captured, &file] {
+        let mut others = read_by_bind(file);
+        others.sort_unstable();
+        assert_eq!(others, ours, "{}", file.display());
+        let question = |record: &Value| {
+            ["ts", "qname", "qtype", "id", "qr"].map(|name| record[name].to_string())
+        };
+        let again = replay(file).unwrap();
+        let mut again: Vec<_> =
+            again.iter().filter(|one| one["schema"] == "dns.message/1").map(question).collect();
+        let mut before: Vec<_> = messages.iter().map(|one| question(one)).collect();
+        again.sort_unstable();
+        before.sort_unstable();
+        assert_eq!(again, before);
+    }
+    for sink in ["dnstap", "dnstap_2"] {
+        let delivered =
+            counter(ledgers.last().unwrap(), &["delivery", sink, "messages", "delivered"]);
+        assert_eq!(delivered.unwrap(), ours.len() as u64, "{sink}");
+    }
+}

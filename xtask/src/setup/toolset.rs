@@ -5,15 +5,15 @@ use super::{KEYRING, ebpf};
 use anyhow::Result;
 use dnscribe_tests::stack::{clickhouse, flink, influxdb, jobs, timescaledb};
 use dnscribe_tests::{
-    archive, browser, confluent, dnsproxy, ecs, geo, grafana, kafka, manifests, registry, site,
-    sketches,
+    archive, browser, confluent, dnsproxy, ecs, geo, grafana, kafka, manifests, otel, registry,
+    site, sketches,
 };
 use std::path::Path;
 
 use Toolset::{
     Archive, Arrow, Book, Broker, Browser, Build, ClickHouse, Containers, Debugger, Dnsproxy,
-    Dnstap, Ecs, Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Python,
-    Registry, Resolvers, Servers, Signing, Sketches, Terminal, TimescaleDb, Trace, Tshark,
+    Dnstap, Ecs, Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Otlp,
+    Python, Registry, Resolvers, Servers, Signing, Sketches, Terminal, TimescaleDb, Trace, Tshark,
 };
 
 /// Programs that are needed together: packages of the distribution, and downloads below the target folder.
@@ -49,6 +49,8 @@ pub enum Toolset {
     Kubernetes,
     /// Prometheus and Alertmanager.
     Monitoring,
+    /// Receivers of OTLP: a collector and Prometheus 3.
+    Otlp,
     /// Headless Chromium and its driver.
     Browser,
     /// mdBook, which makes the site.
@@ -97,7 +99,7 @@ const NEEDS: &[(&str, &[Toolset])] = &[
         "test e2e",
         &[
             Build, Lab, Openssl, Terminal, Tshark, Dnstap, Trace, Debugger, Resolvers, Containers,
-            Kubernetes, Monitoring,
+            Kubernetes, Monitoring, Otlp,
         ],
     ),
     ("test kafka", &[Build, Lab, Openssl, Broker, Kcat, Registry]),
@@ -192,7 +194,7 @@ impl Toolset {
             Registry => REGISTRY,
             Flink => FLINK,
             TimescaleDb => TIMESCALEDB,
-            Dnsproxy | InfluxDb | Archive => &[GO],
+            Dnsproxy | InfluxDb | Archive | Otlp => &[GO],
         }
     }
 
@@ -214,6 +216,7 @@ impl Toolset {
         match self {
             Kubernetes => manifests::prepare(),
             Monitoring => packages::monitoring(),
+            Otlp => otel::prepare(),
             Browser => browser::prepare(),
             Book => site::prepare(),
             Grafana => grafana::prepare(),

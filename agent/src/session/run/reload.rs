@@ -263,6 +263,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         output: _,
         kafka: _,
         alertmanager: _,
+        otlp: _,
         server_patience: _,
         spool: _,
         rotation: _,

@@ -23,6 +23,13 @@ named_enum! {
 }
 
 impl WindowKind {
+    /// Returns length and step in seconds.
+    #[must_use]
+    pub const fn seconds(self) -> (u64, u64) {
+        let (length, step) = self.panes();
+        (length * 10, step * 10)
+    }
+
     /// Returns length and step in panes of ten seconds.
     pub(super) const fn panes(self) -> (u64, u64) {
         match self {
@@ -92,6 +99,16 @@ impl<T: Named + PartialEq> ChoiceSet<T> {
     fn bit(choice: T) -> u8 {
         let index = T::CHOICES.iter().position(|known| *known == choice);
         index.map_or(0, |index| 1 << index)
+    }
+}
+
+impl WindowKindSet {
+    /// The shortest window of the set; one that slides only if there is no other.
+    #[must_use]
+    pub fn shortest(&self) -> WindowKind {
+        // No set is empty.
+        let mut kinds = WindowKind::ALL.into_iter();
+        kinds.find(|kind| self.contains(*kind)).unwrap_or(WindowKind::TenSeconds)
     }
 }
 

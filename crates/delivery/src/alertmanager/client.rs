@@ -89,7 +89,8 @@ impl Client {
         path: &str,
         body: &str,
     ) -> Result<Vec<u8>, RequestError> {
-        let answer = self.http.send(method, &format!("{url}{path}"), body, self.timeout, true);
+        let answer =
+            self.http.send(method, &format!("{url}{path}"), body.as_bytes(), self.timeout, true);
         let answer = answer.map_err(|error| RequestError {
             why: format!("no answer from Alertmanager {url}: {error}"),
             permanent: false,

@@ -1,10 +1,10 @@
 //! Callbacks of librdkafka: delivery reports, errors, logs, statistics.
 
+use super::super::spooled::{InFlight, Outcome};
 use super::super::tally::DropReason;
 use super::super::threaded::{Flag, lock};
 use super::super::{Gauge, KafkaConfig};
 use super::diagnose::{Diagnosis, diagnose};
-use super::in_flight::{InFlight, Outcome};
 use super::settings::{redact, shorten};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;

@@ -1,5 +1,8 @@
-use super::super::threaded::lock;
-use super::super::{Batch, Sink};
+use super::super::spool::SpoolConfig;
+use super::super::spooled::{InFlight, Tallies};
+use super::super::tally::Tally;
+use super::super::threaded::{SharedState, lock};
+use super::super::{Batch, Sink, Stream};
 use super::reports::ProducerCallbacks;
 use super::*;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -33,9 +36,18 @@ fn open_bounded(config: &KafkaConfig, limits: QueueLimits) -> Result<ThreadedSin
     assemble("kafka".into(), streams(), &plan("node-1", config, None), limits).map(|(sink, _)| sink)
 }
 
-fn plan(node: &str, config: &KafkaConfig, spool: Option<&SpoolConfig>) -> KafkaPlan {
+pub(super) fn plan(node: &str, config: &KafkaConfig, spool: Option<&SpoolConfig>) -> KafkaPlan {
     let (config, spool) = (config.clone(), spool.cloned());
-    KafkaPlan { node: node.into(), region: None, labels: None, config, patience: None, spool }
+    let spooled = SpooledPlan {
+        name: "Kafka",
+        destination: destination(&config),
+        node: node.into(),
+        region: None,
+        labels: None,
+        patience: None,
+        spool,
+    };
+    KafkaPlan { config, spooled }
 }
 
 fn batch(count: u32) -> Arc<Batch> {

@@ -228,7 +228,7 @@ impl HttpQueries {
 
     fn post(&self, path: &str, body: &str) -> Result<String, String> {
         let target = format!("{}{path}", self.url.base.trim_end_matches('/'));
-        let response = self.client.send(&Method::POST, &target, body, TIMEOUT, true)?;
+        let response = self.client.send(&Method::POST, &target, body.as_bytes(), TIMEOUT, true)?;
         let text = String::from_utf8_lossy(&response.body).into_owned();
         if response.status.is_success() {
             return Ok(text);

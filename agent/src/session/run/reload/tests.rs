@@ -20,15 +20,16 @@ use std::time::Duration;
 /// Variables of a configuration in which every stage has something to do.
 const BASE: [(&str, &str); 5] = [
     ("streams", "messages,transactions,lookups,metrics,alerts,dlq,ledger,connections"),
-    ("sinks", "stdout,file:/var/log/dns.ndjson,kafka,alertmanager"),
+    ("sinks", "stdout,file:/var/log/dns.ndjson,kafka,otlp:http://c:4318,alertmanager"),
     ("kafka.brokers", "kafka-1:9092"),
     ("alertmanager.urls", "http://alertmanager-1:9093"),
     ("encrypted.resolvers", "192.0.2.53"),
 ];
 
 /// Other values of keys for which [`other_value`] finds none.
-const OTHER_VALUES: [(&str, &str); 38] = [
+const OTHER_VALUES: [(&str, &str); 39] = [
     ("file.format", "ecs"),
+    ("otlp.temporality", "delta"),
     ("capture.hook", "socket"),
     ("capture.ports", "[53, 5353]"),
     ("capture.ring_bytes", "64MiB"),
@@ -69,7 +70,7 @@ const OTHER_VALUES: [(&str, &str); 38] = [
 ];
 
 /// Keys that are valid only with others, or with files that exist. They are part of the sinks or need a restart.
-const NOT_ALONE: [&str; 25] = [
+const NOT_ALONE: [&str; 30] = [
     "capture.connections",
     "kafka.option_files",
     "kafka.format",
@@ -85,6 +86,11 @@ const NOT_ALONE: [&str; 25] = [
     "alertmanager.password_file",
     "alertmanager.bearer_token_file",
     "alertmanager.ca_file",
+    "otlp.username",
+    "otlp.password",
+    "otlp.password_file",
+    "otlp.bearer_token_file",
+    "otlp.header_files",
     "file.keep",
     "file.compress",
     "kubernetes.enabled",

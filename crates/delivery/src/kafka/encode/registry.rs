@@ -140,7 +140,7 @@ impl Registry {
             // ureq treats zero as no limit.
             let left = left.max(Duration::from_millis(1));
             let ours = same_origin(&first, &uri);
-            let answer = self.http.send(method, &uri.to_string(), &body, left, ours);
+            let answer = self.http.send(method, &uri.to_string(), body.as_bytes(), left, ours);
             let answer = answer.map_err(|error| failed(&error))?;
             match &answer.location {
                 Some(next) if answer.status.is_redirection() => {

@@ -1,6 +1,7 @@
 //! Encoded records compared with what `apache-avro` reads, and decoded again.
 
-use super::super::{KafkaPlan, open};
+use super::super::open;
+use super::super::tests::plan;
 use super::registry::tests::{Listener, config};
 use super::write::write;
 use super::*;
@@ -222,14 +223,7 @@ fn makes_a_dead_letter_of_an_invalid_record() {
     let listener = Listener::start(vec![(200, json!({ "id": 1 }).to_string())]);
     let brokers = vec![cluster.bootstrap_servers()];
     let config = KafkaConfig { brokers, ..avro(&listener.url) };
-    let plan = KafkaPlan {
-        node: "n".into(),
-        region: None,
-        labels: None,
-        config,
-        patience: None,
-        spool: None,
-    };
+    let plan = plan("n", &config, None);
     let streams = [Stream::Ledger, Stream::Dlq].into_iter().collect();
     let mut sink = open("kafka".into(), streams, &plan).unwrap();
     let mut batch = Batch::default();

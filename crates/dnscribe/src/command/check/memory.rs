@@ -52,8 +52,10 @@ impl Need {
         let least = BASE + u64::from(config.capture.ring_bytes);
         let queues = config.sinks.iter().map(|sink| match sink {
             SinkSpec::Null => 0,
-            SinkSpec::Kafka => 2 * QUEUE,
-            SinkSpec::Stdout | SinkSpec::File(_) | SinkSpec::Alertmanager => QUEUE,
+            SinkSpec::Kafka | SinkSpec::Otlp(_) => 2 * QUEUE,
+            SinkSpec::Stdout | SinkSpec::File(_) | SinkSpec::Dnstap(_) | SinkSpec::Alertmanager => {
+                QUEUE
+            }
         });
         let parts = [
             config.pairing.memory_limit_bytes() as u64,

@@ -1,18 +1,18 @@
-//! Records in flight: handed to librdkafka or next in line, and not settled.
+//! Records in flight: handed to the destination's client or next in line, and not settled.
 //!
-//! Batches stay here, in order, until the broker has acknowledged each record. So a failed producer
+//! Batches stay here, in order, until the destination has acknowledged each record. So a failed client
 //! can be replaced and its successor given the remaining records, and records that wait for a
-//! silent broker can be written to disk too.
+//! silent destination can be written to disk too.
 
 mod batch;
 
-pub(super) use crate::spool::Origin;
-pub(super) use batch::{Cursor, InFlightBatch, Outcome, RejectedRecord};
+pub(crate) use crate::spool::Origin;
+pub(crate) use batch::{Cursor, InFlightBatch, Outcome, RejectedRecord};
 
-use super::super::Stream;
-use super::super::tally::{DropReason, PerStream, Tally};
-use super::super::threaded::{SharedState, lock};
+use crate::Stream;
 use crate::spool::FrameId;
+use crate::tally::{DropReason, PerStream, Tally};
+use crate::threaded::{SharedState, lock};
 use batch::PendingBatch;
 use fixedbitset::FixedBitSet;
 use std::collections::VecDeque;
@@ -20,17 +20,17 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Most bytes of a rejected record in its dead letter.
-pub(super) const DEAD_BYTES: usize = 64 << 10;
+pub(crate) const DEAD_BYTES: usize = 64 << 10;
 
 /// Counters of this capture's records, and of recovered ones.
 #[derive(Clone)]
-pub(super) struct Tallies {
-    pub(super) own: Arc<SharedState>,
-    pub(super) recovered: Arc<Tally>,
+pub(crate) struct Tallies {
+    pub(crate) own: Arc<SharedState>,
+    pub(crate) recovered: Arc<Tally>,
 }
 
 impl Tallies {
-    pub(super) fn of(&self, origin: Origin) -> &Tally {
+    pub(crate) fn of(&self, origin: Origin) -> &Tally {
         match origin {
             Origin::Own => &self.own.tally,
             Origin::Recovered => &self.recovered,
@@ -51,14 +51,14 @@ struct State {
     dead: Vec<RejectedRecord>,
 }
 
-/// The records in flight. Shared by the sender and librdkafka's delivery reports.
-pub(super) struct InFlight {
+/// The records in flight. Shared by the sender and the delivery reports.
+pub(crate) struct InFlight {
     state: Mutex<State>,
-    pub(super) tallies: Tallies,
+    pub(crate) tallies: Tallies,
 }
 
 impl InFlight {
-    pub(super) fn new(tallies: Tallies) -> Self {
+    pub(crate) fn new(tallies: Tallies) -> Self {
         let state = State {
             first: 0,
             pending: VecDeque::new(),
@@ -74,11 +74,11 @@ impl InFlight {
     }
 
     /// Counters of this capture's records.
-    pub(super) fn own(&self) -> &Tally {
+    pub(crate) fn own(&self) -> &Tally {
         &self.tallies.own.tally
     }
 
-    pub(super) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) {
+    pub(crate) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) {
         let mut left = PerStream::default();
         for (_, record) in batch_in_flight.unsettled() {
             left[record.stream as usize] += 1;
@@ -101,7 +101,7 @@ impl InFlight {
     }
 
     /// The batch at the cursor or, if it is gone, the first after it; `None` at the end.
-    pub(super) fn at(&self, cursor: &mut Cursor) -> Option<InFlightBatch> {
+    pub(crate) fn at(&self, cursor: &mut Cursor) -> Option<InFlightBatch> {
         let state = lock(&self.state);
         if cursor.batch < state.first {
             *cursor = Cursor { batch: state.first, index: 0 };
@@ -110,18 +110,18 @@ impl InFlight {
     }
 
     /// Returns whether the cursor is behind the last batch.
-    pub(super) fn is_at_end(&self, cursor: Cursor) -> bool {
+    pub(crate) fn is_at_end(&self, cursor: Cursor) -> bool {
         let state = lock(&self.state);
         cursor.batch >= state.first + state.pending.len()
     }
 
     /// A cursor at the first batch with unsettled records.
-    pub(super) fn start(&self) -> Cursor {
+    pub(crate) fn start(&self) -> Cursor {
         Cursor { batch: lock(&self.state).first, index: 0 }
     }
 
     /// Applies a delivery report. A second report on a record has no effect.
-    pub(super) fn settle(&self, number: usize, outcome: Outcome) {
+    pub(crate) fn settle(&self, number: usize, outcome: Outcome) {
         let Cursor { batch, index } = Cursor::of(number);
         let mut state = lock(&self.state);
         if outcome == Outcome::Returned {
@@ -140,13 +140,22 @@ impl InFlight {
             Outcome::Rejected(reason) => Err(reason),
             _ => Ok(()),
         };
-        // After a timeout a dead letter would not be delivered either.
-        let refused = result.err().filter(|reason| *reason != DropReason::MessageTimedOut);
+        // After a timeout a dead letter would not be delivered either. Which records a partial success leaves out is
+        // not known.
+        let has_letter = |reason: &DropReason| {
+            !matches!(reason, DropReason::MessageTimedOut | DropReason::PartialSuccess)
+        };
+        let refused = result.err().filter(has_letter);
         if refused.is_some() && stream != Stream::Dlq {
             // Counted before the record is settled, so that a flush waits for the dead letter too.
             self.offer_dead_letter();
         }
-        self.tallies.of(origin).settle_at(location, stream, 1, result);
+        let tally = self.tallies.of(origin);
+        if outcome == Outcome::Filtered {
+            tally.filtered_at(location, stream);
+        } else {
+            tally.settle_at(location, stream, 1, result);
+        }
         let dead = refused.map(|reason| RejectedRecord {
             stream,
             event_id: record.event_id,
@@ -173,7 +182,7 @@ impl InFlight {
         }
     }
 
-    pub(super) fn abandon(&self, reason: DropReason) {
+    pub(crate) fn abandon(&self, reason: DropReason) {
         let mut state = lock(&self.state);
         for pending in std::mem::take(&mut state.pending) {
             for stream in Stream::ALL {
@@ -187,34 +196,34 @@ impl InFlight {
     }
 
     /// Takes the frames whose records were all settled since the last call.
-    pub(super) fn take_done(&self) -> Vec<FrameId> {
+    pub(crate) fn take_done(&self) -> Vec<FrameId> {
         std::mem::take(&mut lock(&self.state).done)
     }
 
     /// Takes the records rejected since the last call. Their dead letters count as in flight.
-    pub(super) fn take_dead(&self) -> Vec<RejectedRecord> {
+    pub(crate) fn take_dead(&self) -> Vec<RejectedRecord> {
         std::mem::take(&mut lock(&self.state).dead)
     }
 
-    pub(super) fn load(&self) -> (u64, usize) {
+    pub(crate) fn load(&self) -> (u64, usize) {
         let state = lock(&self.state);
         (state.records, state.bytes)
     }
 
     /// How long records have been in flight without any delivery report.
-    pub(super) fn silence(&self, now: Instant) -> Duration {
+    pub(crate) fn silence(&self, now: Instant) -> Duration {
         let state = lock(&self.state);
         let Some(oldest) = state.pending.front() else { return Duration::ZERO };
         now.saturating_duration_since(oldest.since.max(state.last_delivery))
     }
 
-    pub(super) fn has_delivered(&self) -> bool {
+    pub(crate) fn has_delivered(&self) -> bool {
         lock(&self.state).reached
     }
 
     /// Batches of at least this age with records that are in memory only, and their numbers. Leaves
     /// out those before [`Self::set_backed_up`].
-    pub(super) fn exposed(&self, age: Duration, now: Instant) -> Vec<(usize, InFlightBatch)> {
+    pub(crate) fn exposed(&self, age: Duration, now: Instant) -> Vec<(usize, InFlightBatch)> {
         let state = lock(&self.state);
         let before = state.backed_up.saturating_sub(state.first);
         let numbered = (state.first..).zip(&state.pending);
@@ -228,18 +237,18 @@ impl InFlight {
 
     /// Marks the batches up to `number` as written to disk. Frames of theirs that are removed later
     /// to make space are not written again.
-    pub(super) fn set_backed_up(&self, number: usize) {
+    pub(crate) fn set_backed_up(&self, number: usize) {
         lock(&self.state).backed_up = number + 1;
     }
 
     /// Lets [`Self::exposed`] find all batches again.
-    pub(super) fn forget_backups(&self) {
+    pub(crate) fn forget_backups(&self) {
         lock(&self.state).backed_up = 0;
     }
 
     /// Notes that the exposed records of a stream are in `frame`. Returns false if all have been
     /// settled meanwhile, so that the frame is not needed.
-    pub(super) fn set_spooled(
+    pub(crate) fn set_spooled(
         &self,
         number: usize,
         exposed: &InFlightBatch,
@@ -263,7 +272,7 @@ impl InFlight {
     }
 
     /// Notes that a frame is no longer on disk: its records are in memory only.
-    pub(super) fn clear_spooled(&self, frame: FrameId) {
+    pub(crate) fn clear_spooled(&self, frame: FrameId) {
         let stream = frame.stream;
         let mut state = lock(&self.state);
         let has_frame = |pending: &&mut PendingBatch| {
@@ -277,7 +286,7 @@ impl InFlight {
     }
 
     /// The frames on disk with unsettled records, and which of their records are settled.
-    pub(super) fn partial(&self) -> Vec<(FrameId, Vec<bool>)> {
+    pub(crate) fn partial(&self) -> Vec<(FrameId, Vec<bool>)> {
         let state = lock(&self.state);
         let mut partial = Vec::new();
         for pending in &state.pending {

@@ -1,12 +1,11 @@
-use super::super::super::Sink as _;
-use super::super::super::threaded::{QueueLimits, ThreadedSink};
-use super::super::REASONS;
 use super::*;
-use crate::{Batch, OutputFormat, StreamSet};
+use crate::threaded::{QueueLimits, ThreadedSink};
+use crate::{Batch, OutputFormat, Sink as _, StreamSet};
 use dnscribe_record::ledger::Delivery;
 use proptest::prelude::*;
 
 const STREAM: Stream = Stream::Transactions;
+const REASONS: &[DropReason] = &DropReason::ALL;
 
 fn streams() -> StreamSet {
     [STREAM, Stream::Ledger].into_iter().collect()

@@ -1,11 +1,11 @@
 //! Connects the sender to the spool, and counts every record in it.
 
-use super::super::spool::{AppendError, Spool, UnsentFrame, Unsynced};
-use super::super::tally::{DropReason, Location};
-use super::super::threaded::{Flag, lock};
-use super::super::{Batch, Gauge, Stream, StreamSet};
-use super::KafkaPlan;
+use super::SpooledPlan;
 use super::in_flight::{InFlight, InFlightBatch};
+use crate::spool::{AppendError, Spool, UnsentFrame, Unsynced};
+use crate::tally::{DropReason, Location};
+use crate::threaded::{Flag, lock};
+use crate::{Batch, Gauge, Stream, StreamSet};
 use crossbeam_channel::Sender;
 use fixedbitset::FixedBitSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,8 +24,8 @@ const SYNC_EVERY: Duration = Duration::from_secs(1);
 const REOPEN_EVERY: Duration = Duration::from_secs(30);
 
 /// The spool of a sink, if it has one.
-pub(super) struct Backlog {
-    plan: Arc<KafkaPlan>,
+pub(crate) struct Backlog {
+    plan: Arc<SpooledPlan>,
     spool: Option<Spool>,
     in_flight: Arc<InFlight>,
     gauges: Arc<BacklogGauges>,
@@ -39,8 +39,8 @@ pub(super) struct Backlog {
 }
 
 #[derive(Default)]
-pub(super) struct BacklogGauges {
-    pub(super) bytes: Arc<AtomicU64>,
+pub(crate) struct BacklogGauges {
+    pub(crate) bytes: Arc<AtomicU64>,
     away: Flag,
     torn_bytes: AtomicU64,
     oldest: Mutex<Option<SystemTime>>,
@@ -48,8 +48,8 @@ pub(super) struct BacklogGauges {
 
 impl Backlog {
     /// Opens the spool if one is configured. A failure is logged, and opening is tried again later.
-    pub(super) fn new(
-        plan: &Arc<KafkaPlan>,
+    pub(crate) fn new(
+        plan: &Arc<SpooledPlan>,
         in_flight: Arc<InFlight>,
         gauges: Arc<BacklogGauges>,
     ) -> Self {
@@ -73,9 +73,8 @@ impl Backlog {
     fn open(&mut self, now: Instant) {
         let Some(config) = &self.plan.spool else { return };
         self.next_open = now + REOPEN_EVERY;
-        let mut brokers = self.plan.config.brokers.clone();
-        brokers.sort_unstable();
-        match Spool::open(config, &brokers.join(","), &self.plan.node, SystemTime::now()) {
+        let SpooledPlan { name, destination, node, .. } = &*self.plan;
+        match Spool::open(config, destination, node, SystemTime::now()) {
             Ok((spool, recovered)) => {
                 let tally = &self.in_flight.tallies.recovered;
                 tally.add_recovered(&recovered.records);
@@ -87,7 +86,10 @@ impl Backlog {
                 let found: u64 = recovered.records.iter().sum();
                 let directory = config.directory.display();
                 if found > 0 {
-                    info!(records = found, "{directory} holds records of an earlier run for Kafka");
+                    info!(
+                        records = found,
+                        "{directory} holds records of an earlier run for {name}"
+                    );
                 }
                 if recovered.torn_bytes > 0 {
                     let records: u64 = recovered.torn_records.iter().sum();
@@ -102,39 +104,39 @@ impl Backlog {
             }
             Err(error) if !self.failing => {
                 self.failing = true;
-                warn!("no spool, records wait for Kafka in memory only: {error}");
+                warn!("no spool, records wait for {name} in memory only: {error}");
             }
             Err(_) => {}
         }
     }
 
     /// Tries to open the spool if one is configured and not open.
-    pub(super) fn ensure_open(&mut self, now: Instant) {
+    pub(crate) fn ensure_open(&mut self, now: Instant) {
         if self.spool.is_none() {
             self.open(now);
         }
     }
 
-    pub(super) fn note_away(&self, away: bool) {
+    pub(crate) fn note_away(&self, away: bool) {
         self.gauges.away.set(away);
     }
 
-    pub(super) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.spool.is_some()
     }
 
-    /// Returns whether there are records on disk that the producer does not have.
-    pub(super) fn has_unsent(&self) -> bool {
+    /// Returns whether there are records on disk that the destination's client does not have.
+    pub(crate) fn has_unsent(&self) -> bool {
         self.spool.as_ref().is_some_and(Spool::has_unsent)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.spool.as_ref().is_none_or(|spool| spool.records() == [0; Stream::ALL.len()])
     }
 
     /// Appends a batch's records to the spool. Returns the streams whose records were refused, and
     /// why.
-    pub(super) fn put(&mut self, batch: &Batch, streams: StreamSet) -> Vec<(Stream, DropReason)> {
+    pub(crate) fn put(&mut self, batch: &Batch, streams: StreamSet) -> Vec<(Stream, DropReason)> {
         let now = SystemTime::now();
         let mut refused = Vec::new();
         for stream in streams.iter() {
@@ -166,14 +168,14 @@ impl Backlog {
 
     /// Appends backup copies of records that have been in memory only for `age`, in case of a
     /// crash.
-    pub(super) fn spool_unacked(&mut self, age: Duration, now: Instant) {
+    pub(crate) fn spool_unacked(&mut self, age: Duration, now: Instant) {
         if now >= self.next_backup && !self.back_up(age, now) {
             self.next_backup = now + SYNC_EVERY;
         }
     }
 
     /// Appends copies of all records that are in memory only, because the sink ends.
-    pub(super) fn spool_all(&mut self) {
+    pub(crate) fn spool_all(&mut self) {
         self.in_flight.forget_backups();
         self.back_up(Duration::ZERO, Instant::now());
     }
@@ -206,7 +208,7 @@ impl Backlog {
         complete
     }
 
-    pub(super) fn next(&mut self) -> Option<InFlightBatch> {
+    pub(crate) fn next(&mut self) -> Option<InFlightBatch> {
         let next = self.spool.as_mut().and_then(Spool::next);
         self.account_gone();
         let UnsentFrame { id, origin, node, batch, settled: before } = next?;
@@ -225,7 +227,7 @@ impl Backlog {
     }
 
     /// Settles delivered frames, drops expired ones, syncs and writes checkpoints.
-    pub(super) fn maintain(&mut self, now: Instant) {
+    pub(crate) fn maintain(&mut self, now: Instant) {
         if now >= self.next_open {
             self.ensure_open(now);
         }
@@ -249,7 +251,7 @@ impl Backlog {
     }
 
     /// Writes a checkpoint for the next run.
-    pub(super) fn checkpoint(&mut self) {
+    pub(crate) fn checkpoint(&mut self) {
         let Some(spool) = &mut self.spool else { return };
         let partial = self.in_flight.partial();
         let partial: Vec<(_, &[bool])> =
@@ -260,7 +262,7 @@ impl Backlog {
     }
 
     /// Writes the last checkpoint and syncs.
-    pub(super) fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         self.maintain(Instant::now());
         self.checkpoint();
         if let Some(Err(error)) = self.spool.as_mut().map(Spool::sync) {
@@ -329,12 +331,13 @@ fn start_syncer() -> Sender<Unsynced> {
 
 impl BacklogGauges {
     #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
-    pub(super) fn gauges(&self) -> Vec<Gauge> {
+    /// Metrics, of which `up` is the name of the one that says whether the destination accepts records.
+    pub(crate) fn gauges(&self, up: &'static str) -> Vec<Gauge> {
         let oldest = *lock(&self.oldest);
         let age = oldest.and_then(|oldest| oldest.elapsed().ok()).unwrap_or_default();
         let torn_bytes = self.torn_bytes.load(Ordering::Relaxed) as f64;
         vec![
-            Gauge::new("dnscribe_kafka_up", f64::from(u8::from(!self.away.get()))),
+            Gauge::new(up, f64::from(u8::from(!self.away.get()))),
             Gauge::new("dnscribe_spool_oldest_seconds", age.as_secs_f64()),
             Gauge::new("dnscribe_spool_torn_bytes_total", torn_bytes),
         ]

@@ -1,46 +1,69 @@
-//! The sink's thread: takes batches from the queue and hands them to the producer or the spool.
+//! The sink's thread: takes batches from the queue and hands them to the destination or the spool.
 //!
-//! While Kafka answers and the spool is empty, batches go to librdkafka at once. Otherwise they are
-//! appended to the spool and read back in order, so that a partition never receives a newer record
+//! While the destination answers and the spool is empty, batches go to its client at once. Otherwise they are
+//! appended to the spool and read back in order, so that the destination never receives a newer record
 //! before an older one of its stream.
 
-use super::super::tally::{DropReason, Location};
-use super::super::threaded::{NextStep, QueuedBatch, SinkReceiver, lock};
-use super::super::{Batch, Failure, SinkError, Stream, StreamSet};
-use super::KafkaPlan;
+use super::SpooledPlan;
 use super::backlog::Backlog;
 use super::dead_letter::DeadLetters;
-use super::diagnose::diagnose;
-use super::encode::{EncodeError, Encoder};
-use super::in_flight::{Cursor, InFlight, InFlightBatch, Origin, Outcome};
-use super::producer::{KafkaProducer, SendResult};
-use super::reports::{BrokerHealth, ProducerCallbacks};
-use super::settings::redact;
+use super::in_flight::{Cursor, InFlight, InFlightBatch, Origin};
+use crate::tally::{DropReason, Location};
+use crate::threaded::{NextStep, QueuedBatch, SinkReceiver};
+use crate::{Batch, Failure, Stream, StreamSet};
 use fixedbitset::FixedBitSet;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
+
+/// The client of a sink's destination. Delivery reports reach [`InFlight`] on another thread.
+pub(crate) trait Destination: Send + 'static {
+    /// The destination counts as unavailable when no record in flight was acknowledged for this long.
+    const STALL: Duration;
+    /// Timeout before the first acknowledgement, which includes connecting and authentication.
+    const FIRST_STALL: Duration;
+
+    /// Replaces a failed client. Returns whether the new one needs the records in flight again.
+    fn replace_failed(&mut self, _now: Instant) -> bool {
+        false
+    }
+
+    /// Returns whether the destination is known to accept nothing for now.
+    fn is_down(&mut self, now: Instant) -> bool;
+
+    /// Logs, if it is not clear yet, why the destination accepts nothing.
+    fn note_away(&mut self) {}
+
+    /// Hands over the batch from the cursor on. Returns false if the client cannot take the record at the cursor.
+    fn hand_over(&mut self, batch: &InFlightBatch, cursor: &mut Cursor) -> bool;
+
+    /// Sends at once what was handed over, at most for `limit`.
+    fn flush(&self, limit: Duration);
+
+    /// Why no record was ever accepted, as a sentence.
+    fn why_unreachable(&self) -> String;
+
+    /// Ends the client. Unless the destination is `away`, waits for a moment for acknowledgements.
+    fn end(&mut self, away: bool);
+
+    /// Stops sending; what is not acknowledged stays in flight.
+    fn purge(&mut self);
+}
 
 /// Most records in flight; further records wait on disk or in the queue.
 const MAX_RECORDS: u64 = 100_000;
 /// Most bytes of batches in flight.
 const MAX_BYTES: usize = 64 << 20;
 
-/// Kafka counts as unavailable when no record in flight was acknowledged for this long.
-const STALL: Duration = Duration::from_secs(1);
-
-/// Timeout before the first acknowledgement, which includes connecting and authentication.
-const FIRST_STALL: Duration = Duration::from_secs(3);
-
-/// While Kafka is unavailable, this many records are read from disk for the producer, to notice
-/// when Kafka is available again.
+/// While the destination is unavailable, this many records are read from disk for its client, to notice
+/// when it is available again.
 const AWAY_RECORDS: u64 = 1000;
 
 /// Records without acknowledgement for this long are also written to disk.
 const MAX_EXPOSURE: Duration = Duration::from_secs(5);
 
-/// Pause while librdkafka's queue is full.
+/// Pause while the client's queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Wait for a batch when there is nothing else to do.
@@ -53,76 +76,57 @@ const REST_PAUSE: Duration = Duration::from_secs(1);
 /// emptied.
 const FRAMES_PER_TURN: usize = 4;
 
-/// While Kafka is unavailable, a small batch waits this long for others, because the disk handles
+/// While the destination is unavailable, a small batch waits this long for others, because the disk handles
 /// large batches better.
 const LINGER: Duration = Duration::from_millis(20);
 
-/// Shortest time between two logs that Kafka is unavailable.
+/// Shortest time between two logs that the destination is unavailable.
 const LOG_EVERY: Duration = Duration::from_secs(30);
-
-/// Shortest time between two logs of a producer's failure.
-const LOG_FATAL_EVERY: Duration = Duration::from_secs(300);
-
-/// Time limit for diagnosing why Kafka is unreachable.
-const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Shortest time between two producers.
-const REPLACE_EVERY: Duration = Duration::from_secs(5);
 
 /// Small batches are merged up to this many bytes.
 const GATHER_BYTES: usize = 64 << 10;
 /// Small batches are merged up to this many records.
 const GATHER_RECORDS: usize = 4096;
 
-pub(super) struct Sender {
-    plan: Arc<KafkaPlan>,
+/// Sends the records of one sink to its destination.
+pub(crate) struct Sender<D> {
+    plan: Arc<SpooledPlan>,
     in_flight: Arc<InFlight>,
-    health: Arc<BrokerHealth>,
     dead_letters: DeadLetters,
-    producer: KafkaProducer,
+    destination: D,
     backlog: Backlog,
     cursor: Cursor,
-    next_producer: Instant,
-    encoder: Encoder,
     away: bool,
     next_log: Instant,
-    next_fatal_log: Instant,
     logged_away: bool,
 }
 
-impl Sender {
-    /// Creates the first producer without waiting for a broker.
-    pub(super) fn new(
-        plan: &Arc<KafkaPlan>,
+impl<D: Destination> Sender<D> {
+    pub(crate) fn new(
+        plan: &Arc<SpooledPlan>,
         in_flight: Arc<InFlight>,
-        health: Arc<BrokerHealth>,
+        destination: D,
         backlog: Backlog,
-    ) -> Result<Self, SinkError> {
-        let producer = producer(plan, &in_flight, &health).map_err(SinkError::Kafka)?;
-        let streams = in_flight.own().streams;
-        let encoder = Encoder::new(&plan.config, streams).map_err(SinkError::Kafka)?;
-        let now = Instant::now();
-        Ok(Self {
+    ) -> Self {
+        Self {
             plan: Arc::clone(plan),
             dead_letters: DeadLetters::new(plan, &in_flight.tallies.own),
             in_flight,
-            health,
-            producer,
+            destination,
             backlog,
             cursor: Cursor::default(),
-            next_producer: now,
-            encoder,
             away: false,
-            next_log: now,
-            next_fatal_log: now,
+            next_log: Instant::now(),
             logged_away: false,
-        })
+        }
     }
 
-    pub(super) fn run(mut self, receiver: &SinkReceiver) {
+    pub(crate) fn run(mut self, receiver: &SinkReceiver) {
         loop {
             let now = Instant::now();
-            self.replace_failed_producer(now);
+            if self.destination.replace_failed(now) {
+                self.cursor = self.in_flight.start();
+            }
             if self.is_never_reached(now) {
                 return self.give_up(receiver);
             }
@@ -149,7 +153,7 @@ impl Sender {
                 NextStep::Idle
                     if receiver.shared.flushing.get() && self.caught_up() && !self.away =>
                 {
-                    self.producer.flush(IDLE_PAUSE);
+                    self.destination.flush(IDLE_PAUSE);
                 }
                 NextStep::Idle => {}
                 NextStep::Stop => break,
@@ -159,9 +163,7 @@ impl Sender {
     }
 
     fn do_periodic_work(&mut self, now: Instant, receiver: &SinkReceiver) {
-        let away = !self.encoder.register(now)
-            || self.health.is_down()
-            || self.in_flight.silence(now) > self.patience();
+        let away = self.destination.is_down(now) || self.in_flight.silence(now) > self.patience();
         if away != self.away && self.backlog.is_open() {
             self.log_availability(away, now);
         }
@@ -181,9 +183,9 @@ impl Sender {
         }
     }
 
-    /// How long Kafka may be silent before it counts as unavailable.
+    /// How long the destination may be silent before it counts as unavailable.
     fn patience(&self) -> Duration {
-        if self.in_flight.has_delivered() { STALL } else { FIRST_STALL }
+        if self.in_flight.has_delivered() { D::STALL } else { D::FIRST_STALL }
     }
 
     fn is_never_reached(&self, now: Instant) -> bool {
@@ -193,69 +195,37 @@ impl Sender {
             .is_some_and(|limit| in_flight.silence(now) > limit && !in_flight.has_delivered())
     }
 
-    /// Fails the sink because Kafka was never reachable.
-    fn give_up(&self, receiver: &SinkReceiver) {
+    /// Fails the sink because the destination was never reachable.
+    fn give_up(&mut self, receiver: &SinkReceiver) {
         let reason = DropReason::BrokerError;
-        let missing = self.encoder.missing.clone();
-        let why = missing.unwrap_or_else(|| {
-            let why = diagnose(&self.plan.config, None, DIAGNOSIS_TIMEOUT);
-            let why =
-                why.map_or_else(|| "no record was accepted".to_owned(), |why| why.to_string());
-            format!("Kafka cannot be reached: {why}")
-        });
-        receiver.shared.fail(Failure::Broken(why), reason);
-        self.producer.purge();
+        receiver.shared.fail(Failure::Broken(self.destination.why_unreachable()), reason);
+        self.destination.purge();
         self.in_flight.abandon(reason);
         receiver.drop_all(reason);
     }
 
-    /// Logs whether records go to Kafka or to the spool, not more often than [`LOG_EVERY`].
+    /// Logs whether records go to the destination or to the spool, not more often than [`LOG_EVERY`].
     fn log_availability(&mut self, away: bool, now: Instant) {
+        let name = self.plan.name;
         if away && now >= self.next_log {
             self.next_log = now + LOG_EVERY;
             self.logged_away = true;
-            warn!("Kafka does not accept records; they go to the spool");
-            // librdkafka may have reported nothing, so ask for a diagnosis.
-            if self.encoder.missing.is_none() {
-                self.health.warn_once(None);
-            }
+            warn!("{name} does not accept records; they go to the spool");
+            self.destination.note_away();
         } else if !away && std::mem::take(&mut self.logged_away) {
-            info!("Kafka accepts records; the spool is being emptied");
+            info!("{name} accepts records; the spool is being emptied");
         }
     }
 
-    /// Replaces a failed producer. The new one gets the records in flight.
-    fn replace_failed_producer(&mut self, now: Instant) {
-        if now < self.next_producer {
-            return;
-        }
-        let reported = lock(&self.health.fatal).take();
-        let Some(reason) = self.producer.fatal().or(reported) else { return };
-        self.next_producer = now + REPLACE_EVERY;
-        // The next one may fail in the same way until the cause is fixed.
-        if now >= self.next_fatal_log {
-            self.next_fatal_log = now + LOG_FATAL_EVERY;
-            let reason = redact(&self.plan.config, &reason);
-            warn!(reason, "the Kafka producer has failed; another one takes over");
-        }
-        self.producer.purge();
-        match producer(&self.plan, &self.in_flight, &self.health) {
-            Ok(producer) => {
-                self.producer = producer;
-                self.cursor = self.in_flight.start();
-            }
-            Err(error) => *lock(&self.health.fatal) = Some(error),
-        }
-    }
-
-    /// Hands records to librdkafka until it is full. Returns false if it cannot take the next
+    /// Hands records to the client until it is full. Returns false if it cannot take the next
     /// record.
     fn feed(&mut self) -> bool {
         for _ in 0..FRAMES_PER_TURN {
             if let Some(batch) = self.in_flight.at(&mut self.cursor) {
-                if !self.hand_over(&batch) {
+                if !self.destination.hand_over(&batch, &mut self.cursor) {
                     return false;
                 }
+                self.cursor = self.cursor.next_batch();
                 continue;
             }
             if !self.has_capacity() || self.away && self.in_flight.load().0 >= AWAY_RECORDS {
@@ -267,35 +237,6 @@ impl Sender {
                 None => return !self.backlog.has_unsent(),
             }
         }
-        true
-    }
-
-    /// Hands over the batch from the cursor on. Returns false if librdkafka is full, or a schema is
-    /// not registered yet.
-    fn hand_over(&mut self, batch: &InFlightBatch) -> bool {
-        let start = self.cursor.index;
-        for (index, record) in batch.unsettled().skip_while(|(index, _)| *index < start) {
-            self.cursor.index = index;
-            let number = self.cursor.number();
-            let line = record.line.strip_suffix(b"\n").unwrap_or(record.line);
-            let payload = match self.encoder.encode(record.stream, line) {
-                Ok(payload) => payload,
-                Err(EncodeError::SchemaPending) => return false,
-                Err(EncodeError::Invalid(why)) => {
-                    debug!("a record cannot be encoded: {why}");
-                    self.in_flight.settle(number, Outcome::Rejected(DropReason::NotEncodable));
-                    continue;
-                }
-            };
-            match self.producer.send(&record, payload, &batch.node, number) {
-                SendResult::Accepted => {}
-                SendResult::QueueFull => return false,
-                SendResult::Rejected(reason) => {
-                    self.in_flight.settle(number, Outcome::Rejected(reason));
-                }
-            }
-        }
-        self.cursor = self.cursor.next_batch();
         true
     }
 
@@ -339,7 +280,7 @@ impl Sender {
         tally.settle_at(Location::Memory, stream, count, Err(reason));
     }
 
-    /// Returns whether librdkafka has all records.
+    /// Returns whether the client has all records.
     fn caught_up(&self) -> bool {
         !self.backlog.has_unsent() && self.in_flight.is_at_end(self.cursor)
     }
@@ -354,7 +295,7 @@ impl Sender {
         records < MAX_RECORDS && bytes < MAX_BYTES
     }
 
-    /// Returns whether a batch may be taken from the queue. Without a spool, only if librdkafka
+    /// Returns whether a batch may be taken from the queue. Without a spool, only if the client
     /// will take it.
     fn accepts_more(&self) -> bool {
         self.backlog.is_open() || (self.caught_up() && self.has_capacity())
@@ -371,9 +312,9 @@ impl Sender {
                 self.put(&gather(&first, receiver, Duration::ZERO));
             }
         }
-        self.producer.end(self.away);
+        self.destination.end(self.away);
         if self.backlog.is_open() {
-            // Of records that the brokers have rejected meanwhile.
+            // Of records that the destination has rejected meanwhile.
             for letters in self.dead_letters.batches(&self.in_flight.take_dead()) {
                 self.put(&Arc::new(letters));
             }
@@ -387,16 +328,6 @@ impl Sender {
             self.drop_all(batch, stream, reason);
         }
     }
-}
-
-fn producer(
-    plan: &KafkaPlan,
-    in_flight: &Arc<InFlight>,
-    health: &Arc<BrokerHealth>,
-) -> Result<KafkaProducer, String> {
-    let (in_flight, health) = (Arc::clone(in_flight), Arc::clone(health));
-    let callbacks = ProducerCallbacks { in_flight, health };
-    KafkaProducer::new(&plan.config, plan.spool.is_some(), callbacks)
 }
 
 /// Merges the small batches waiting in the queue into one. If it is still small, waits for `linger`

@@ -7,50 +7,52 @@ use fixedbitset::FixedBitSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A delivery report of librdkafka.
+/// A delivery report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::kafka) enum Outcome {
-    /// The broker has acknowledged the record.
+pub(crate) enum Outcome {
+    /// The destination has acknowledged the record.
     Delivered,
     /// It was returned unsent and stays in flight.
     Returned,
+    /// The destination has no use for it.
+    Filtered,
     /// It is rejected permanently.
     Rejected(DropReason),
 }
 
 #[derive(Clone, Debug)]
-pub(in crate::kafka) struct RejectedRecord {
-    pub(in crate::kafka) stream: Stream,
-    pub(in crate::kafka) event_id: u128,
-    pub(in crate::kafka) reason: DropReason,
+pub(crate) struct RejectedRecord {
+    pub(crate) stream: Stream,
+    pub(crate) event_id: u128,
+    pub(crate) reason: DropReason,
     /// Its first bytes, and its length.
-    pub(in crate::kafka) bytes: Vec<u8>,
-    pub(in crate::kafka) whole_bytes: usize,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) whole_bytes: usize,
 }
 
 #[derive(Clone)]
-pub(in crate::kafka) struct InFlightBatch {
-    pub(in crate::kafka) batch: Arc<Batch>,
-    pub(in crate::kafka) node: Arc<str>,
-    pub(in crate::kafka) origin: Origin,
+pub(crate) struct InFlightBatch {
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) node: Arc<str>,
+    pub(crate) origin: Origin,
     /// The streams of the batch to send; records of others are ignored.
-    pub(in crate::kafka) streams: StreamSet,
+    pub(crate) streams: StreamSet,
     /// By stream: the frame on disk with its records.
-    pub(in crate::kafka) spool_frames: [Option<FrameId>; Stream::ALL.len()],
+    pub(crate) spool_frames: [Option<FrameId>; Stream::ALL.len()],
     /// Records that are settled or need not be sent.
-    pub(in crate::kafka) settled: FixedBitSet,
+    pub(crate) settled: FixedBitSet,
 }
 
 impl InFlightBatch {
     /// Records to send that are not settled, with their indexes.
-    pub(in crate::kafka) fn unsettled(&self) -> impl Iterator<Item = (usize, Rendered<'_>)> {
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = (usize, Rendered<'_>)> {
         self.batch.iter().enumerate().filter(|(index, record)| {
             self.streams.contains(record.stream) && !self.settled.contains(*index)
         })
     }
 
     /// Unsettled records of a stream that a crash would lose.
-    pub(in crate::kafka) fn exposed(&self, stream: Stream) -> impl Iterator<Item = Rendered<'_>> {
+    pub(crate) fn exposed(&self, stream: Stream) -> impl Iterator<Item = Rendered<'_>> {
         let wanted = self.spool_frames[stream as usize].is_none();
         let records = self.unsettled().map(|(_, record)| record);
         records.filter(move |record| wanted && record.stream == stream)
@@ -64,14 +66,14 @@ const _: () = assert!(usize::BITS == 64, "a record's number is a batch's number 
 
 /// Position of the sender: the next record to hand over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::kafka) struct Cursor {
+pub(crate) struct Cursor {
     pub(super) batch: usize,
-    pub(in crate::kafka) index: usize,
+    pub(crate) index: usize,
 }
 
 impl Cursor {
     /// The record's number, which its delivery report carries.
-    pub(in crate::kafka) fn number(self) -> usize {
+    pub(crate) fn number(self) -> usize {
         self.batch << INDEX_BITS | self.index
     }
 
@@ -80,7 +82,12 @@ impl Cursor {
         Self { batch: number >> INDEX_BITS, index: number & ((1 << INDEX_BITS) - 1) }
     }
 
-    pub(in crate::kafka) fn next_batch(self) -> Self {
+    /// Another record of the same batch.
+    pub(crate) fn at(self, index: usize) -> Self {
+        Self { index, ..self }
+    }
+
+    pub(crate) fn next_batch(self) -> Self {
         Self { batch: self.batch + 1, index: 0 }
     }
 }

@@ -1,11 +1,11 @@
-//! Makes dead letters (`dns.dlq/1`) of records that Kafka rejects: stage, reason and the bytes
+//! Makes dead letters (`dns.dlq/1`) of records that the destination rejects: stage, reason and the bytes
 //! themselves.
 
-use super::super::{Batch, Stream};
-use super::KafkaPlan;
+use super::SpooledPlan;
 use super::in_flight::RejectedRecord;
 use crate::tally::DropReason;
 use crate::threaded::SharedState;
+use crate::{Batch, Stream};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_record::time::Timestamp;
@@ -18,7 +18,7 @@ use tracing::warn;
 const BATCH: usize = 128;
 
 pub(super) struct DeadLetters {
-    plan: Arc<KafkaPlan>,
+    plan: Arc<SpooledPlan>,
     /// Whether the sink receives the stream `dlq`.
     wanted: bool,
     /// Knows whether dead letters may contain bytes of the record.
@@ -28,7 +28,7 @@ pub(super) struct DeadLetters {
 }
 
 impl DeadLetters {
-    pub(super) fn new(plan: &Arc<KafkaPlan>, shared: &Arc<SharedState>) -> Self {
+    pub(super) fn new(plan: &Arc<SpooledPlan>, shared: &Arc<SharedState>) -> Self {
         let wanted = shared.tally.streams.contains(Stream::Dlq);
         let (plan, shared) = (Arc::clone(plan), Arc::clone(shared));
         Self { plan, wanted, shared, logged: BTreeSet::new() }
@@ -88,7 +88,7 @@ impl DeadLetters {
                 (Stream::Dlq, _) | (_, false) => "they are counted as dropped",
                 (_, true) => "they are counted as dropped and go to the stream dlq",
             };
-            warn!(stream, reason, "Kafka refuses records; {outcome}");
+            warn!(stream, reason, "{} refuses records; {outcome}", self.plan.name);
         }
     }
 }

@@ -1,0 +1,405 @@
+//! The dnstap sink: messages as Frame Streams (<https://github.com/farsightsec/fstrm>) of `dnstap.proto`
+//! (<https://dnstap.info>), in a file or to a program that listens at a socket.
+//!
+//! Input: `dns.message/1` with the bytes of the message (`messages.wire`).
+
+use super::tally::{DropReason, PerStream};
+use super::threaded::{LONG_WAIT, NextStep, SharedState, SinkReceiver, ThreadedSink};
+use super::{Batch, Failure, OutputFormat, SinkError, Stream, StreamSet, files, writer};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dnscribe_record::time::Timestamp;
+use prost::Message as _;
+use serde::Deserialize;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
+// Control frames of Frame Streams.
+const ACCEPT: u32 = 1;
+const START: u32 = 2;
+const STOP: u32 = 3;
+const READY: u32 = 4;
+const FINISH: u32 = 5;
+
+/// Pause before a program that does not listen is tried again.
+const RECONNECT_EVERY: Duration = Duration::from_secs(1);
+/// How long a program may take to answer or to read.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+const REASONS: &[DropReason] = &[
+    DropReason::QueueFull,
+    DropReason::NotEncodable,
+    DropReason::WriteError,
+    DropReason::Shutdown,
+];
+
+/// Where frames go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnstapTarget {
+    /// `file:PATH`: a new file. One that is there already is renamed as a rotated file is.
+    File(PathBuf),
+    /// `unix:PATH`: a program that listens there.
+    Unix(PathBuf),
+}
+
+impl FromStr for DnstapTarget {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
+            Some(("unix", path)) if !path.is_empty() => Ok(Self::Unix(path.into())),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for DnstapTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `dnstap.proto`, as far as it is written.
+mod proto {
+    #[derive(prost::Message)]
+    pub(super) struct Dnstap {
+        #[prost(bytes = "vec", tag = "1")]
+        pub(super) identity: Vec<u8>,
+        #[prost(bytes = "vec", tag = "2")]
+        pub(super) version: Vec<u8>,
+        #[prost(message, optional, tag = "14")]
+        pub(super) message: Option<Message>,
+        #[prost(int32, optional, tag = "15")]
+        pub(super) kind: Option<i32>,
+    }
+
+    #[derive(prost::Message)]
+    pub(super) struct Message {
+        #[prost(int32, optional, tag = "1")]
+        pub(super) kind: Option<i32>,
+        #[prost(int32, optional, tag = "2")]
+        pub(super) family: Option<i32>,
+        #[prost(int32, optional, tag = "3")]
+        pub(super) protocol: Option<i32>,
+        #[prost(bytes = "vec", optional, tag = "4")]
+        pub(super) query_address: Option<Vec<u8>>,
+        #[prost(bytes = "vec", optional, tag = "5")]
+        pub(super) response_address: Option<Vec<u8>>,
+        #[prost(uint32, optional, tag = "6")]
+        pub(super) query_port: Option<u32>,
+        #[prost(uint32, optional, tag = "7")]
+        pub(super) response_port: Option<u32>,
+        #[prost(uint64, optional, tag = "8")]
+        pub(super) query_seconds: Option<u64>,
+        #[prost(fixed32, optional, tag = "9")]
+        pub(super) query_nanos: Option<u32>,
+        #[prost(bytes = "vec", optional, tag = "10")]
+        pub(super) query: Option<Vec<u8>>,
+        #[prost(uint64, optional, tag = "12")]
+        pub(super) response_seconds: Option<u64>,
+        #[prost(fixed32, optional, tag = "13")]
+        pub(super) response_nanos: Option<u32>,
+        #[prost(bytes = "vec", optional, tag = "14")]
+        pub(super) response: Option<Vec<u8>>,
+    }
+}
+
+/// The fields of `dns.message/1` that dnstap has. A record whose addresses are masked has none.
+#[derive(Deserialize)]
+struct MessageFields<'a> {
+    ts: Timestamp,
+    node: String,
+    vantage: &'a str,
+    transport: &'a str,
+    src_ip: IpAddr,
+    src_port: u16,
+    dst_ip: IpAddr,
+    dst_port: u16,
+    qr: &'a str,
+    wire: &'a str,
+}
+
+/// Makes the data frame of a record, with its length; `None` if it has no bytes of a message.
+fn frame(line: &[u8]) -> Option<Vec<u8>> {
+    let fields: MessageFields<'_> = serde_json::from_slice(line).ok()?;
+    let wire = STANDARD.decode(fields.wire).ok()?;
+    let is_query = fields.qr == "query";
+    // STUB of what asks, CLIENT of what is asked: of a message that passes by, too.
+    let kind = if fields.vantage == "client" { 9 } else { 5 } + i32::from(!is_query);
+    let protocol = match fields.transport {
+        "udp" => 1,
+        "tcp" => 2,
+        "dot" => 3,
+        "doh" => 4,
+        "doq" => 7,
+        _ => 5,
+    };
+    let address = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.octets().to_vec(),
+        IpAddr::V6(ip) => ip.octets().to_vec(),
+    };
+    let (src, dst) = ((fields.src_ip, fields.src_port), (fields.dst_ip, fields.dst_port));
+    let (client, server) = if is_query { (src, dst) } else { (dst, src) };
+    let nanoseconds = fields.ts.as_nanos();
+    let seconds = Some(nanoseconds / 1_000_000_000);
+    let nanos = u32::try_from(nanoseconds % 1_000_000_000).ok();
+    let mut message = proto::Message {
+        kind: Some(kind),
+        family: Some(if client.0.is_ipv4() { 1 } else { 2 }),
+        protocol: Some(protocol),
+        query_address: Some(address(client.0)),
+        response_address: Some(address(server.0)),
+        query_port: Some(client.1.into()),
+        response_port: Some(server.1.into()),
+        ..proto::Message::default()
+    };
+    if is_query {
+        (message.query_seconds, message.query_nanos, message.query) = (seconds, nanos, Some(wire));
+    } else {
+        (message.response_seconds, message.response_nanos) = (seconds, nanos);
+        message.response = Some(wire);
+    }
+    let dnstap = proto::Dnstap {
+        identity: fields.node.into_bytes(),
+        version: concat!("dnscribe ", env!("CARGO_PKG_VERSION")).into(),
+        message: Some(message),
+        kind: Some(1),
+    };
+    let body = dnstap.encode_to_vec();
+    let length = u32::try_from(body.len()).ok()?;
+    Some([&length.to_be_bytes()[..], &body].concat())
+}
+
+/// Makes a control frame: with the content type, but for the last ones.
+fn control(kind: u32) -> Vec<u8> {
+    let mut body = kind.to_be_bytes().to_vec();
+    if !matches!(kind, STOP | FINISH) {
+        let length = u32::try_from(CONTENT_TYPE.len()).unwrap_or_default();
+        body.extend(1_u32.to_be_bytes());
+        body.extend(length.to_be_bytes());
+        body.extend(CONTENT_TYPE);
+    }
+    let length = u32::try_from(body.len()).unwrap_or_default();
+    [&[0; 4], &length.to_be_bytes()[..], &body].concat()
+}
+
+/// Reads a control frame of this kind.
+fn expect(stream: &mut UnixStream, kind: u32) -> io::Result<()> {
+    let mut number = || -> io::Result<u32> {
+        let mut bytes = [0; 4];
+        stream.read_exact(&mut bytes)?;
+        Ok(u32::from_be_bytes(bytes))
+    };
+    let wrong = || io::Error::other("the program does not speak Frame Streams for dnstap");
+    let (escape, length, found) = (number()?, number()?, number()?);
+    if escape != 0 || !(4..=512).contains(&length) || found != kind {
+        return Err(wrong());
+    }
+    let mut rest = vec![0; length as usize - 4];
+    stream.read_exact(&mut rest)
+}
+
+/// An open stream of frames.
+enum Output {
+    File(File),
+    Unix(UnixStream),
+}
+
+impl Output {
+    fn open(target: &DnstapTarget) -> io::Result<Self> {
+        let mut output = match target {
+            DnstapTarget::File(path) => {
+                writer::set_aside(path)?;
+                Self::File(files::append(path, true, None)?)
+            }
+            DnstapTarget::Unix(path) => {
+                let mut stream = UnixStream::connect(path)?;
+                stream.set_read_timeout(Some(TIMEOUT))?;
+                stream.set_write_timeout(Some(TIMEOUT))?;
+                stream.write_all(&control(READY))?;
+                expect(&mut stream, ACCEPT)?;
+                Self::Unix(stream)
+            }
+        };
+        output.write(&control(START))?;
+        Ok(output)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File(file) => file.write_all(bytes),
+            Self::Unix(stream) => stream.write_all(bytes),
+        }
+    }
+
+    fn close(mut self) -> io::Result<()> {
+        self.write(&control(STOP))?;
+        match &mut self {
+            Self::File(_) => Ok(()),
+            Self::Unix(stream) => expect(stream, FINISH),
+        }
+    }
+}
+
+/// Opens the sink. A file is created at once; a program is connected to when it listens.
+pub(super) fn open(
+    name: String,
+    streams: StreamSet,
+    target: &DnstapTarget,
+) -> Result<ThreadedSink, SinkError> {
+    let output = match target {
+        DnstapTarget::File(path) => {
+            let failed = |error| SinkError::File { path: path.clone(), error };
+            Some(Output::open(target).map_err(failed)?)
+        }
+        DnstapTarget::Unix(_) => None,
+    };
+    let shared = SharedState::new(streams, REASONS);
+    let frames =
+        FrameWriter { target: target.clone(), output, next_try: Instant::now(), logged: false };
+    let work = move |receiver: &SinkReceiver| frames.run(receiver);
+    ThreadedSink::start(
+        name,
+        OutputFormat::Json,
+        super::threaded::QueueLimits::default(),
+        shared,
+        work,
+    )
+}
+
+struct FrameWriter {
+    target: DnstapTarget,
+    output: Option<Output>,
+    next_try: Instant,
+    logged: bool,
+}
+
+impl FrameWriter {
+    fn run(mut self, receiver: &SinkReceiver) {
+        loop {
+            match receiver.next(LONG_WAIT) {
+                NextStep::Batch(taken) => {
+                    let written = self.deliver(&taken.batch, &receiver.shared);
+                    drop(taken);
+                    if let Err(error) = written {
+                        let why = format!("cannot write dnstap to {}: {error}", self.target);
+                        receiver.shared.fail(Failure::Broken(why), DropReason::WriteError);
+                        return receiver.drop_all(DropReason::WriteError);
+                    }
+                }
+                NextStep::Idle => {}
+                NextStep::Stop => break,
+            }
+        }
+        if let Some(Err(error)) = self.output.map(Output::close) {
+            tracing::debug!(%error, "the end of dnstap was not confirmed");
+        }
+    }
+
+    /// Writes the messages of a batch. Fails if the file cannot be written; a program is waited for.
+    fn deliver(&mut self, batch: &Batch, shared: &SharedState) -> io::Result<()> {
+        let own = shared.tally.count_batch(batch);
+        let mut frames = Vec::new();
+        let mut written = PerStream::default();
+        for record in batch.iter().filter(|record| record.stream == Stream::Messages) {
+            if let Some(frame) = frame(record.line) {
+                frames.extend(frame);
+                written[Stream::Messages as usize] += 1;
+            }
+        }
+        let mut left_out = own;
+        for (left, written) in left_out.iter_mut().zip(&written) {
+            *left -= written;
+        }
+        shared.tally.dropped(&left_out, DropReason::NotEncodable);
+        while !shared.stop.get() {
+            match self.write(&frames) {
+                Ok(true) => {
+                    shared.tally.delivered(&written);
+                    return Ok(());
+                }
+                Ok(false) => std::thread::sleep(Duration::from_millis(20)),
+                Err(error) => {
+                    shared.tally.dropped(&written, DropReason::WriteError);
+                    return Err(error);
+                }
+            }
+        }
+        // Closing counts what is left.
+        Ok(())
+    }
+
+    /// Writes frames. Returns false if the program does not listen at the moment.
+    fn write(&mut self, frames: &[u8]) -> io::Result<bool> {
+        if self.output.is_none() {
+            if Instant::now() < self.next_try {
+                return Ok(false);
+            }
+            match Output::open(&self.target) {
+                Ok(output) => {
+                    self.output = Some(output);
+                    if std::mem::take(&mut self.logged) {
+                        tracing::info!("{} accepts dnstap again", self.target);
+                    }
+                }
+                Err(error) => return self.failed(error),
+            }
+        }
+        match self.output.as_mut().map(|output| output.write(frames)) {
+            Some(Err(error)) => self.failed(error),
+            _ => Ok(true),
+        }
+    }
+
+    fn failed(&mut self, error: io::Error) -> io::Result<bool> {
+        self.output = None;
+        if matches!(self.target, DnstapTarget::File(_)) {
+            return Err(error);
+        }
+        self.next_try = Instant::now() + RECONNECT_EVERY;
+        if !std::mem::replace(&mut self.logged, true) {
+            tracing::warn!(%error, "messages wait for {}", self.target);
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_read_and_written() {
+        for text in ["file:/tmp/a.dnstap", "unix:/run/tap.sock"] {
+            assert_eq!(text.parse::<DnstapTarget>().unwrap().to_string(), text);
+        }
+        for wrong in ["", "file:", "unix:", "/tmp/a", "tcp:127.0.0.1:1"] {
+            assert_eq!(wrong.parse::<DnstapTarget>(), Err(()));
+        }
+    }
+
+    #[test]
+    fn records_without_bytes_have_no_frame() {
+        let line = r#"{"ts":"2026-11-26T10:00:00Z","node":"n","vantage":"client","transport":"udp","src_ip":"192.0.2.1",
+            "src_port":4000,"dst_ip":"192.0.2.53","dst_port":53,"qr":"query","wire":"AAE="}"#;
+        let bytes = frame(line.as_bytes()).unwrap();
+        let found = proto::Dnstap::decode(&bytes[4..]).unwrap().message.unwrap();
+        assert_eq!(
+            (found.kind, found.query_port, found.response_port),
+            (Some(9), Some(4000), Some(53))
+        );
+        assert_eq!(found.query.as_deref(), Some(&[0, 1][..]));
+        assert_eq!(frame(line.replace("wire", "other").as_bytes()), None);
+    }
+}

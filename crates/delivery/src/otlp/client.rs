@@ -1,0 +1,306 @@
+//! OTLP over HTTP and gRPC: one request at a time.
+
+use super::proto::{PartialSuccess, Response};
+use super::{OtlpConfig, Protocol, Signal, Target};
+use crate::http::{self, HttpClient, Method};
+use crate::tally::DropReason;
+use bytes::{BufMut as _, Bytes, BytesMut};
+use h2::client::SendRequest;
+use openssl::ssl::{SslConnector, SslMethod};
+use prost::Message;
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::runtime::{self, Runtime};
+use tokio_openssl::SslStream;
+use ureq::http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use ureq::http::{Request, StatusCode};
+
+pub(super) const SECTION: &str = "otlp";
+const PROTOBUF: &str = "application/x-protobuf";
+/// Largest response body in bytes.
+const BODY_LIMIT: u64 = 1 << 20;
+/// Bytes before a message of gRPC: whether it is compressed, and its length.
+const FRAME: usize = 5;
+
+/// Why a request was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RequestError {
+    /// What happened, with the URL and a remedy.
+    pub(super) why: String,
+    /// Why repeating the request is useless, if it is.
+    pub(super) permanent: Option<DropReason>,
+    /// After which time to try again, if the server says so.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl RequestError {
+    fn temporary(why: String) -> Self {
+        Self { why, permanent: None, retry_after: None }
+    }
+}
+
+pub(super) struct Client {
+    target: Target,
+    timeout: Duration,
+    transport: Transport,
+}
+
+enum Transport {
+    Http(HttpClient),
+    Grpc(Box<Grpc>),
+}
+
+impl Client {
+    /// Creates a client. Reads the trusted certificates; sends no request.
+    pub(super) fn new(target: &Target, config: &OtlpConfig) -> Result<Self, String> {
+        let headers = headers(config)?;
+        let ca_file = config.ca_file.as_deref();
+        let transport = match target.protocol {
+            Protocol::Http => {
+                let client = HttpClient::new(SECTION, ca_file, None, PROTOBUF, BODY_LIMIT)?;
+                Transport::Http(client.with_headers(headers))
+            }
+            Protocol::Grpc => Transport::Grpc(Box::new(Grpc::new(target, config, headers)?)),
+        };
+        Ok(Self { target: target.clone(), timeout: config.timeout, transport })
+    }
+
+    /// Sends a request. Returns what the server rejects of it, if anything.
+    pub(super) fn send(
+        &mut self,
+        signal: Signal,
+        request: &[u8],
+    ) -> Result<Option<PartialSuccess>, RequestError> {
+        let body: Bytes = match &mut self.transport {
+            Transport::Http(client) => {
+                let url = format!("{}/v1/{}", self.target.url, signal.name());
+                let sent = client.send(&Method::POST, &url, request, self.timeout, true);
+                let answer = sent.map_err(|error| {
+                    RequestError::temporary(format!("no answer from {url}: {error}"))
+                })?;
+                if !answer.status.is_success() {
+                    return Err(response_error(&url, &answer));
+                }
+                answer.body.into()
+            }
+            Transport::Grpc(client) => client.call(signal, request, self.timeout)?,
+        };
+        // A server that answers with something else has accepted the request all the same.
+        let response = Response::decode(body).unwrap_or_default();
+        Ok(response.partial_success.filter(|partial| partial.rejected > 0))
+    }
+}
+
+/// The headers of each request: credentials and those of the configuration.
+fn headers(config: &OtlpConfig) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    if let Some(authorization) = &config.authorization {
+        headers.insert(AUTHORIZATION, http::header(authorization, SECTION)?);
+    }
+    for (name, value) in &config.headers {
+        let wrong = || format!("{SECTION}.headers: {name} cannot be sent");
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+        let mut value = HeaderValue::from_str(&value.0).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}
+
+fn response_error(url: &str, answer: &http::Response) -> RequestError {
+    let status = answer.status;
+    let said: String = String::from_utf8_lossy(&answer.body)
+        .chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect();
+    let remedy = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            "; see otlp.username and password_file, bearer_token_file, or headers"
+        }
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
+            "; give the path before /v1, and name the signals that it takes, such as #metrics"
+        }
+        status if status.is_redirection() => "; give the place that it redirects to",
+        _ => "",
+    };
+    let permanent = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => Some(DropReason::MessageTooLarge),
+        StatusCode::BAD_REQUEST
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE
+        | StatusCode::UNPROCESSABLE_ENTITY => Some(DropReason::Rejected),
+        _ => None,
+    };
+    let why = format!("{url} answers {}: {}{remedy}", status.as_u16(), http::error_message(&said));
+    RequestError { why, permanent, retry_after: answer.retry_after }
+}
+
+/// A client of gRPC for calls with one message each way.
+struct Grpc {
+    runtime: Runtime,
+    url: String,
+    /// `host:port`.
+    address: String,
+    tls: Option<SslConnector>,
+    headers: HeaderMap,
+    connection: Option<SendRequest<Bytes>>,
+}
+
+impl Grpc {
+    fn new(target: &Target, config: &OtlpConfig, headers: HeaderMap) -> Result<Self, String> {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let (scheme, address) = target.url.split_once("://").unwrap_or_default();
+        let tls = || {
+            let mut builder = SslConnector::builder(SslMethod::tls_client())?;
+            if let Some(file) = &config.ca_file {
+                builder.set_ca_file(file)?;
+            }
+            builder.set_alpn_protos(b"\x02h2")?;
+            Ok(builder.build())
+        };
+        let tls = (scheme == "https").then(tls).transpose();
+        let tls = tls.map_err(|error: openssl::error::ErrorStack| {
+            format!("{SECTION}.ca_file cannot be used: {error}")
+        })?;
+        let (url, address) = (target.url.clone(), address.to_owned());
+        Ok(Self { runtime, url, address, tls, headers, connection: None })
+    }
+
+    fn call(
+        &mut self,
+        signal: Signal,
+        message: &[u8],
+        timeout: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let reused = self.connection.is_some();
+        let mut result = self.call_once(signal, message, timeout);
+        if reused && matches!(result, Err(CallError::Broken(_))) {
+            // A server closes connections that nobody uses.
+            result = self.call_once(signal, message, timeout);
+        }
+        result.map_err(|error| match error {
+            CallError::Broken(why) => {
+                RequestError::temporary(format!("no answer from {}: {why}", self.url))
+            }
+            CallError::Status(code, said) => grpc_error(&self.url, code, &said),
+        })
+    }
+
+    fn call_once(
+        &mut self,
+        signal: Signal,
+        message: &[u8],
+        timeout: Duration,
+    ) -> Result<Bytes, CallError> {
+        let mut frame = BytesMut::with_capacity(FRAME + message.len());
+        frame.put_u8(0);
+        frame.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
+        frame.put_slice(message);
+        let path = signal.method();
+        let mut request = Request::post(format!("{}{path}", self.url))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("user-agent", concat!("dnscribe/", env!("CARGO_PKG_VERSION")));
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(self.headers.clone());
+        }
+        let request = request.body(()).map_err(CallError::broken)?;
+        let open = self.connection.take();
+        let (address, tls) = (self.address.clone(), self.tls.as_ref());
+        let exchange = async {
+            let sender = match open {
+                Some(sender) => sender,
+                None => connect(&address, tls).await?,
+            };
+            let body = exchange(sender.clone(), request, frame.freeze()).await?;
+            Ok::<_, CallError>((sender, body))
+        };
+        let limited = async { tokio::time::timeout(timeout, exchange).await };
+        let (sender, body) = self
+            .runtime
+            .block_on(limited)
+            .map_err(|_| CallError::Broken(format!("timeout after {timeout:?}")))??;
+        self.connection = Some(sender);
+        Ok(body)
+    }
+}
+
+enum CallError {
+    /// No answer. The connection is closed.
+    Broken(String),
+    /// A status of gRPC and its message.
+    Status(u32, String),
+}
+
+impl CallError {
+    fn broken(error: impl std::fmt::Display) -> Self {
+        Self::Broken(error.to_string())
+    }
+}
+
+async fn connect(
+    address: &str,
+    tls: Option<&SslConnector>,
+) -> Result<SendRequest<Bytes>, CallError> {
+    let stream = TcpStream::connect(address).await.map_err(CallError::broken)?;
+    stream.set_nodelay(true).map_err(CallError::broken)?;
+    let Some(tls) = tls else {
+        let (sender, connection) =
+            h2::client::handshake(stream).await.map_err(CallError::broken)?;
+        tokio::spawn(connection);
+        return Ok(sender);
+    };
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
+    let ssl = tls.configure().and_then(|tls| tls.into_ssl(host)).map_err(CallError::broken)?;
+    let mut stream = SslStream::new(ssl, stream).map_err(CallError::broken)?;
+    Pin::new(&mut stream).connect().await.map_err(CallError::broken)?;
+    let (sender, connection) = h2::client::handshake(stream).await.map_err(CallError::broken)?;
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+async fn exchange(
+    sender: SendRequest<Bytes>,
+    request: Request<()>,
+    frame: Bytes,
+) -> Result<Bytes, CallError> {
+    let mut sender = sender.ready().await.map_err(CallError::broken)?;
+    let (response, mut stream) = sender.send_request(request, false).map_err(CallError::broken)?;
+    stream.send_data(frame, true).map_err(CallError::broken)?;
+    let response = response.await.map_err(CallError::broken)?;
+    if !response.status().is_success() {
+        return Err(CallError::Broken(format!("it answers HTTP {}", response.status().as_u16())));
+    }
+    let (parts, mut body) = response.into_parts();
+    let mut bytes = BytesMut::new();
+    while let Some(data) = body.data().await {
+        let data = data.map_err(CallError::broken)?;
+        body.flow_control().release_capacity(data.len()).map_err(CallError::broken)?;
+        if bytes.len() as u64 <= BODY_LIMIT {
+            bytes.extend_from_slice(&data);
+        }
+    }
+    let trailers = body.trailers().await.map_err(CallError::broken)?.unwrap_or(parts.headers);
+    let text = |name: &str| trailers.get(name).and_then(|value| value.to_str().ok());
+    match text("grpc-status").map(str::parse) {
+        Some(Ok(0)) => Ok(bytes.split_off(FRAME.min(bytes.len())).freeze()),
+        Some(Ok(code)) => {
+            Err(CallError::Status(code, text("grpc-message").unwrap_or_default().to_owned()))
+        }
+        _ => Err(CallError::Broken("it does not answer as gRPC does".to_owned())),
+    }
+}
+
+fn grpc_error(url: &str, code: u32, said: &str) -> RequestError {
+    // Codes of gRPC: https://grpc.io/docs/guides/status-codes/.
+    let (permanent, remedy) = match code {
+        3 => (Some(DropReason::Rejected), ""),
+        7 | 16 => (None, "; see otlp.username and password_file, bearer_token_file, or headers"),
+        12 => (None, "; name the signals that it takes, such as #metrics"),
+        _ => (None, ""),
+    };
+    let why =
+        format!("{url} answers with code {code} of gRPC: {}{remedy}", http::error_message(said));
+    RequestError { why, permanent, retry_after: None }
+}

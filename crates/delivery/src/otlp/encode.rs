@@ -1,0 +1,208 @@
+//! Requests of records.
+
+use super::metrics::{MetricSet, Metrics};
+use super::proto::{
+    Any, AnyValue, ArrayValue, KeyValue, KeyValueList, LogRecord, OfResource, OfScope, Request,
+    Resource, Scope, Span,
+};
+use super::traces::Tracer;
+use super::{OtlpConfig, Signal, SignalSet};
+use crate::Stream;
+use dnscribe_record::{
+    Attribute, OtelEncoder, OtelRecord, alert_line_from_json, lookup_line_from_json,
+    transaction_line_from_json, use_line_from_json,
+};
+use prost::Message;
+use serde_json::{Map, Value};
+use std::fmt::Debug;
+
+/// Version of the conventions of [`OtelEncoder`].
+const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.39.0";
+
+/// Makes requests of records.
+pub(super) struct Encoder {
+    otel: OtelEncoder,
+    signals: SignalSet,
+    metrics: Metrics,
+    tracer: Tracer,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is in the requests of these signals.
+    Sent(SignalSet),
+    /// A window that others contain, or a record that none of the signals has.
+    Filtered,
+    /// It is no record.
+    Invalid,
+}
+
+/// Requests, and what became of each record.
+pub(super) struct Encoded {
+    pub(super) requests: Vec<(Signal, Vec<u8>)>,
+    pub(super) fates: Vec<Fate>,
+}
+
+/// Items of one signal by resource.
+pub(super) struct ByResource<T>(Vec<(Vec<Attribute>, T)>);
+
+impl<T: Default> ByResource<T> {
+    /// The items of a resource: nearly always the one of before.
+    pub(super) fn of(&mut self, resource: &[Attribute]) -> &mut T {
+        let place = self.0.iter().rposition(|(known, _)| known == resource);
+        let place = place.unwrap_or_else(|| {
+            self.0.push((resource.to_vec(), T::default()));
+            self.0.len() - 1
+        });
+        &mut self.0[place].1
+    }
+
+    /// Adds the request of a signal, if it has items.
+    fn encode<M: Message + Default + Debug>(
+        self,
+        signal: Signal,
+        mut items: impl FnMut(T) -> Vec<M>,
+        requests: &mut Vec<(Signal, Vec<u8>)>,
+    ) {
+        let scope = || Scope { name: "dnscribe".into(), version: env!("CARGO_PKG_VERSION").into() };
+        let resources = self.0.into_iter().map(|(resource, all)| OfResource {
+            resource: Some(Resource { attributes: key_values(resource) }),
+            scopes: vec![OfScope {
+                scope: Some(scope()),
+                items: items(all),
+                schema_url: SCHEMA_URL.into(),
+            }],
+        });
+        let request = Request { resources: resources.collect() };
+        if !request.resources.is_empty() {
+            requests.push((signal, request.encode_to_vec()));
+        }
+    }
+}
+
+impl Encoder {
+    pub(super) fn new(config: &OtlpConfig, signals: SignalSet) -> Self {
+        let metrics = Metrics::new(config);
+        Self { otel: OtelEncoder::default(), signals, metrics, tracer: Tracer::default() }
+    }
+
+    /// Makes requests of JSON lines. Cumulative metrics count them: call it once for each record.
+    pub(super) fn encode<'a>(
+        &mut self,
+        records: impl Iterator<Item = (Stream, u128, &'a [u8])>,
+    ) -> Encoded {
+        let mut logs = ByResource::<Vec<LogRecord>>(Vec::new());
+        let mut metrics = ByResource::<MetricSet>(Vec::new());
+        let mut spans = ByResource::<Vec<Span>>(Vec::new());
+        let mut fates = Vec::new();
+        for (stream, event_id, line) in records {
+            let Ok(record) = serde_json::from_slice::<Map<String, Value>>(line) else {
+                fates.push(Fate::Invalid);
+                continue;
+            };
+            let signals = self.signals.of(stream);
+            let head = self.otel.encode(stream, record.clone());
+            let mut fate = Fate::Sent(signals);
+            if self.signals.contains(Signal::Metrics) {
+                self.metrics.note_slow(stream, &record, head.time, event_id);
+            }
+            if signals == SignalSet::default()
+                || stream == Stream::Metrics
+                    && signals.contains(Signal::Metrics)
+                    && !self.metrics.is_own(&record, head.time)
+            {
+                fate = Fate::Filtered;
+            } else if signals.contains(Signal::Metrics) {
+                let set = metrics.of(&head.resource);
+                self.metrics.add(&self.otel, stream, &record, head.time, set);
+            }
+            if signals.contains(Signal::Traces) {
+                let spans = spans.of(&head.resource);
+                self.tracer.add(stream, &record, event_id, &head, spans);
+            }
+            if signals.contains(Signal::Logs) {
+                let mut log = log(stream, &record, line, &head);
+                if stream == Stream::Lookups && self.signals.contains(Signal::Traces) {
+                    (log.trace_id, log.span_id) = (trace_id(event_id), span_id(event_id));
+                }
+                log.attributes = key_values(head.attributes);
+                logs.of(&head.resource).push(log);
+            }
+            fates.push(fate);
+        }
+        let mut requests = Vec::new();
+        logs.encode(Signal::Logs, |all| all, &mut requests);
+        metrics.encode(Signal::Metrics, |all| self.metrics.finish(all), &mut requests);
+        spans.0.retain(|(_, all)| !all.is_empty());
+        spans.encode(Signal::Traces, |all| all, &mut requests);
+        Encoded { requests, fates }
+    }
+}
+
+/// Makes a log record, without its attributes.
+fn log(stream: Stream, record: &Map<String, Value>, line: &[u8], head: &OtelRecord) -> LogRecord {
+    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (severity_number, severity_text) = match (stream, text("severity")) {
+        _ if text("state") == "resolved" => (9, "INFO"),
+        (Stream::Alerts, "critical") => (17, "ERROR"),
+        (Stream::Alerts, "warning") | (Stream::Dlq, _) => (13, "WARN"),
+        _ => (9, "INFO"),
+    };
+    let mut body = Vec::new();
+    let written = match stream {
+        Stream::Transactions => transaction_line_from_json(&mut body, line),
+        Stream::Lookups => lookup_line_from_json(&mut body, line),
+        Stream::Uses => use_line_from_json(&mut body, line),
+        Stream::Alerts => alert_line_from_json(&mut body, line),
+        _ => Ok(()),
+    };
+    // A masked record may lack what its line shows.
+    let body = written.ok().and_then(|()| String::from_utf8(body).ok());
+    let body = body.filter(|body| !body.is_empty());
+    let (kind, _) = stream.schema().rsplit_once('/').unwrap_or_default();
+    LogRecord {
+        time_unix_nano: head.time.as_nanos(),
+        observed_time_unix_nano: head.time.as_nanos(),
+        severity_number,
+        severity_text: severity_text.into(),
+        body: body.map(|body| any(body.trim_end().into())),
+        event_name: format!("dnscribe.{}", kind.trim_start_matches("dns.")),
+        ..LogRecord::default()
+    }
+}
+
+/// The trace of a record is its id.
+pub(super) fn trace_id(event_id: u128) -> Vec<u8> {
+    event_id.to_be_bytes().to_vec()
+}
+
+/// The span of a record: all of its id is in it.
+pub(super) fn span_id(event_id: u128) -> Vec<u8> {
+    let bytes = event_id.to_be_bytes();
+    let (high, low) = bytes.split_at(8);
+    high.iter().zip(low).map(|(one, other)| one ^ other).collect()
+}
+
+pub(super) fn key_values(attributes: Vec<Attribute>) -> Vec<KeyValue> {
+    attributes.into_iter().map(|(key, value)| KeyValue { key, value: Some(any(value)) }).collect()
+}
+
+fn any(value: Value) -> AnyValue {
+    let value = match value {
+        Value::Null => None,
+        Value::Bool(yes) => Some(Any::Bool(yes)),
+        Value::Number(number) => Some(match number.as_i64() {
+            Some(whole) => Any::Int(whole),
+            None => Any::Double(number.as_f64().unwrap_or_default()),
+        }),
+        Value::String(text) => Some(Any::String(text)),
+        Value::Array(values) => {
+            Some(Any::Array(ArrayValue { values: values.into_iter().map(any).collect() }))
+        }
+        Value::Object(fields) => {
+            Some(Any::List(KeyValueList { values: key_values(fields.into_iter().collect()) }))
+        }
+    };
+    AnyValue { value }
+}

@@ -1,0 +1,287 @@
+//! The thread that sends requests, one after the other, and retries them.
+
+use super::client::{Client, RequestError};
+use super::encode::{Encoded, Encoder, Fate};
+use super::{OtlpConfig, Signal, SignalSet};
+use crate::spooled::{Cursor, Destination, InFlight, InFlightBatch, Outcome};
+use crate::tally::DropReason;
+use crate::threaded::{Flag, lock};
+use crate::{Gauge, SinkError, Stream};
+use crossbeam_channel::{Receiver, Sender};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+use tracing::{info, warn};
+
+/// A request has records of at most this many bytes; collectors accept 4 MiB.
+const REQUEST_BYTES: usize = 1 << 20;
+/// How long records wait for others of their request.
+const LINGER: Duration = Duration::from_secs(1);
+/// Pause after the first failure. It doubles with each further failure.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often a waiting thread checks whether it is to end or to flush.
+const TICK: Duration = Duration::from_millis(20);
+/// How long the end of a sink waits for acknowledgements.
+const END_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The records of a batch from the cursor on.
+struct Job {
+    batch: InFlightBatch,
+    cursor: Cursor,
+}
+
+/// State that the sender, the thread and the metrics share.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// The thread must end.
+    stop: Flag,
+    /// Records must not wait for others.
+    hurry: Flag,
+    /// The last request failed.
+    down: Flag,
+    /// Why.
+    trouble: Mutex<Option<String>>,
+    requests: AtomicU64,
+    failed: AtomicU64,
+    sent_bytes: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Progress {
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus numbers are floats")]
+    pub(super) fn gauges(&self) -> Vec<Gauge> {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        vec![
+            Gauge::new("dnscribe_otlp_requests_total", of(&self.requests)),
+            Gauge::new("dnscribe_otlp_failed_requests_total", of(&self.failed)),
+            Gauge::new("dnscribe_otlp_sent_bytes_total", of(&self.sent_bytes)),
+            Gauge::new("dnscribe_otlp_rejected_total", of(&self.rejected)),
+        ]
+    }
+}
+
+/// The sender's view of the thread.
+pub(super) struct Exporter {
+    jobs: Option<Sender<Job>>,
+    in_flight: Arc<InFlight>,
+    progress: Arc<Progress>,
+}
+
+impl Exporter {
+    /// Starts the thread.
+    pub(super) fn start(
+        client: Client,
+        config: &OtlpConfig,
+        signals: SignalSet,
+        in_flight: &Arc<InFlight>,
+        progress: &Arc<Progress>,
+    ) -> Result<Self, SinkError> {
+        // What is in flight is limited elsewhere.
+        let (jobs, receiver) = crossbeam_channel::unbounded();
+        let worker = Worker {
+            client,
+            encoder: Encoder::new(config, signals),
+            in_flight: Arc::clone(in_flight),
+            progress: Arc::clone(progress),
+            logged: Vec::new(),
+        };
+        let thread = thread::Builder::new().name("otlp-export".into());
+        let started = thread.spawn(move || worker.run(&receiver));
+        started.map_err(|error| SinkError::Thread { name: "otlp".into(), error })?;
+        let (in_flight, progress) = (Arc::clone(in_flight), Arc::clone(progress));
+        Ok(Self { jobs: Some(jobs), in_flight, progress })
+    }
+}
+
+impl Destination for Exporter {
+    const STALL: Duration = Duration::from_secs(15);
+    const FIRST_STALL: Duration = Duration::from_secs(15);
+
+    fn is_down(&mut self, _now: Instant) -> bool {
+        self.progress.down.get()
+    }
+
+    fn hand_over(&mut self, batch: &InFlightBatch, cursor: &mut Cursor) -> bool {
+        let job = Job { batch: batch.clone(), cursor: *cursor };
+        self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
+    }
+
+    fn flush(&self, limit: Duration) {
+        self.progress.hurry.set(true);
+        thread::sleep(limit.min(TICK));
+    }
+
+    fn why_unreachable(&self) -> String {
+        let trouble = lock(&self.progress.trouble).clone();
+        trouble.unwrap_or_else(|| "the OTLP server did not answer in time".to_owned())
+    }
+
+    fn end(&mut self, away: bool) {
+        self.progress.hurry.set(true);
+        let start = Instant::now();
+        while !away && self.in_flight.load().0 > 0 && start.elapsed() < END_TIMEOUT {
+            thread::sleep(TICK);
+        }
+        self.purge();
+    }
+
+    fn purge(&mut self) {
+        self.progress.stop.set(true);
+        self.jobs = None;
+    }
+}
+
+struct Worker {
+    client: Client,
+    encoder: Encoder,
+    in_flight: Arc<InFlight>,
+    progress: Arc<Progress>,
+    /// Signals whose rejections have been logged.
+    logged: Vec<Signal>,
+}
+
+impl Worker {
+    fn run(mut self, jobs: &Receiver<Job>) {
+        while let Some(jobs) = self.collect(jobs) {
+            self.export(&jobs);
+        }
+    }
+
+    /// Waits for the jobs of the next request. `None` at the end.
+    fn collect(&self, jobs: &Receiver<Job>) -> Option<Vec<Job>> {
+        let mut all = vec![jobs.recv().ok()?];
+        let mut bytes = all[0].batch.batch.size_bytes();
+        let start = Instant::now();
+        while bytes < REQUEST_BYTES && !self.progress.stop.get() {
+            if let Ok(job) = jobs.recv_timeout(TICK) {
+                bytes += job.batch.batch.size_bytes();
+                all.push(job);
+            } else if start.elapsed() >= LINGER || self.progress.hurry.replace(false) {
+                break;
+            }
+            if start.elapsed() >= LINGER && jobs.is_empty() {
+                break;
+            }
+        }
+        (!self.progress.stop.get()).then_some(all)
+    }
+
+    fn export(&mut self, jobs: &[Job]) {
+        let records: Vec<(usize, Stream, u128, &[u8])> = jobs
+            .iter()
+            .flat_map(|Job { batch, cursor }| {
+                let left = batch.unsettled().filter(|(index, _)| *index >= cursor.index);
+                left.map(|(index, record)| {
+                    (cursor.at(index).number(), record.stream, record.event_id, record.line)
+                })
+            })
+            .collect();
+        let lines = records.iter().map(|(_, stream, id, line)| (*stream, *id, *line));
+        let Encoded { requests, fates } = self.encoder.encode(lines);
+        let mut outcomes: Vec<Outcome> = fates.iter().map(|fate| outcome(*fate)).collect();
+        for (signal, request) in requests {
+            let rejected = match self.send(signal, &request) {
+                Sent::Accepted => continue,
+                Sent::Stopped => return,
+                Sent::Partly(rejected) => (rejected, DropReason::PartialSuccess),
+                Sent::Refused(reason) => (usize::MAX, reason),
+            };
+            reject(&mut outcomes, &fates, signal, rejected);
+        }
+        for ((number, ..), outcome) in records.iter().zip(outcomes) {
+            self.in_flight.settle(*number, outcome);
+        }
+    }
+
+    /// Sends a request until it is accepted or refused.
+    fn send(&mut self, signal: Signal, request: &[u8]) -> Sent {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            self.progress.requests.fetch_add(1, Ordering::Relaxed);
+            let error = match self.client.send(signal, request) {
+                Ok(partial) => {
+                    self.recovered();
+                    let bytes = request.len() as u64;
+                    self.progress.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+                    let Some(partial) = partial else { return Sent::Accepted };
+                    let rejected = usize::try_from(partial.rejected).unwrap_or_default();
+                    self.rejected(signal, partial.rejected.unsigned_abs(), &partial.error_message);
+                    return Sent::Partly(rejected);
+                }
+                Err(error) => error,
+            };
+            self.progress.failed.fetch_add(1, Ordering::Relaxed);
+            if let Some(reason) = error.permanent {
+                self.recovered();
+                self.rejected(signal, 1, &error.why);
+                return Sent::Refused(reason);
+            }
+            self.failed(&error);
+            let until = Instant::now() + error.retry_after.unwrap_or(pause).min(LONGEST_PAUSE);
+            while Instant::now() < until {
+                if self.progress.stop.get() {
+                    return Sent::Stopped;
+                }
+                thread::sleep(TICK);
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn failed(&self, error: &RequestError) {
+        *lock(&self.progress.trouble) = Some(error.why.clone());
+        if !self.progress.down.replace(true) {
+            warn!("records wait for the OTLP server: {}", error.why);
+        }
+    }
+
+    fn recovered(&self) {
+        if self.progress.down.replace(false) {
+            info!("the OTLP server answers again");
+        }
+    }
+
+    fn rejected(&mut self, signal: Signal, count: u64, why: &str) {
+        self.progress.rejected.fetch_add(count, Ordering::Relaxed);
+        if !self.logged.contains(&signal) {
+            self.logged.push(signal);
+            let signal = signal.name();
+            warn!(signal, "the OTLP server rejects a part, which is counted as dropped: {why}");
+        }
+    }
+}
+
+/// What became of a request.
+enum Sent {
+    Accepted,
+    /// All but this many items.
+    Partly(usize),
+    Refused(DropReason),
+    /// The sink ends.
+    Stopped,
+}
+
+fn outcome(fate: Fate) -> Outcome {
+    match fate {
+        Fate::Sent(_) => Outcome::Delivered,
+        Fate::Filtered => Outcome::Filtered,
+        Fate::Invalid => Outcome::Rejected(DropReason::NotEncodable),
+    }
+}
+
+/// Counts records of a signal as rejected, the last first: a server does not say which they are.
+fn reject(
+    outcomes: &mut [Outcome],
+    fates: &[Fate],
+    signal: Signal,
+    (count, reason): (usize, DropReason),
+) {
+    let of_signal = |fate: &Fate| matches!(fate, Fate::Sent(signals) if signals.contains(signal));
+    let records = outcomes.iter_mut().zip(fates).rev().filter(|(_, fate)| of_signal(fate));
+    for (outcome, _) in records.take(count) {
+        *outcome = Outcome::Rejected(reason);
+    }
+}

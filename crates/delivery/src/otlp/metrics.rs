@@ -1,0 +1,390 @@
+//! Metrics: windows as sums and exponential histograms, lookups as `dns.lookup.duration`.
+
+use super::encode::key_values;
+use super::proto::{
+    Buckets, Data, Exemplar, ExponentialHistogram, ExponentialPoint, Histogram, HistogramPoint,
+    KeyValue, Metric, NumberPoint, Sum,
+};
+use super::{OtlpConfig, Temporality};
+use crate::Stream;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dnscribe_record::time::Timestamp;
+use dnscribe_record::{EventId, OtelEncoder, WindowMetric, error_type, window_metrics};
+use dnscribe_sketch::read_bins;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+/// Scale of exponential histograms: 16 buckets from a number to its double, 4.4 % wide.
+const SCALE: i32 = 4;
+/// Bounds that the convention gives for `dns.lookup.duration`, in seconds.
+const LOOKUP_BOUNDS: [f64; 14] =
+    [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+/// A series without a value for so long may be forgotten when there are too many.
+const IDLE: Duration = Duration::from_secs(600);
+/// Number of windows whose slowest transactions are kept, times groups.
+const MAX_SLOW: usize = 8192;
+
+type Record = Map<String, Value>;
+
+/// Metrics of one resource in one request.
+#[derive(Default)]
+pub(super) struct MetricSet {
+    metrics: BTreeMap<String, Metric>,
+    /// Lookups of this request, which have one point for each series.
+    lookups: BTreeMap<(String, String), Vec<Exemplar>>,
+}
+
+pub(super) struct Metrics {
+    fields: Vec<WindowMetric>,
+    groups: Vec<String>,
+    temporality: Temporality,
+    /// Length and step in seconds.
+    window: (u64, u64),
+    max_series: usize,
+    windows: HashMap<String, WindowSeries>,
+    lookups: HashMap<(String, String), LookupSeries>,
+    /// The slowest transaction of a window by start and group.
+    slow: BTreeMap<(u64, String), Exemplar>,
+}
+
+/// What one group of windows has summed up to.
+#[derive(Default)]
+struct WindowSeries {
+    attributes: Vec<KeyValue>,
+    start: Timestamp,
+    last: Timestamp,
+    /// By metric and part.
+    sums: BTreeMap<(usize, String), u64>,
+    latency: Latencies,
+}
+
+#[derive(Default)]
+struct Latencies {
+    buckets: BTreeMap<i32, u64>,
+    zeros: u64,
+    sum: f64,
+}
+
+#[derive(Default)]
+struct LookupSeries {
+    attributes: Vec<KeyValue>,
+    start: Timestamp,
+    last: Timestamp,
+    counts: [u64; LOOKUP_BOUNDS.len() + 1],
+    sum: f64,
+}
+
+impl Metrics {
+    pub(super) fn new(config: &OtlpConfig) -> Self {
+        let (fields, groups) = window_metrics();
+        Self {
+            fields,
+            groups,
+            temporality: config.temporality,
+            window: config.window,
+            max_series: config.max_series,
+            windows: HashMap::new(),
+            lookups: HashMap::new(),
+            slow: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a record to the metrics of its resource.
+    pub(super) fn add(
+        &mut self,
+        otel: &OtelEncoder,
+        stream: Stream,
+        record: &Record,
+        time: Timestamp,
+        set: &mut MetricSet,
+    ) {
+        if stream == Stream::Lookups {
+            self.add_lookup(record, time, set);
+        } else {
+            self.add_window(otel, record, time, set);
+        }
+    }
+
+    /// Returns whether a window is one of those that become metrics: others overlap them.
+    pub(super) fn is_own(&self, record: &Record, time: Timestamp) -> bool {
+        let number = |name: &str| record.get(name).and_then(Value::as_u64);
+        let (seconds, step) = self.window;
+        let is_own =
+            number("window_seconds") == Some(seconds) && number("step_seconds") == Some(step);
+        // Of sliding ones, those that do not overlap.
+        is_own && (time.as_nanos() / 1_000_000_000).is_multiple_of(seconds.max(1))
+    }
+
+    fn add_window(
+        &mut self,
+        otel: &OtelEncoder,
+        record: &Record,
+        start: Timestamp,
+        set: &mut MetricSet,
+    ) {
+        let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+        let grouping = text("grouping").replace('+', "_");
+        let end = start.plus(Duration::from_secs(self.window.0));
+        let own = |name: &String| Some((name.clone(), record.get(name)?.clone()));
+        let group: Record = self.groups.iter().filter_map(own).collect();
+        let mut key = format!("{grouping} {} {}", text("node"), Value::Object(group.clone()));
+        let mut fresh = WindowSeries { start, ..WindowSeries::default() };
+        let is_delta = self.temporality == Temporality::Delta;
+        if is_delta || self.windows.contains_key(&key) {
+            fresh.attributes = key_values(otel.attributes(Stream::Metrics, group));
+        } else {
+            if self.windows.len() >= self.max_series {
+                self.windows.retain(|_, series| end.since(series.last) < IDLE);
+            }
+            if self.windows.len() >= self.max_series {
+                key = format!("{grouping} {}", text("node"));
+                fresh.attributes = overflow();
+            } else {
+                fresh.attributes = key_values(otel.attributes(Stream::Metrics, group));
+            }
+        }
+        let series = if is_delta { &mut fresh } else { self.windows.entry(key).or_insert(fresh) };
+        series.last = end;
+        for (number, field) in self.fields.iter().enumerate() {
+            let Some(value) = record.get(&field.field) else { continue };
+            if value.get("sketch").is_some() {
+                series.latency.add(value);
+                continue;
+            }
+            for (part, count) in parts(value) {
+                *series.sums.entry((number, part)).or_default() += count;
+            }
+        }
+        let slow_key = slow_key(&grouping, record);
+        let exemplar = self.slow.get(&(start.as_nanos(), slow_key)).cloned();
+        for (number, field) in self.fields.iter().enumerate() {
+            let metric = set.metric(&format!("dnscribe.{grouping}.{}", field.name), &field.unit);
+            let temporality = self.temporality.number();
+            if field.unit == "s" {
+                let mut point = series.latency.point();
+                point.attributes.clone_from(&series.attributes);
+                point.start_time_unix_nano = series.start.as_nanos();
+                point.time_unix_nano = end.as_nanos();
+                point.exemplars = exemplar.clone().into_iter().collect();
+                let empty = ExponentialHistogram { temporality, ..Default::default() };
+                let data = metric.data.get_or_insert(Data::ExponentialHistogram(empty));
+                if let Data::ExponentialHistogram(histogram) = data {
+                    histogram.points.push(point);
+                }
+                continue;
+            }
+            let empty = Sum { temporality, is_monotonic: true, ..Sum::default() };
+            let Data::Sum(sum) = metric.data.get_or_insert(Data::Sum(empty)) else { continue };
+            let first = (number, String::new());
+            let of_field = series.sums.range(first..).take_while(|((of, _), _)| *of == number);
+            sum.points.extend(of_field.map(|((_, part), value)| {
+                let by = field.by.iter().map(|by| (by.clone(), part.as_str().into()));
+                let mut attributes = series.attributes.clone();
+                attributes.extend(key_values(by.collect()));
+                NumberPoint {
+                    attributes,
+                    start_time_unix_nano: series.start.as_nanos(),
+                    time_unix_nano: end.as_nanos(),
+                    as_int: Some(i64::try_from(*value).unwrap_or(i64::MAX)),
+                }
+            }));
+        }
+    }
+
+    /// Counts a lookup that ended: the call, as the convention has it, so that those in transit are none.
+    fn add_lookup(&mut self, record: &Record, start: Timestamp, set: &mut MetricSet) {
+        let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+        let milliseconds = record.get("duration_ms").and_then(Value::as_f64);
+        let Some(milliseconds) = milliseconds.filter(|_| is_call(record)) else { return };
+        let error = error_type(Stream::Lookups, record).unwrap_or_default();
+        let mut key = (text("qname").to_owned(), error);
+        let end =
+            start.plus(Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default());
+        if !self.lookups.contains_key(&key) && self.lookups.len() >= self.max_series {
+            self.lookups.retain(|_, series| end.since(series.last) < IDLE);
+            if self.lookups.len() >= self.max_series {
+                key = <(String, String)>::default();
+            }
+        }
+        let series = self.lookups.entry(key.clone()).or_insert_with(|| {
+            let (name, error) = &key;
+            let mut attributes = vec![("dns.question.name".to_owned(), name.as_str().into())];
+            if !error.is_empty() {
+                attributes.push(("error.type".to_owned(), error.as_str().into()));
+            }
+            let attributes = if name.is_empty() { overflow() } else { key_values(attributes) };
+            LookupSeries { attributes, start, ..LookupSeries::default() }
+        });
+        let seconds = milliseconds / 1000.0;
+        let bucket = LOOKUP_BOUNDS.iter().position(|bound| seconds <= *bound);
+        series.counts[bucket.unwrap_or(LOOKUP_BOUNDS.len())] += 1;
+        series.sum += seconds;
+        // Later than the point before, also where lookups of the same millisecond are in two requests.
+        series.last = end.max(series.last.plus(Duration::from_millis(1)));
+        let exemplars = set.lookups.entry(key).or_default();
+        let id = text("event_id");
+        match exemplars.first_mut() {
+            Some(slowest) if slowest.as_double >= Some(seconds) => {}
+            Some(slowest) => *slowest = exemplar(seconds, start, id),
+            None => exemplars.push(exemplar(seconds, start, id)),
+        }
+    }
+
+    /// Remembers the slowest transaction of each window.
+    pub(super) fn note_slow(
+        &mut self,
+        stream: Stream,
+        record: &Record,
+        time: Timestamp,
+        event_id: u128,
+    ) {
+        let latency = record.get("latency_ms").and_then(Value::as_f64);
+        let is_answered = record.get("status").is_some_and(|status| status == "answered");
+        let Some(latency) = latency.filter(|_| stream == Stream::Transactions && is_answered)
+        else {
+            return;
+        };
+        let window = self.window.0.max(1) * 1_000_000_000;
+        let start = time.as_nanos() / window * window;
+        for grouping in ["node", "resolver"] {
+            let new = || exemplar(latency / 1000.0, time, &EventId(event_id).to_string());
+            let slowest = self.slow.entry((start, slow_key(grouping, record))).or_insert_with(new);
+            if slowest.as_double < Some(latency / 1000.0) {
+                *slowest = new();
+            }
+        }
+        while self.slow.len() > MAX_SLOW {
+            self.slow.pop_first();
+        }
+    }
+
+    /// The metrics of a resource.
+    pub(super) fn finish(&mut self, mut set: MetricSet) -> Vec<Metric> {
+        let mut points = Vec::new();
+        for (key, exemplars) in std::mem::take(&mut set.lookups) {
+            let Some(series) = self.lookups.get(&key) else { continue };
+            points.push(HistogramPoint {
+                attributes: series.attributes.clone(),
+                start_time_unix_nano: series.start.as_nanos(),
+                time_unix_nano: series.last.as_nanos(),
+                count: series.counts.iter().sum(),
+                sum: Some(series.sum),
+                bucket_counts: series.counts.to_vec(),
+                explicit_bounds: LOOKUP_BOUNDS.to_vec(),
+                exemplars,
+            });
+        }
+        if !points.is_empty() {
+            let temporality = self.temporality.number();
+            let metric = set.metric("dns.lookup.duration", "s");
+            metric.data = Some(Data::Histogram(Histogram { points, temporality }));
+        }
+        if self.temporality == Temporality::Delta {
+            self.lookups.clear();
+        }
+        set.metrics.into_values().filter(|metric| metric.data.is_some()).collect()
+    }
+}
+
+impl MetricSet {
+    fn metric(&mut self, name: &str, unit: &str) -> &mut Metric {
+        self.metrics.entry(name.to_owned()).or_insert_with(|| Metric {
+            name: name.to_owned(),
+            unit: unit.to_owned(),
+            data: None,
+        })
+    }
+}
+
+impl Latencies {
+    /// Adds the latencies of a window from its sketch.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "a logarithm of a latency is small, and a window has fewer than 2^53 answers"
+    )]
+    fn add(&mut self, latencies: &Value) {
+        let sketch = latencies["sketch"].as_str().and_then(|text| STANDARD.decode(text).ok());
+        for (milliseconds, count) in sketch.and_then(|bytes| read_bins(&bytes)).unwrap_or_default()
+        {
+            let seconds = milliseconds / 1000.0;
+            self.sum += seconds * count as f64;
+            if seconds > 0.0 {
+                let index = (seconds.log2() * f64::from(1 << SCALE)).ceil() as i32 - 1;
+                *self.buckets.entry(index).or_default() += count;
+            } else {
+                self.zeros += count;
+            }
+        }
+    }
+
+    fn point(&self) -> ExponentialPoint {
+        let bounds = self.buckets.first_key_value().zip(self.buckets.last_key_value());
+        let positive = bounds.map(|((first, _), (last, _))| Buckets {
+            offset: *first,
+            counts: (*first..=*last)
+                .map(|index| self.buckets.get(&index).copied().unwrap_or_default())
+                .collect(),
+        });
+        ExponentialPoint {
+            count: self.zeros + self.buckets.values().sum::<u64>(),
+            sum: Some(self.sum),
+            scale: SCALE,
+            zero_count: self.zeros,
+            positive,
+            ..ExponentialPoint::default()
+        }
+    }
+}
+
+/// Returns the counts of a field by part: a number has one without a name.
+fn parts(value: &Value) -> Vec<(String, u64)> {
+    match value {
+        Value::Number(number) => {
+            number.as_u64().map(|count| (String::new(), count)).into_iter().collect()
+        }
+        Value::Object(parts) => {
+            parts.iter().filter_map(|(name, count)| Some((name.clone(), count.as_u64()?))).collect()
+        }
+        Value::Array(parts) => {
+            let named = |part: &Value| {
+                part.as_object()?.values().find_map(Value::as_str).map(str::to_owned)
+            };
+            parts.iter().filter_map(|part| Some((named(part)?, part["count"].as_u64()?))).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// What a transaction and the window that counts it have in common.
+fn slow_key(grouping: &str, record: &Record) -> String {
+    let names: &[&str] = match grouping {
+        "node" => &["vantage"],
+        "resolver" => &["vantage", "transport", "resolver"],
+        _ => return String::new(),
+    };
+    json!([grouping, names.iter().map(|name| record.get(*name)).collect::<Vec<_>>()]).to_string()
+}
+
+/// Returns whether a lookup is the call of a process of this host, with its end.
+fn is_call(record: &Record) -> bool {
+    let text = |name: &str| record.get(name).and_then(Value::as_str);
+    text("vantage") == Some("client")
+        && text("outcome") != Some("open")
+        && !record.contains_key("evicted")
+}
+
+fn exemplar(seconds: f64, time: Timestamp, event_id: &str) -> Exemplar {
+    Exemplar {
+        attributes: key_values(vec![("event_id".to_owned(), event_id.into())]),
+        time_unix_nano: time.as_nanos(),
+        as_double: Some(seconds),
+    }
+}
+
+/// The attribute of the series that collects all without one of their own.
+fn overflow() -> Vec<KeyValue> {
+    key_values(vec![("otel.metric.overflow".to_owned(), true.into())])
+}

@@ -1,0 +1,277 @@
+//! The messages of OTLP 1.9 that the sink sends and receives, as far as it uses their fields: `opentelemetry/proto/` of
+//! <https://github.com/open-telemetry/opentelemetry-proto>. The crate `opentelemetry-proto` has them all, together with
+//! OpenTelemetry's SDK.
+
+use prost::{Message, Oneof};
+use std::fmt::Debug;
+
+/// `common/v1/common.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct KeyValue {
+    #[prost(string, tag = "1")]
+    pub(super) key: String,
+    #[prost(message, optional, tag = "2")]
+    pub(super) value: Option<AnyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AnyValue {
+    #[prost(oneof = "Any", tags = "1, 2, 3, 4, 5, 6")]
+    pub(super) value: Option<Any>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(super) enum Any {
+    #[prost(string, tag = "1")]
+    String(String),
+    #[prost(bool, tag = "2")]
+    Bool(bool),
+    #[prost(int64, tag = "3")]
+    Int(i64),
+    #[prost(double, tag = "4")]
+    Double(f64),
+    #[prost(message, tag = "5")]
+    Array(ArrayValue),
+    #[prost(message, tag = "6")]
+    List(KeyValueList),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ArrayValue {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) values: Vec<AnyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct KeyValueList {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) values: Vec<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Scope {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "2")]
+    pub(super) version: String,
+}
+
+/// `resource/v1/resource.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Resource {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) attributes: Vec<KeyValue>,
+}
+
+/// `ExportLogsServiceRequest`, `ExportMetricsServiceRequest` and `ExportTraceServiceRequest`, which have the same layout.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Request<T: Message + Default + Debug> {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) resources: Vec<OfResource<T>>,
+}
+
+/// `ResourceLogs`, `ResourceMetrics` and `ResourceSpans`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OfResource<T: Message + Default + Debug> {
+    #[prost(message, optional, tag = "1")]
+    pub(super) resource: Option<Resource>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) scopes: Vec<OfScope<T>>,
+}
+
+/// `ScopeLogs`, `ScopeMetrics` and `ScopeSpans`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct OfScope<T: Message + Default + Debug> {
+    #[prost(message, optional, tag = "1")]
+    pub(super) scope: Option<Scope>,
+    #[prost(message, repeated, tag = "2")]
+    pub(super) items: Vec<T>,
+    #[prost(string, tag = "3")]
+    pub(super) schema_url: String,
+}
+
+/// `ExportLogsServiceResponse` and its like.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Response {
+    #[prost(message, optional, tag = "1")]
+    pub(super) partial_success: Option<PartialSuccess>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    pub(super) rejected: i64,
+    #[prost(string, tag = "2")]
+    pub(super) error_message: String,
+}
+
+/// `logs/v1/logs.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LogRecord {
+    #[prost(fixed64, tag = "1")]
+    pub(super) time_unix_nano: u64,
+    #[prost(fixed64, tag = "11")]
+    pub(super) observed_time_unix_nano: u64,
+    #[prost(int32, tag = "2")]
+    pub(super) severity_number: i32,
+    #[prost(string, tag = "3")]
+    pub(super) severity_text: String,
+    #[prost(message, optional, tag = "5")]
+    pub(super) body: Option<AnyValue>,
+    #[prost(message, repeated, tag = "6")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(bytes = "vec", tag = "9")]
+    pub(super) trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "10")]
+    pub(super) span_id: Vec<u8>,
+    #[prost(string, tag = "12")]
+    pub(super) event_name: String,
+}
+
+/// `metrics/v1/metrics.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Metric {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(string, tag = "3")]
+    pub(super) unit: String,
+    #[prost(oneof = "Data", tags = "7, 9, 10")]
+    pub(super) data: Option<Data>,
+}
+
+#[derive(Clone, PartialEq, Oneof)]
+pub(super) enum Data {
+    #[prost(message, tag = "7")]
+    Sum(Sum),
+    #[prost(message, tag = "9")]
+    Histogram(Histogram),
+    #[prost(message, tag = "10")]
+    ExponentialHistogram(ExponentialHistogram),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Sum {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) points: Vec<NumberPoint>,
+    #[prost(int32, tag = "2")]
+    pub(super) temporality: i32,
+    #[prost(bool, tag = "3")]
+    pub(super) is_monotonic: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Histogram {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) points: Vec<HistogramPoint>,
+    #[prost(int32, tag = "2")]
+    pub(super) temporality: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ExponentialHistogram {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) points: Vec<ExponentialPoint>,
+    #[prost(int32, tag = "2")]
+    pub(super) temporality: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct NumberPoint {
+    #[prost(message, repeated, tag = "7")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(fixed64, tag = "2")]
+    pub(super) start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "3")]
+    pub(super) time_unix_nano: u64,
+    #[prost(sfixed64, optional, tag = "6")]
+    pub(super) as_int: Option<i64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct HistogramPoint {
+    #[prost(message, repeated, tag = "9")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(fixed64, tag = "2")]
+    pub(super) start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "3")]
+    pub(super) time_unix_nano: u64,
+    #[prost(fixed64, tag = "4")]
+    pub(super) count: u64,
+    #[prost(double, optional, tag = "5")]
+    pub(super) sum: Option<f64>,
+    #[prost(fixed64, repeated, tag = "6")]
+    pub(super) bucket_counts: Vec<u64>,
+    #[prost(double, repeated, tag = "7")]
+    pub(super) explicit_bounds: Vec<f64>,
+    #[prost(message, repeated, tag = "8")]
+    pub(super) exemplars: Vec<Exemplar>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ExponentialPoint {
+    #[prost(message, repeated, tag = "1")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(fixed64, tag = "2")]
+    pub(super) start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "3")]
+    pub(super) time_unix_nano: u64,
+    #[prost(fixed64, tag = "4")]
+    pub(super) count: u64,
+    #[prost(double, optional, tag = "5")]
+    pub(super) sum: Option<f64>,
+    #[prost(sint32, tag = "6")]
+    pub(super) scale: i32,
+    #[prost(fixed64, tag = "7")]
+    pub(super) zero_count: u64,
+    #[prost(message, optional, tag = "8")]
+    pub(super) positive: Option<Buckets>,
+    #[prost(message, repeated, tag = "11")]
+    pub(super) exemplars: Vec<Exemplar>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Buckets {
+    #[prost(sint32, tag = "1")]
+    pub(super) offset: i32,
+    #[prost(uint64, repeated, tag = "2")]
+    pub(super) counts: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Exemplar {
+    #[prost(message, repeated, tag = "7")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(fixed64, tag = "2")]
+    pub(super) time_unix_nano: u64,
+    #[prost(double, optional, tag = "3")]
+    pub(super) as_double: Option<f64>,
+}
+
+/// `trace/v1/trace.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Span {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) span_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(super) parent_span_id: Vec<u8>,
+    #[prost(string, tag = "5")]
+    pub(super) name: String,
+    #[prost(int32, tag = "6")]
+    pub(super) kind: i32,
+    #[prost(fixed64, tag = "7")]
+    pub(super) start_time_unix_nano: u64,
+    #[prost(fixed64, tag = "8")]
+    pub(super) end_time_unix_nano: u64,
+    #[prost(message, repeated, tag = "9")]
+    pub(super) attributes: Vec<KeyValue>,
+    #[prost(message, optional, tag = "15")]
+    pub(super) status: Option<Status>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Status {
+    #[prost(int32, tag = "3")]
+    pub(super) code: i32,
+}

@@ -1,0 +1,251 @@
+//! Targets, requests, and what a server's answers do to records.
+
+use super::encode::{Encoder, Fate};
+use super::proto::{Data, LogRecord, Metric, Request, Span};
+use super::*;
+use crate::Batch;
+use prost::Message as _;
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::thread;
+
+fn signals(all: &[Signal]) -> SignalSet {
+    all.iter().copied().fold(SignalSet::default(), SignalSet::with)
+}
+
+#[test]
+fn targets_are_read_and_written() {
+    for (text, shown) in [
+        ("http://c:4318", "http://c:4318#logs,metrics"),
+        ("https://c/otlp/#traces", "https://c/otlp#traces"),
+        ("grpc://[::1]:4317#metrics,logs", "grpc://[::1]:4317#logs,metrics"),
+        ("grpcs://c:4317", "grpcs://c:4317#logs,metrics"),
+        ("http://p:9090/api/v1/otlp#metrics", "http://p:9090/api/v1/otlp#metrics"),
+    ] {
+        let target: Target = text.parse().unwrap();
+        assert_eq!(target.to_string(), shown);
+        assert_eq!(shown.parse(), Ok(target), "{text}");
+    }
+    for wrong in [
+        "",
+        "c:4318",
+        "http://",
+        "grpc://c",
+        "grpc://c:4317/path",
+        "ftp://c:1",
+        "http://c#",
+        "http://c#spans",
+        "http://me:hunter2@c",
+        "http://:4318",
+        "grpc://[::1]",
+        "http://c/a b",
+    ] {
+        assert_eq!(wrong.parse::<Target>(), Err(()), "{wrong}");
+    }
+    let metrics: Target = "http://p#metrics".parse().unwrap();
+    assert!(!metrics.default_streams().contains(Stream::Transactions));
+    assert!(metrics.default_streams().contains(Stream::Metrics));
+}
+
+fn window(ts: &str, seconds: u64, step: u64, more: &Value) -> Value {
+    let mut record = json!({
+        "schema": "dns.window/1", "event_id": "00", "ts": ts, "node": "n", "window_seconds": seconds,
+        "step_seconds": step, "grouping": "resolver+zone", "vantage": "client", "resolver": "r", "zone": "z.example",
+        "queries": 3, "statuses": { "answered": 2, "timeout": 1 }, "rcodes": [{ "rcode": "NOERROR", "count": 2 }],
+    });
+    record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    record
+}
+
+fn encode(
+    encoder: &mut Encoder,
+    records: &[(Stream, Value)],
+) -> (Vec<(Signal, Vec<u8>)>, Vec<Fate>) {
+    let lines: Vec<(Stream, Vec<u8>)> =
+        records.iter().map(|(stream, record)| (*stream, record.to_string().into_bytes())).collect();
+    let encoded = encoder.encode(lines.iter().map(|(stream, line)| (*stream, 7, line.as_slice())));
+    (encoded.requests, encoded.fates)
+}
+
+fn metrics(requests: &[(Signal, Vec<u8>)]) -> Vec<Metric> {
+    let (_, bytes) = requests.iter().find(|(signal, _)| *signal == Signal::Metrics).unwrap();
+    let request = Request::<Metric>::decode(&**bytes).unwrap();
+    request.resources.into_iter().flat_map(|one| one.scopes).flat_map(|one| one.items).collect()
+}
+
+/// The values of a sum, by point, in order.
+fn sums(metrics: &[Metric], name: &str) -> Vec<i64> {
+    let metric = metrics.iter().find(|metric| metric.name == name).unwrap();
+    let Some(Data::Sum(sum)) = &metric.data else { unreachable!("a sum") };
+    sum.points.iter().map(|point| point.as_int.unwrap()).collect()
+}
+
+#[test]
+fn windows_sum_up_as_asked() {
+    let at = |second: u32| format!("2026-11-26T10:00:{second:02}Z");
+    for (temporality, second) in [(Temporality::Cumulative, [6, 4]), (Temporality::Delta, [3, 2])] {
+        let config = OtlpConfig { temporality, ..OtlpConfig::default() };
+        let mut encoder = Encoder::new(&config, signals(&[Signal::Metrics]));
+        let window =
+            |ts: &str, length, step| (Stream::Metrics, window(ts, length, step, &json!({})));
+        let (first, fates) = encode(
+            &mut encoder,
+            &[window(&at(0), 10, 10), window(&at(0), 60, 60), window(&at(0), 60, 10)],
+        );
+        let sent = Fate::Sent(signals(&[Signal::Metrics]));
+        assert_eq!(fates, [sent, Fate::Filtered, Fate::Filtered]);
+        assert_eq!(sums(&metrics(&first), "dnscribe.resolver_zone.queries"), [3]);
+        let (next, _) = encode(&mut encoder, &[window(&at(10), 10, 10)]);
+        let next = metrics(&next);
+        assert_eq!(sums(&next, "dnscribe.resolver_zone.queries"), [second[0]]);
+        // By status, in order of their names.
+        assert_eq!(sums(&next, "dnscribe.resolver_zone.transactions"), [second[1], second[0] / 3]);
+        assert_eq!(sums(&next, "dnscribe.resolver_zone.responses"), [second[1]]);
+    }
+}
+
+#[test]
+fn sliding_windows_count_once() {
+    let config = OtlpConfig { window: (60, 10), ..OtlpConfig::default() };
+    let mut encoder = Encoder::new(&config, signals(&[Signal::Metrics]));
+    let ts = ["2026-11-26T10:00:00Z", "2026-11-26T10:00:10Z", "2026-11-26T10:01:00Z"];
+    let windows = ts.map(|ts| (Stream::Metrics, window(ts, 60, 10, &json!({}))));
+    let (requests, fates) = encode(&mut encoder, &windows);
+    assert_eq!(fates[1], Fate::Filtered);
+    assert_eq!(sums(&metrics(&requests), "dnscribe.resolver_zone.queries"), [3, 6]);
+}
+
+#[test]
+fn too_many_series_are_one() {
+    let config = OtlpConfig { max_series: 2, ..OtlpConfig::default() };
+    let mut encoder = Encoder::new(&config, signals(&[Signal::Metrics]));
+    let lookup = |name: &str| {
+        let record = json!({
+            "schema": "dns.lookup/1", "event_id": "00", "ts": "2026-11-26T10:00:00Z", "vantage": "client",
+            "qname": name, "outcome": "answered", "duration_ms": 7.0,
+        });
+        (Stream::Lookups, record)
+    };
+    let all: Vec<_> = ["a", "b", "c", "d", "a"].map(lookup).into();
+    let found = metrics(&encode(&mut encoder, &all).0);
+    let Some(Data::Histogram(histogram)) = &found[0].data else { unreachable!("a histogram") };
+    let counts: Vec<u64> = histogram.points.iter().map(|point| point.count).collect();
+    assert_eq!(counts, [2, 2, 1], "the overflow, a, b");
+    assert_eq!(histogram.points[0].attributes[0].key, "otel.metric.overflow");
+    assert_eq!(histogram.points[1].bucket_counts[..3], [0, 2, 0]);
+}
+
+#[test]
+fn a_resolvers_upstream_queries_are_below_its_clients() {
+    let mut encoder = Encoder::new(&OtlpConfig::default(), signals(&[Signal::Traces]));
+    let id = |number: u128| format!("{number:032x}");
+    let transaction = |number: u128, vantage: &str, parent: Option<u128>| {
+        let mut record = json!({
+            "schema": "dns.transaction/1", "event_id": id(number), "ts": "2026-11-26T10:00:00Z", "vantage": vantage,
+            "qtype": "A", "status": "answered", "rcode": "NOERROR", "latency_ms": 2.0,
+        });
+        if let Some(parent) = parent {
+            record["parent_event_id"] = id(parent).into();
+        }
+        (number, record.to_string().into_bytes())
+    };
+    // What is upstream ends first. Its lookup at the resolver is none of an application.
+    let lookup =
+        json!({ "event_id": id(9), "ts": "2026-11-26T10:00:00Z", "transaction_ids": [id(2)] });
+    let lines = [
+        transaction(2, "client", Some(1)),
+        (9, lookup.to_string().into()),
+        transaction(1, "server", None),
+    ];
+    let streams = [Stream::Transactions, Stream::Lookups, Stream::Transactions];
+    let records =
+        streams.into_iter().zip(&lines).map(|(stream, (id, line))| (stream, *id, line.as_slice()));
+    let encoded = encoder.encode(records);
+    let request = Request::<Span>::decode(&*encoded.requests[0].1).unwrap();
+    let spans = &request.resources[0].scopes[0].items;
+    let ids: Vec<_> = spans
+        .iter()
+        .map(|span| (span.span_id[7], span.parent_span_id.last().copied(), span.kind))
+        .collect();
+    assert_eq!(ids, [(1, None, 2), (2, Some(1), 3)]);
+    assert!(spans.iter().all(|span| span.trace_id == 1_u128.to_be_bytes()));
+}
+
+/// A server that gives these answers, each on a connection of its own, and sends what it received.
+fn server(answers: Vec<Vec<u8>>) -> (String, thread::JoinHandle<Vec<Vec<u8>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("otlp:http://{}#logs", listener.local_addr().unwrap());
+    let serve = move || {
+        let answer = |answer: Vec<u8>| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+            loop {
+                let count = stream.read(&mut buffer).unwrap();
+                request.extend_from_slice(&buffer[..count]);
+                let Some(head) = request.windows(4).position(|four| four == b"\r\n\r\n") else {
+                    continue;
+                };
+                let text = String::from_utf8_lossy(&request[..head]).to_lowercase();
+                let length = text.split("content-length: ").nth(1).unwrap();
+                let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+                if request.len() == head + 4 + length {
+                    stream.write_all(&answer).unwrap();
+                    return request.split_off(head + 4);
+                }
+            }
+        };
+        answers.into_iter().map(answer).collect()
+    };
+    (url, thread::spawn(serve))
+}
+
+fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!(
+        "HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+/// Offers ten transactions; returns delivered and the drops by reason.
+fn deliver(url: &str) -> (u64, BTreeMap<String, u64>) {
+    let kafka = crate::KafkaConfig::default();
+    let with = crate::OpenWith::new("n", &kafka);
+    let mut sink = crate::open(&[url.parse().unwrap()], &with).unwrap().remove(0);
+    let mut batch = Batch::default();
+    for number in 0..10 {
+        batch.push_json(Stream::Transactions, number, &json!({ "event_id": "00" }), b"");
+    }
+    sink.offer(&Arc::new(batch));
+    assert!(sink.flush(Duration::from_secs(30)));
+    let counters = sink.counters();
+    sink.close();
+    let own = &counters["transactions"];
+    let dropped = own.dropped.iter().filter(|(_, count)| **count > 0);
+    (own.delivered, dropped.map(|(reason, count)| (reason.clone(), *count)).collect())
+}
+
+#[test]
+fn answers_decide_what_is_delivered() {
+    let partial = proto::Response {
+        partial_success: Some(proto::PartialSuccess { rejected: 3, error_message: "no".into() }),
+    };
+    let partial = partial.encode_to_vec();
+    let busy = || answer("503 Service Unavailable", "retry-after: 0\r\n", b"");
+    for (answers, delivered, dropped) in [
+        (vec![answer("200 OK", "", b"")], 10, None),
+        (vec![busy(), busy(), answer("200 OK", "", b"")], 10, None),
+        (vec![answer("200 OK", "", &partial)], 7, Some(("partial_success", 3))),
+        (vec![answer("400 Bad Request", "", b"no")], 0, Some(("rejected", 10))),
+        (vec![answer("413 Payload Too Large", "", b"")], 0, Some(("message_too_large", 10))),
+    ] {
+        let (url, served) = server(answers);
+        let dropped = dropped.map(|(reason, count)| (reason.to_owned(), count));
+        assert_eq!(deliver(&url), (delivered, dropped.into_iter().collect()));
+        for request in served.join().unwrap() {
+            let request = Request::<LogRecord>::decode(&*request).unwrap();
+            assert_eq!(request.resources[0].scopes[0].items.len(), 10);
+        }
+    }
+}
