@@ -341,7 +341,8 @@ fn prometheus_receives_windows_and_lookups() -> Result<()> {
         .iter()
         .filter(|record| record["vantage"] == "client" && record["outcome"] != "open")
         .collect();
-    ensure!((lookups - ended.len() as f64).abs() < 0.5, "{lookups}, not {}", ended.len());
+    let count = f64::from(u32::try_from(ended.len())?);
+    ensure!((lookups - count).abs() < 0.5, "{lookups}, not {count}");
     let data = prometheus.ask(&format!(
         "query_exemplars?query=dns_lookup_duration_seconds_bucket&start={}&end={end}",
         now - 7200

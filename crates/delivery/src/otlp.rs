@@ -101,7 +101,7 @@ impl SignalSet {
         Signal::ALL.into_iter().filter(move |signal| self.contains(*signal))
     }
 
-    /// Those of the set that records of a stream become.
+    /// Returns the signals of the set that records of a stream become.
     fn of(self, stream: Stream) -> Self {
         let becomes = |signal: &Signal| match signal {
             Signal::Logs => stream != Stream::Metrics || !self.contains(Signal::Metrics),

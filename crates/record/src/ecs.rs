@@ -269,7 +269,7 @@ fn derived(stream: Stream, record: &Map<String, Value>) -> Map<String, Value> {
     document
 }
 
-/// Returns what messages go over. What DoH and DNSCrypt go over is not known.
+/// Returns what messages go over. What DoH and `DNSCrypt` go over is not known.
 pub(crate) fn network_transport(transport: &str) -> Option<&'static str> {
     match transport {
         "udp" | "doq" => Some("udp"),

@@ -29,7 +29,7 @@ pub(super) struct Encoder {
 
 /// What becomes of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Inclusion {
     /// It is in the requests of these signals.
     Sent(SignalSet),
     /// A window that others contain, or a record that none of the signals has.
@@ -41,7 +41,7 @@ pub(super) enum Fate {
 /// Requests, and what became of each record.
 pub(super) struct Encoded {
     pub(super) requests: Vec<(Signal, Vec<u8>)>,
-    pub(super) fates: Vec<Fate>,
+    pub(super) inclusions: Vec<Inclusion>,
 }
 
 /// Items of one signal by resource.
@@ -95,15 +95,15 @@ impl Encoder {
         let mut logs = ByResource::<Vec<LogRecord>>(Vec::new());
         let mut metrics = ByResource::<MetricSet>(Vec::new());
         let mut spans = ByResource::<Vec<Span>>(Vec::new());
-        let mut fates = Vec::new();
+        let mut inclusions = Vec::new();
         for (stream, event_id, line) in records {
             let Ok(record) = serde_json::from_slice::<Map<String, Value>>(line) else {
-                fates.push(Fate::Invalid);
+                inclusions.push(Inclusion::Invalid);
                 continue;
             };
             let signals = self.signals.of(stream);
             let head = self.otel.encode(stream, record.clone());
-            let mut fate = Fate::Sent(signals);
+            let mut inclusion = Inclusion::Sent(signals);
             if self.signals.contains(Signal::Metrics) {
                 self.metrics.note_slow(stream, &record, head.time, event_id);
             }
@@ -112,7 +112,7 @@ impl Encoder {
                     && signals.contains(Signal::Metrics)
                     && !self.metrics.is_own(&record, head.time)
             {
-                fate = Fate::Filtered;
+                inclusion = Inclusion::Filtered;
             } else if signals.contains(Signal::Metrics) {
                 let set = metrics.of(&head.resource);
                 self.metrics.add(&self.otel, stream, &record, head.time, set);
@@ -129,14 +129,14 @@ impl Encoder {
                 log.attributes = key_values(head.attributes);
                 logs.of(&head.resource).push(log);
             }
-            fates.push(fate);
+            inclusions.push(inclusion);
         }
         let mut requests = Vec::new();
         logs.encode(Signal::Logs, |all| all, &mut requests);
         metrics.encode(Signal::Metrics, |all| self.metrics.finish(all), &mut requests);
         spans.0.retain(|(_, all)| !all.is_empty());
         spans.encode(Signal::Traces, |all| all, &mut requests);
-        Encoded { requests, fates }
+        Encoded { requests, inclusions }
     }
 }
 

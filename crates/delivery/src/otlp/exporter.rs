@@ -1,7 +1,7 @@
 //! The thread that sends requests, one after the other, and retries them.
 
 use super::client::{Client, RequestError};
-use super::encode::{Encoded, Encoder, Fate};
+use super::encode::{Encoded, Encoder, Inclusion};
 use super::{OtlpConfig, Signal, SignalSet};
 use crate::spooled::{Cursor, Destination, InFlight, InFlightBatch, Outcome};
 use crate::tally::DropReason;
@@ -180,8 +180,9 @@ impl Worker {
             })
             .collect();
         let lines = records.iter().map(|(_, stream, id, line)| (*stream, *id, *line));
-        let Encoded { requests, fates } = self.encoder.encode(lines);
-        let mut outcomes: Vec<Outcome> = fates.iter().map(|fate| outcome(*fate)).collect();
+        let Encoded { requests, inclusions } = self.encoder.encode(lines);
+        let mut outcomes: Vec<Outcome> =
+            inclusions.iter().map(|inclusion| outcome(*inclusion)).collect();
         for (signal, request) in requests {
             let rejected = match self.send(signal, &request) {
                 Sent::Accepted => continue,
@@ -189,7 +190,7 @@ impl Worker {
                 Sent::Partly(rejected) => (rejected, DropReason::PartialSuccess),
                 Sent::Refused(reason) => (usize::MAX, reason),
             };
-            reject(&mut outcomes, &fates, signal, rejected);
+            reject(&mut outcomes, &inclusions, signal, rejected);
         }
         for ((number, ..), outcome) in records.iter().zip(outcomes) {
             self.in_flight.settle(*number, outcome);
@@ -264,23 +265,24 @@ enum Sent {
     Stopped,
 }
 
-fn outcome(fate: Fate) -> Outcome {
-    match fate {
-        Fate::Sent(_) => Outcome::Delivered,
-        Fate::Filtered => Outcome::Filtered,
-        Fate::Invalid => Outcome::Rejected(DropReason::NotEncodable),
+fn outcome(inclusion: Inclusion) -> Outcome {
+    match inclusion {
+        Inclusion::Sent(_) => Outcome::Delivered,
+        Inclusion::Filtered => Outcome::Filtered,
+        Inclusion::Invalid => Outcome::Rejected(DropReason::NotEncodable),
     }
 }
 
 /// Counts records of a signal as rejected, the last first: a server does not say which they are.
 fn reject(
     outcomes: &mut [Outcome],
-    fates: &[Fate],
+    inclusions: &[Inclusion],
     signal: Signal,
     (count, reason): (usize, DropReason),
 ) {
-    let of_signal = |fate: &Fate| matches!(fate, Fate::Sent(signals) if signals.contains(signal));
-    let records = outcomes.iter_mut().zip(fates).rev().filter(|(_, fate)| of_signal(fate));
+    let of_signal = |inclusion: &Inclusion| matches!(inclusion, Inclusion::Sent(signals) if signals.contains(signal));
+    let records =
+        outcomes.iter_mut().zip(inclusions).rev().filter(|(_, inclusion)| of_signal(inclusion));
     for (outcome, _) in records.take(count) {
         *outcome = Outcome::Rejected(reason);
     }

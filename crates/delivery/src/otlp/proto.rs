@@ -249,6 +249,7 @@ pub(super) struct Exemplar {
 
 /// `trace/v1/trace.proto`.
 #[derive(Clone, PartialEq, Message)]
+#[expect(clippy::struct_field_names, reason = "a name of OTLP")]
 pub(super) struct Span {
     #[prost(bytes = "vec", tag = "1")]
     pub(super) trace_id: Vec<u8>,

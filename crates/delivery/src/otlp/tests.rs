@@ -1,6 +1,6 @@
 //! Targets, requests, and what a server's answers do to records.
 
-use super::encode::{Encoder, Fate};
+use super::encode::{Encoder, Inclusion};
 use super::proto::{Data, LogRecord, Metric, Request, Span};
 use super::*;
 use crate::Batch;
@@ -61,11 +61,11 @@ fn window(ts: &str, seconds: u64, step: u64, more: &Value) -> Value {
 fn encode(
     encoder: &mut Encoder,
     records: &[(Stream, Value)],
-) -> (Vec<(Signal, Vec<u8>)>, Vec<Fate>) {
+) -> (Vec<(Signal, Vec<u8>)>, Vec<Inclusion>) {
     let lines: Vec<(Stream, Vec<u8>)> =
         records.iter().map(|(stream, record)| (*stream, record.to_string().into_bytes())).collect();
     let encoded = encoder.encode(lines.iter().map(|(stream, line)| (*stream, 7, line.as_slice())));
-    (encoded.requests, encoded.fates)
+    (encoded.requests, encoded.inclusions)
 }
 
 fn metrics(requests: &[(Signal, Vec<u8>)]) -> Vec<Metric> {
@@ -89,12 +89,12 @@ fn windows_sum_up_as_asked() {
         let mut encoder = Encoder::new(&config, signals(&[Signal::Metrics]));
         let window =
             |ts: &str, length, step| (Stream::Metrics, window(ts, length, step, &json!({})));
-        let (first, fates) = encode(
+        let (first, inclusions) = encode(
             &mut encoder,
             &[window(&at(0), 10, 10), window(&at(0), 60, 60), window(&at(0), 60, 10)],
         );
-        let sent = Fate::Sent(signals(&[Signal::Metrics]));
-        assert_eq!(fates, [sent, Fate::Filtered, Fate::Filtered]);
+        let sent = Inclusion::Sent(signals(&[Signal::Metrics]));
+        assert_eq!(inclusions, [sent, Inclusion::Filtered, Inclusion::Filtered]);
         assert_eq!(sums(&metrics(&first), "dnscribe.resolver_zone.queries"), [3]);
         let (next, _) = encode(&mut encoder, &[window(&at(10), 10, 10)]);
         let next = metrics(&next);
@@ -111,8 +111,8 @@ fn sliding_windows_count_once() {
     let mut encoder = Encoder::new(&config, signals(&[Signal::Metrics]));
     let ts = ["2026-11-26T10:00:00Z", "2026-11-26T10:00:10Z", "2026-11-26T10:01:00Z"];
     let windows = ts.map(|ts| (Stream::Metrics, window(ts, 60, 10, &json!({}))));
-    let (requests, fates) = encode(&mut encoder, &windows);
-    assert_eq!(fates[1], Fate::Filtered);
+    let (requests, inclusions) = encode(&mut encoder, &windows);
+    assert_eq!(inclusions[1], Inclusion::Filtered);
     assert_eq!(sums(&metrics(&requests), "dnscribe.resolver_zone.queries"), [3, 6]);
 }
 
