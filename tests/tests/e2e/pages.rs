@@ -2,7 +2,7 @@
 //! traffic.
 
 use crate::support::lab;
-use dnscribe::capture::live::cgroup2_mount;
+use dnscribe_agent::capture::live::cgroup2_mount;
 use dnscribe_tests::certificates::{Authority, Validity};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::name_server::NameServer;

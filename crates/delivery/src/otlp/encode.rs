@@ -8,10 +8,7 @@ use super::proto::{
 use super::traces::Tracer;
 use super::{OtlpConfig, Signal, SignalSet};
 use crate::Stream;
-use dnscribe_record::{
-    Attribute, OtelEncoder, OtelRecord, alert_line_from_json, lookup_line_from_json,
-    transaction_line_from_json, use_line_from_json,
-};
+use dnscribe_record::{Attribute, OtelEncoder, OtelRecord, text_line};
 use prost::Message;
 use serde_json::{Map, Value};
 use std::fmt::Debug;
@@ -150,16 +147,8 @@ fn log(stream: Stream, record: &Map<String, Value>, line: &[u8], head: &OtelReco
         _ => (9, "INFO"),
     };
     let mut body = Vec::new();
-    let written = match stream {
-        Stream::Transactions => transaction_line_from_json(&mut body, line),
-        Stream::Lookups => lookup_line_from_json(&mut body, line),
-        Stream::Uses => use_line_from_json(&mut body, line),
-        Stream::Alerts => alert_line_from_json(&mut body, line),
-        _ => Ok(()),
-    };
     // A masked record may lack what its line shows.
-    let body = written.ok().and_then(|()| String::from_utf8(body).ok());
-    let body = body.filter(|body| !body.is_empty());
+    let body = text_line(&mut body, stream, line).then(|| String::from_utf8(body).ok()).flatten();
     let (kind, _) = stream.schema().rsplit_once('/').unwrap_or_default();
     LogRecord {
         time_unix_nano: head.time.as_nanos(),
