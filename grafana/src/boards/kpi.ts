@@ -17,11 +17,12 @@ const UNITS: Partial<Record<Kpi["unit"], readonly [Unit, string]>> = {
     micros: ["short", " / 1e6"],
 };
 
-/** Bounds of a rule such as "below 0.97"; none where it compares with other days. */
+/** Bounds of a rule such as "below 97 %" or "above 24 hours"; none where it compares with other days or counts days. */
 function bounds(when: string): { bounds?: Bounds } {
-    const [, side, number] = /^(below|above) ([\d.]+)$/.exec(when) ?? [];
+    const [, side, number, unit] = /^(below|above) ([\d.]+) (%|\w+)$/.exec(when) ?? [];
     if (number === undefined) return {};
-    return { bounds: { warning: Number(number), critical: Number(number), isLower: side === "below" } };
+    const bound = unit === "%" ? Number(number) / 100 : Number(number);
+    return { bounds: { warning: bound, critical: bound, isLower: side === "below" } };
 }
 
 /** Newest value of a KPI, with its meaning and what to do from the dictionary. */
