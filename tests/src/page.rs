@@ -20,6 +20,14 @@ pub struct Command {
     pub text: String,
 }
 
+impl Command {
+    /// Returns the text without the comment behind it.
+    #[must_use]
+    pub fn plain(&self) -> &str {
+        self.text.split("  #").next().unwrap_or_default().trim_end()
+    }
+}
+
 /// Returns the text of `docs/NAME.md`.
 pub fn read(name: &str) -> Result<String> {
     read_file(&format!("docs/{name}"))

@@ -192,8 +192,9 @@ fn check_spans(collector: &Collector, records: &[Value]) -> Result<()> {
     for lookup in lookups {
         let in_trace: Vec<&Value> =
             spans.iter().filter(|span| span["traceId"] == lookup["event_id"]).collect();
-        let (roots, below): (Vec<&Value>, Vec<&Value>) =
-            in_trace.iter().partition(|span| span["parentSpanId"] == "");
+        let (roots, below): (Vec<&Value>, Vec<&Value>) = in_trace
+            .iter()
+            .partition(|span| span["parentSpanId"].as_str().is_none_or(str::is_empty));
         ensure!(roots.len() == 1 && roots[0]["name"] == "DNS lookup", "{in_trace:#?}");
         ensure!(below.iter().all(|span| span["parentSpanId"] == roots[0]["spanId"]), "{below:#?}");
         ensure!(below.iter().all(|span| span["kind"] == 3), "kind client: {below:#?}");

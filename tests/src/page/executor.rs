@@ -121,7 +121,7 @@ impl Executor {
 
 fn row(command: &Command) -> Option<&'static Row> {
     let fits = |Row(page, text, _): &&Row| {
-        (page.is_empty() || *page == command.page) && command.text.contains(text)
+        (page.is_empty() || *page == command.page) && command.plain().contains(text)
     };
     ROWS.iter().find(fits)
 }

@@ -36,9 +36,11 @@ fn terminal(program: &Path) -> Result<Terminal> {
     let days = ("--days 365".to_owned(), "--days 65 --registrations 4".to_owned());
     terminal.replacements.push(days);
     let page = read("kpi")?;
-    for (name, language, start) in
-        [("orders.csv", "csv", "Order,"), ("shop.yaml", "yaml", "version: 1\ncolumns:")]
-    {
+    for (name, language, start) in [
+        ("orders.csv", "csv", "Order,"),
+        ("shop.yaml", "yaml", "version: 1\ncolumns:"),
+        ("accounts.csv", "text", "account_id,"),
+    ] {
         let block = blocks(&page, language).into_iter().find(|block| block.starts_with(start));
         terminal.write(name, block.with_context(|| format!("docs/kpi.md has no {name}"))?)?;
     }
@@ -47,11 +49,12 @@ fn terminal(program: &Path) -> Result<Terminal> {
 
 /// Returns a command that waits until the server of the page answers: one that it starts, or one beside it.
 fn with_server(command: &Command) -> Command {
-    let text = command.text.as_str();
+    let text = command.plain();
     let wait =
         format!("curl --retry 30 --retry-delay 1 --retry-connrefused -sS -o /dev/null {API}/; ");
-    let text = if let Some(server) = text.strip_suffix('&') {
-        format!("{server}& {wait} kill $!")
+    let server = text.strip_suffix('&').or_else(|| text.ends_with("demo").then_some(text));
+    let text = if let Some(server) = server {
+        format!("{server} & {wait} kill $!")
     } else if text.contains(API) {
         format!("dnscribe-kpi --data kpi serve --no-auth & {wait} {text}; kill $!")
     } else {

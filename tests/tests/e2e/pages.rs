@@ -72,7 +72,7 @@ fn commands_of_pages_work_on_a_host() {
     let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
     for command in commands {
         // Several pages begin with the same command.
-        let plain = command.text.split("  #").next().unwrap_or_default().trim_end();
+        let plain = command.plain();
         if !seen.insert(plain.to_owned()) {
             continue;
         }
