@@ -283,19 +283,24 @@ fn queues_of_traffic_control_lose_what_they_refuse() {
 
     // Each of the others waited for the one before, as the other end sees it.
     let at_server = of(&transactions, "server", "queue.example.com");
-    let mut slowest = 0.0_f64;
+    let (mut slowest, mut unseen) = (0.0_f64, 0);
     for one in all.iter().filter(|one| !by_queue(one)) {
         let Some(other) = at_server.iter().find(|other| other["id"] == one["id"]) else { continue };
         let [left, arrived] = [one, other].map(|one| one["ts"].as_str().unwrap().parse().unwrap());
         let took_ms = Timestamp::since(arrived, left).as_secs_f64() * 1e3;
-        let send_ms = one["path"]["send_ms"].as_f64().unwrap();
+        let Some(send_ms) = one["path"]["send_ms"].as_f64() else {
+            unseen += 1;
+            continue;
+        };
         assert!(send_ms <= took_ms && took_ms - send_ms < 50.0, "{took_ms} {one:#}");
         slowest = slowest.max(send_ms);
     }
     assert!(slowest > 50.0, "no query waited: {slowest}");
+    // On a busy host the kernel does not always call the program when a queue gives a packet to its device.
+    assert!(unseen <= 4, "{unseen} of {}", all.len() - refused);
 }
 
-/// This kernel resolves the race in its own tables, so a rule that takes one query of a port stands in for one that does not. glibc then
+/// This kernel resolves the race in its own tables, so a rule that takes the first AAAA of a port stands in for one that does not. glibc then
 /// asks again, after its timeout, by the same socket.
 #[test]
 fn second_queries_of_one_socket_are_a_race() {
@@ -333,15 +338,14 @@ fn second_queries_of_one_socket_are_a_race() {
         |records: &[Value]| records.iter().filter(|one| is_lost(one, "blocked")).count() >= 12;
     agent.wait_for("lost queries", RECORD_LIMIT, all).unwrap();
     drop(rule);
-    // Of the packets that come before an answer, the first of each port passes.
-    let after_first = "udp dport 53 ct state new meter ports { udp sport timeout 60s limit rate over 1/minute burst 1 packets }";
-    let rule = lab.discard(Host::Resolver, "ip", "input", after_first).unwrap();
+    let first_aaaa = format!(
+        "{aaaa} meter ports {{ udp sport timeout 60s limit rate 1/minute burst 1 packets }}"
+    );
+    let rule = lab.discard(Host::Resolver, "ip", "input", &first_aaaa).unwrap();
     let started = Instant::now();
     resolve_all(&racer, "r");
     assert!(started.elapsed() >= Duration::from_secs(2), "glibc has waited");
-    // The answer to the first may have come before the second was sent.
-    let raced = usize::try_from(rule.count().unwrap()).unwrap();
-    assert!((8..=12).contains(&raced), "{raced}");
+    assert_eq!(rule.count().unwrap(), 12);
     let is_race = |one: &Value| one["schema"] == "dns.alert/1" && one["rule"] == "conntrack_race";
     let records = agent
         .wait_for("an alert", RECORD_LIMIT * 4, |records| records.iter().any(is_race))
@@ -355,10 +359,7 @@ fn second_queries_of_one_socket_are_a_race() {
     assert_eq!(alert["process"]["comm"], "racer");
     let EndedAgent { records, .. } = agent.terminate().unwrap();
     let lost = records.iter().filter(|one| is_lost(one, "racer"));
-    assert_eq!(
-        lost.map(|one| one["qtype"].clone()).collect::<Vec<_>>(),
-        vec![json!("AAAA"); raced]
-    );
+    assert_eq!(lost.map(|one| one["qtype"].clone()).collect::<Vec<_>>(), vec![json!("AAAA"); 12]);
     assert!(!records.iter().any(|one| is_race(one) && one["process"]["comm"] == "blocked"));
 }
 
