@@ -66,6 +66,12 @@ impl Cause {
 const CLIENT_CERTIFICATE: &str = "set ssl.certificate.location and ssl.key.location to a client certificate that is \
                                   valid and of an authority that the broker trusts; see the broker's log";
 
+/// A broker has ended a connection, which it does where it expects another protocol.
+pub(super) const CLOSED: &str = "Disconnected: connection closed by peer";
+
+const NO_TLS: &str = "use the port of the broker's TLS listener; without one, set security.protocol to plaintext or \
+                      sasl_plaintext on a trusted network";
+
 /// The commonest causes, in the words of librdkafka 2.12.
 const CAUSES: [Cause; 9] = [
     Cause::temporary(
@@ -78,18 +84,12 @@ const CAUSES: [Cause; 9] = [
          brokers' advertised.listeners",
     ),
     Cause::temporary(
-        "connecting to a SSL listener",
-        "if the broker speaks TLS there, set security.protocol to ssl, or to sasl_ssl if a user is required",
+        CLOSED,
+        "if the broker speaks TLS there, set security.protocol to ssl; if it requires a user, to sasl_plaintext or \
+         sasl_ssl, and sasl.mechanism, sasl.username and sasl.password",
     ),
-    Cause::temporary(
-        "connecting to a PLAINTEXT broker listener",
-        "use the port of the broker's TLS listener; without one, set security.protocol to plaintext or \
-         sasl_plaintext on a trusted network",
-    ),
-    Cause::temporary(
-        "require SASL authentication",
-        "set security.protocol to sasl_plaintext or sasl_ssl, and sasl.mechanism, sasl.username and sasl.password",
-    ),
+    Cause::temporary("connecting to a PLAINTEXT broker listener", NO_TLS),
+    Cause::temporary("SSL connection closed by peer", NO_TLS),
     Cause::permanent(
         "broker certificate could not be verified",
         "set ssl.ca.location to the file with the certificate of its authority; `openssl s_client -connect \

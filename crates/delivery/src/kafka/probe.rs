@@ -3,7 +3,7 @@
 use super::super::threaded::lock;
 use super::super::{KafkaConfig, StreamSet};
 use super::diagnose::{Diagnosis, diagnose, diagnose_permanent};
-use super::settings::{self, redact, shorten};
+use super::settings::{self, closed, redact, shorten};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -43,7 +43,10 @@ impl ProbeContext {
 }
 
 impl ClientContext for ProbeContext {
-    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if let Some(why) = closed(&self.config, facility, message) {
+            *lock(&self.last) = Some(why);
+        }
         let message = redact(&self.config, message);
         tracing::debug!(?level, "librdkafka: {message}");
     }

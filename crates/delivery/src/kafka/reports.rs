@@ -5,7 +5,7 @@ use super::super::tally::DropReason;
 use super::super::threaded::{Flag, lock};
 use super::super::{Gauge, KafkaConfig};
 use super::diagnose::{Diagnosis, diagnose};
-use super::settings::{redact, shorten};
+use super::settings::{CONNECTION_FAILED, closed, redact, shorten};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -119,11 +119,18 @@ fn outcome_of(code: Option<RDKafkaErrorCode>) -> Outcome {
 
 impl ClientContext for ProducerCallbacks {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if let Some(why) = closed(&self.health.config, facility, message) {
+            *lock(&self.health.trouble) = Some(why);
+        }
         let message = redact(&self.health.config, message);
         match level {
             // Connection errors are logged once, by `error`; librdkafka repeats them at each
             // attempt. A fatal error is logged when the producer is replaced.
-            _ if matches!(facility, "FAIL" | "ERROR" | "GETPID" | "REQTMOUT" | "FATAL") => {
+            _ if matches!(
+                facility,
+                CONNECTION_FAILED | "ERROR" | "GETPID" | "REQTMOUT" | "FATAL"
+            ) =>
+            {
                 debug!(facility, "librdkafka: {message}");
             }
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {

@@ -1,7 +1,7 @@
 //! librdkafka's settings, and its errors without secrets.
 
 use super::super::{KafkaConfig, files};
-use super::diagnose::{self, Diagnosis};
+use super::diagnose::{self, CLOSED, Diagnosis};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::KafkaError;
@@ -18,7 +18,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("compression.type", "zstd"),
     ("enable.idempotence", "true"),
     ("linger.ms", "50"),
-    ("log.connection.close", "false"),
     // Java's partitioner, so that other producers' records with the same key are in the same
     // partition.
     ("partitioner", "murmur2_random"),
@@ -112,6 +111,17 @@ pub fn validate(config: &KafkaConfig) -> Result<(), String> {
         .create_native_config()
         .map(drop)
         .map_err(|error| describe_error(config, &error))
+}
+
+/// The facility of what librdkafka logs of connections that failed.
+pub(super) const CONNECTION_FAILED: &str = "FAIL";
+
+/// A log message that a broker has closed a connection, shortened; `None` for another. librdkafka only logs it.
+pub(super) fn closed(config: &KafkaConfig, facility: &str, message: &str) -> Option<String> {
+    let is_closed = facility == CONNECTION_FAILED && message.contains(CLOSED);
+    // Messages begin with the name of a thread.
+    let message = message.split_once("]: ").map_or(message, |(_, message)| message);
+    is_closed.then(|| shorten(config, message))
 }
 
 /// librdkafka's message without secrets, and without the state and statistics that it appends in
