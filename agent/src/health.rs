@@ -83,7 +83,7 @@ mod tests {
 
     const SPOOL_MAX: u64 = 1 << 20;
 
-    const WINDOW: Duration = Duration::from_secs(60);
+    const WINDOW: Duration = Duration::from_mins(1);
 
     fn health() -> (Health, Instant) {
         (Health::new(WINDOW, Some(SPOOL_MAX)), Instant::now())

@@ -111,6 +111,7 @@ impl Prepared {
 }
 
 /// Options of the flow stages.
+#[must_use]
 pub fn flow_options(config: &Config) -> FlowOptions {
     let decoder = DecoderOptions {
         ports: config.capture.ports.clone(),
@@ -155,6 +156,7 @@ pub fn pipeline_options(
 }
 
 /// Creates detection with all rules that are enabled.
+#[must_use]
 pub fn detection(config: &Config, options: DetectOptions, live: bool) -> Detection {
     let others = detect::create_detectors(&options, &host_facts(config, live));
     Detection::new(options, others)
@@ -263,6 +265,7 @@ impl Endpoint {
 }
 
 /// Options of live capture. `icmp`: where the listeners for ICMP errors run.
+#[must_use]
 pub fn live_options(config: &Config, icmp: ListenerPlace) -> LiveOptions {
     LiveOptions { icmp, ..config.capture.clone() }
 }

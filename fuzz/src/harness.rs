@@ -178,7 +178,7 @@ impl Harness {
         self.check();
         self.finish();
         self.check();
-        self.wait(Duration::from_secs(3600), false);
+        self.wait(Duration::from_hours(1), false);
         self.finish();
         let counters = self.check();
         assert_eq!(counters.decode.held, 0, "packets stay pending");

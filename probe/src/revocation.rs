@@ -20,9 +20,9 @@ const MAX_LISTS: usize = 256;
 const MAX_KEPT_BYTES: usize = 64 << 20;
 /// Time after which a list is fetched again even if the next is announced for later: authorities publish
 /// new revocations before they must.
-const MAX_AGE: Duration = Duration::from_secs(6 * 3600);
+const MAX_AGE: Duration = Duration::from_hours(6);
 /// Time after which a list that could not be fetched, or is out of date, is fetched again.
-const RETRY_AFTER: Duration = Duration::from_secs(600);
+const RETRY_AFTER: Duration = Duration::from_mins(10);
 
 /// Why the status of a certificate is not known: one word, as records have it.
 pub type Unknown = &'static str;

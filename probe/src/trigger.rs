@@ -32,7 +32,7 @@ const MAX_TARGETS: usize = 16;
 /// Most entities and results remembered.
 const MAX_REMEMBERED: usize = 1024;
 /// Time after which a result ends if the alert that asked for it never does.
-const RESULT_LASTS: Duration = Duration::from_secs(3600);
+const RESULT_LASTS: Duration = Duration::from_hours(1);
 
 /// The fields of a `dns.alert/1` that trigger measurements.
 #[derive(Clone, Debug, Deserialize)]

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest time for which a new verdict waits for the other targets of its service to be measured.
-const MAX_SETTLING: Duration = Duration::from_secs(120);
+const MAX_SETTLING: Duration = Duration::from_mins(2);
 /// Most ids of records in an alert.
 const MAX_SAMPLES: usize = 16;
 
@@ -62,12 +62,12 @@ impl Default for RuleOptions {
         Self {
             rounds: 2,
             ratio: 0.5,
-            window: Duration::from_secs(300),
+            window: Duration::from_mins(5),
             expiry_days: [30, 14, 3],
             latency_z_score: 6.0,
             disabled: Vec::new(),
             maintenance: Vec::new(),
-            repeat: Duration::from_secs(3600),
+            repeat: Duration::from_hours(1),
             runbook_url: dnscribe_record::RUNBOOKS.to_owned(),
         }
     }

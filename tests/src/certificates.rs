@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// URL at which subordinate authorities would publish their certificates.
 const URL: &str = "http://ca.good.test/issuing.crt";
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 /// A certificate authority.
 pub struct Authority {

@@ -49,7 +49,7 @@ impl Default for Load {
             questions: Vec::new(),
             verbose: false,
             timeout: Duration::from_secs(5),
-            limit: Duration::from_secs(60),
+            limit: Duration::from_mins(1),
         }
     }
 }

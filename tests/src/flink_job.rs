@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Time limit for the end of a canceled job, on a busy machine.
-const END: Duration = Duration::from_secs(60);
+const END: Duration = Duration::from_mins(1);
 
 /// A submitted job. It ends with its value: else a failed test would leave its jobs to the next.
 #[derive(Debug)]

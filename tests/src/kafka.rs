@@ -28,7 +28,7 @@ pub const VERSION: &str = "4.1.1";
 /// Time limit for the start, on a busy machine.
 const START: Duration = Duration::from_secs(90);
 /// Time limit for a regular stop.
-const STOP: Duration = Duration::from_secs(60);
+const STOP: Duration = Duration::from_mins(1);
 /// File in the folder of a broker that was left running, with its address and process.
 const STATE_FILE: &str = "up.json";
 /// File in the folder of a broker that child processes may use, with its address and process.

@@ -223,7 +223,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
             state.mode
         };
         match mode {
-            Mode::Hang => thread::sleep(Duration::from_secs(60)),
+            Mode::Hang => thread::sleep(Duration::from_mins(1)),
             Mode::Garbage => respond(stream, 200, "<html>It works!</html>")?,
             Mode::Refuse(code) => respond(stream, code, &status(code).to_string())?,
             Mode::Serve if token.as_deref() != Some(TOKEN) => {

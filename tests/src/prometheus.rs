@@ -19,7 +19,7 @@ const PACKAGES: [&str; 2] = ["prometheus", "prometheus-alertmanager"];
 /// Debian package that only a benchmark needs.
 const BLACKBOX_PACKAGE: &str = "prometheus-blackbox-exporter";
 /// Time limit for the start, on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// A program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

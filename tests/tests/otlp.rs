@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 const STREAMS: &str = "transactions,lookups,metrics,alerts,ledger";
 
 /// Replays a capture of the examples to stdout and to sinks; returns the records on stdout.
@@ -233,7 +233,7 @@ fn records_wait_for_a_collector_that_is_away() -> Result<()> {
         let spool = SpoolConfig {
             directory: folder.path().join("spool"),
             max_bytes: 64 << 20,
-            max_age: Duration::from_secs(3600),
+            max_age: Duration::from_hours(1),
             when_full: WhenFull::DropOldest,
         };
         let target = collector.sink(protocol, "logs");

@@ -17,7 +17,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 /// Time limit for rows of records that Kafka has, on a busy machine. `ClickHouse` inserts what it has read every 7.5 s.
-const CAUGHT_UP: Duration = Duration::from_secs(300);
+const CAUGHT_UP: Duration = Duration::from_mins(5);
 /// Names that mean something to SQL, JSON, regular expressions or the text form of names.
 const AWKWARD: [&str; 4] = ["it's.example", "a\"b.example", "a\\b.example", "$re$'\\\"%_(.example"];
 /// Records of connections, which no capture file has.

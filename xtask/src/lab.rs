@@ -89,7 +89,7 @@ fn send_load(args: &LoadArgs) -> Result<()> {
         queries: args.queries,
         qps: args.qps,
         tcp: args.tcp,
-        limit: Duration::from_secs(600),
+        limit: Duration::from_mins(10),
         ..base
     })?;
     console::result(&serde_json::to_string(&perf)?);

@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Version of cargo-deny that `lint` runs.
 const DENY_VERSION: &str = "0.20.2";
 /// Longest time for downloading the advisory database.
-const ADVISORIES_LIMIT: Duration = Duration::from_secs(60);
+const ADVISORIES_LIMIT: Duration = Duration::from_mins(1);
 
 /// Arguments of `lint`.
 #[derive(clap::Args, Clone, Copy, Debug)]

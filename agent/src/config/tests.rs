@@ -139,7 +139,7 @@ fn reads_every_key() {
     assert_eq!(format!("{:?}", streams("kafka")), "{\"messages\"}");
     assert_eq!(format!("{:?}", streams("file:x")), "{\"transactions\", \"dlq\"}");
     assert_eq!(format!("{:?}", streams("stdout")), "{\"transactions\", \"ledger\"}");
-    let every = Some(Duration::from_secs(86_400));
+    let every = Some(Duration::from_hours(24));
     let rotation = Rotation { bytes: Some(100 << 20), every, keep: Some(10), compress: true };
     assert_eq!(config.rotation, rotation);
     assert_eq!(config.sinks, [SinkSpec::Kafka, SinkSpec::File("/var/log/dns.ndjson".into())]);
@@ -150,7 +150,7 @@ fn reads_every_key() {
     assert_eq!(config.kafka.options["enable.ssl.certificate.verification"], "true");
     let creation = &config.kafka.creation;
     assert_eq!(creation.partitions, [(Stream::Transactions, 24)].into());
-    assert_eq!(creation.retention, [(Stream::Ledger, Duration::from_secs(72 * 60 * 60))].into());
+    assert_eq!(creation.retention, [(Stream::Ledger, Duration::from_hours(72))].into());
     assert_eq!(creation.replication_factor, Some(3));
     assert_eq!(config.kafka.format(Stream::Transactions), Format::Avro);
     assert_eq!(config.kafka.format(Stream::Dlq), Format::Json);
@@ -163,10 +163,10 @@ fn reads_every_key() {
     let home: IpAddr = "192.0.2.1".parse().unwrap();
     assert_eq!((config.resolvers.len(), config.resolvers[&home].as_str()), (3, "home"));
     let detect = config.detect.as_ref().unwrap();
-    assert_eq!(detect.repeat, Duration::from_secs(600));
+    assert_eq!(detect.repeat, Duration::from_mins(10));
     assert_eq!(detect.runbook_url, "https://wiki.example.com/runbooks");
     assert_eq!((detect.down.min_queries, detect.down.span.as_secs()), (20, 10));
-    assert_eq!(detect.rule(Rule::ResolverDown).clear_for, Duration::from_secs(60));
+    assert_eq!(detect.rule(Rule::ResolverDown).clear_for, Duration::from_mins(1));
     assert!(!detect.rule(Rule::Tunnel).enabled && detect.rule(Rule::Dga).enabled);
     assert!((detect.success.critical - 0.8).abs() < 1e-9 && detect.latency.critical == Some(5.0));
     let whens: Vec<MaintenancePeriod> =
@@ -386,7 +386,7 @@ fn rotation_is_off_unless_asked_for_and_by_age_only_live() {
     assert_eq!(from_file("version: 1\n").unwrap().rotation, Rotation::default());
     let yaml = "version: 1\nfile: {rotate_every: 1h, rotate_bytes: 1MiB, compress: none}\n";
     let live = from_file(yaml).unwrap().rotation;
-    assert_eq!(live.every, Some(Duration::from_secs(3600)));
+    assert_eq!(live.every, Some(Duration::from_hours(1)));
     let replay = load(Some(yaml), &[], Layer::default(), Purpose::Replay).unwrap().rotation;
     assert_eq!(replay, Rotation { every: None, ..live });
     let variables = [("DNSCRIBE_FILE__ROTATE_BYTES", "1MiB"), ("DNSCRIBE_FILE__KEEP", "2")];

@@ -18,7 +18,7 @@ const MAX_PODS: usize = 512;
 const MAX_WORKLOADS: usize = 128;
 
 /// A pod without queries for this long gives its place to another one.
-const IDLE: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_mins(10);
 
 /// Time between two searches for idle pods while all places are taken.
 const SEARCH_EVERY: Duration = Duration::from_secs(1);

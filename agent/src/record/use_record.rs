@@ -62,7 +62,7 @@ mod tests {
             name: Some("shop.example".into()),
             candidates: Vec::new(),
             lookup: Some((id(3), LookupScope::Process)),
-            age_and_ttl: Some((Duration::from_micros(1_500), Duration::from_secs(60))),
+            age_and_ttl: Some((Duration::from_micros(1_500), Duration::from_mins(1))),
             lookup_time: Some(Duration::from_millis(12)),
             connect_time: Some(Duration::from_micros(12_250)),
             outcome: UseOutcome::Established,
@@ -74,7 +74,7 @@ mod tests {
             last: at(2_000),
             matched: Match::Newest,
             lookup: Some((id(3), LookupScope::Parent)),
-            age_and_ttl: Some((Duration::from_secs(90), Duration::from_secs(60))),
+            age_and_ttl: Some((Duration::from_secs(90), Duration::from_mins(1))),
             outcome: UseOutcome::Refused,
             ..first.clone()
         };

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const CHECK_INTERVAL: u32 = 1024;
 
 /// How long sinks may take to deliver before a ledger record is written anyway.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(600);
+const FLUSH_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Replays files as fast as possible, or at a pace.
 pub fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), Exit> {
@@ -201,6 +201,7 @@ pub struct Pace {
 
 impl Pace {
     /// Creates a pace of `speed` times that of the capture.
+    #[must_use]
     pub const fn new(speed: f64) -> Self {
         Self { speed, last: None }
     }

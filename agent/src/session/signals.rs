@@ -62,11 +62,13 @@ impl Signals {
     }
 
     /// Returns whether a signal to stop has come.
+    #[must_use]
     pub fn stop(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
     }
 
     /// Returns whether a signal to reload has come since the last call.
+    #[must_use]
     pub fn reload(&self) -> bool {
         self.reload.swap(false, Ordering::Relaxed)
     }

@@ -51,7 +51,7 @@ fn table(page: &str, heading: &str) -> Vec<Vec<String>> {
 fn report(lost: u64, ago: u64) -> String {
     let start = Instant::now();
     let now = start + Duration::from_secs(ago);
-    let mut health = Health::new(Duration::from_secs(60), Some(1 << 30));
+    let mut health = Health::new(Duration::from_mins(1), Some(1 << 30));
     let delivery = DeliveryVitals { sinks: 1, ..DeliveryVitals::default() };
     health.observe(start, Vitals { delivery: delivery.clone(), ..Vitals::default() });
     health.observe(start, Vitals { lost, delivery, ..Vitals::default() });

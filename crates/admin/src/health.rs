@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     const SPOOL_MAX: u64 = 1 << 20;
-    const WINDOW: Duration = Duration::from_secs(60);
+    const WINDOW: Duration = Duration::from_mins(1);
 
     fn health() -> (DeliveryHealth, Instant) {
         (DeliveryHealth::new("agent", WINDOW, Some(SPOOL_MAX)), Instant::now())

@@ -38,10 +38,10 @@ const RESET_WINDOW: Duration = Duration::from_secs(1);
 const GIVES_UP: Duration = Duration::from_secs(1);
 
 /// Time between two records of uses that are alike.
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 
 /// Time without a use after which the next one is a first use again.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Most names in `candidates`.
 const MAX_CANDIDATES: usize = 64;

@@ -42,7 +42,7 @@ const MINUTE: usize = 6;
 /// Maximum time by which a transaction may be ahead of the clock and of the time of its report.
 const MAX_AHEAD: Duration = Duration::from_secs(1);
 /// If the clock of a capture file steps back by more than this, windows start anew.
-const MAX_STEP_BACK: Duration = Duration::from_secs(300);
+const MAX_STEP_BACK: Duration = Duration::from_mins(5);
 /// If the host's clock is set by this much, windows start anew.
 const MIN_CLOCK_STEP_NANOS: u64 = 1_000_000_000;
 

@@ -27,7 +27,7 @@ section! {
         /// Time limit of a request.
         text timeout: Option<PositiveSpan> = default(Duration::from_secs(5)),
         /// Interval at which an active alert is sent again.
-        text resend: Option<PositiveSpan> = default(Duration::from_secs(60)),
+        text resend: Option<PositiveSpan> = default(Duration::from_mins(1)),
         /// Labels that are added to every alert.
         map labels: BTreeMap<LabelName, String> = example("{ team: dns }"),
         /// Link of every alert. Default: none.

@@ -207,7 +207,7 @@ mod tests {
             // In one call, as the subscriber writes.
             ring.write_all(format!(" INFO line {number}\u{1b}\n").as_bytes()).unwrap();
         }
-        let (lines, is_new) = ring.lines(Duration::from_secs(3600));
+        let (lines, is_new) = ring.lines(Duration::from_hours(1));
         assert!(is_new && lines.len() == RING_LINES);
         assert_eq!(lines[0], "INFO line 5 ");
     }

@@ -25,7 +25,7 @@ section! {
         /// Size limit on disk: at least 1MiB.
         text max_bytes: Option<DiskBytes> = default(1 << 30),
         /// Age limit of records; older ones are dropped and counted.
-        text max_age: Option<PositiveSpan> = default(Duration::from_secs(72 * 3600)),
+        text max_age: Option<PositiveSpan> = default(Duration::from_hours(72)),
         /// Records that are dropped when the spool is full: drop_oldest or drop_newest, of the least
         /// important streams first.
         text when_full: Option<WhenFull> = default(WhenFull::DropOldest),
@@ -62,7 +62,7 @@ section! {
     /// Section `health`.
     HealthLayer {
         /// Time for which /healthz reports a loss after it happened.
-        text window: Option<PositiveSpan> = default(Duration::from_secs(60)),
+        text window: Option<PositiveSpan> = default(Duration::from_mins(1)),
     }
 }
 

@@ -367,7 +367,7 @@ mod tests {
     #[test]
     fn reads_rotation() {
         assert_eq!("100MiB".parse(), Ok(RotateBytes(100 << 20)));
-        assert_eq!("24h".parse(), Ok(RotateEvery(Duration::from_secs(86_400))));
+        assert_eq!("24h".parse(), Ok(RotateEvery(Duration::from_hours(24))));
         assert_eq!("zstd".parse(), Ok(Compress::Zstd));
         for bad in ["100", "", "100 MB", "-1"] {
             assert!(bad.parse::<RotateBytes>().unwrap_err().to_string().contains("100MiB"));

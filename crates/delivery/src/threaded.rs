@@ -19,7 +19,7 @@ pub(super) const END_TIMEOUT: Duration = Duration::from_secs(2);
 const SPOOLED_END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Wait of a thread that has nothing to do until it is woken.
-pub(super) const LONG_WAIT: Duration = Duration::from_secs(3600);
+pub(super) const LONG_WAIT: Duration = Duration::from_hours(1);
 
 /// One part in `RESERVED` of the queue is reserved for summaries.
 const RESERVED: usize = 8;

@@ -136,7 +136,7 @@ pub struct KeyOptions {
 
 impl Default for KeyOptions {
     fn default() -> Self {
-        Self { material: None, period: Duration::from_secs(24 * 3600) }
+        Self { material: None, period: Duration::from_hours(24) }
     }
 }
 

@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn interval_has_passed_if_the_clock_was_set_back() {
         let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         for (now, passed) in [(1000, false), (1059, false), (1060, true), (999, true), (0, true)] {
             assert_eq!(at(1000).has_passed(minute, at(now)), passed, "{now}");
         }

@@ -111,9 +111,9 @@ impl Default for ConnectionOptions {
     fn default() -> Self {
         Self {
             answer_timeout: QUERY_TIMEOUT,
-            idle_timeout: Duration::from_secs(300),
-            quic_idle_timeout: Duration::from_secs(60),
-            report_every: Duration::from_secs(60),
+            idle_timeout: Duration::from_mins(5),
+            quic_idle_timeout: Duration::from_mins(1),
+            report_every: Duration::from_mins(1),
             max_connections: 1 << 16,
             handshake_memory_bytes: 32 << 20,
         }

@@ -109,7 +109,7 @@ impl PairOptions {
 }
 
 /// Time that an ended transaction is remembered, to recognize late and duplicate responses.
-const ENDED_RETENTION: Duration = Duration::from_secs(60);
+const ENDED_RETENTION: Duration = Duration::from_mins(1);
 
 /// Maximum number of remembered transactions, separately for answered and failed ones.
 const MAX_ENDED: usize = 1 << 16;

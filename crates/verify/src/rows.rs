@@ -17,13 +17,13 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// A job whose newest checkpoint is older than this while records wait does not run.
-const LONGEST_CHECKPOINT: Duration = Duration::from_secs(120);
+const LONGEST_CHECKPOINT: Duration = Duration::from_mins(2);
 
 /// Reason of a sink for records that are older than what its store keeps.
 const EXPIRED: &str = "expired";
 
 /// Rows of records that are older than this at a checkpoint are in the store.
-const RECENT: Duration = Duration::from_secs(60);
+const RECENT: Duration = Duration::from_mins(1);
 
 /// Records of a topic or of a kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

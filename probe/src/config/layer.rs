@@ -106,7 +106,7 @@ section! {
     /// Section `defaults`.
     DefaultsLayer {
         /// Time between two rounds of a target.
-        text interval: Option<PositiveSpan> = default(Duration::from_secs(60)),
+        text interval: Option<PositiveSpan> = default(Duration::from_mins(1)),
         /// Time limit of a round.
         text timeout: Option<PositiveSpan> = default(Duration::from_secs(5)),
         /// Further attempts of dns and authority targets where there is no response.
@@ -137,11 +137,11 @@ section! {
         /// Directory of the file. Default: that of STATE_DIRECTORY, else /var/lib/dnscribe-probe.
         text directory: Option<PathBuf> = example("/var/lib/dnscribe-probe"),
         /// Time after which something new that was seen in good rounds is no longer a change.
-        text learn_after: Option<Span> = default(Duration::from_secs(3600)),
+        text learn_after: Option<Span> = default(Duration::from_hours(1)),
         /// Number of those rounds that it needs besides.
         text learn_rounds: Option<Count> = default(3_usize),
         /// Time after which what was not seen is forgotten.
-        text forget_after: Option<PositiveSpan> = default(Duration::from_secs(30 * 86_400)),
+        text forget_after: Option<PositiveSpan> = default(Duration::from_hours(720)),
         /// Shortest time between two writes of the file.
         text save_interval: Option<PositiveSpan> = default(Duration::from_secs(30)),
     }
@@ -165,7 +165,7 @@ section! {
         text breaker_backoff: Option<PositiveSpan> = default(Duration::from_secs(30)),
         /// Limit of this time, and so the longest time for which a recovery is not seen. Targets with a longer interval
         /// are never skipped.
-        text breaker_max_backoff: Option<PositiveSpan> = default(Duration::from_secs(120)),
+        text breaker_max_backoff: Option<PositiveSpan> = default(Duration::from_mins(2)),
     }
 }
 

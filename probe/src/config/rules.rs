@@ -107,7 +107,7 @@ impl Default for TriggerOptions {
         Self {
             enabled: true,
             per_minute: 6,
-            min_gap: Duration::from_secs(300),
+            min_gap: Duration::from_mins(5),
             contact: Contact::None,
         }
     }

@@ -41,7 +41,7 @@ use upstream::{Upstream, reduce};
 use wildcard::expansion_is_proved;
 
 /// Longest time for which a validated record set is not validated again.
-const MAX_CACHED: Duration = Duration::from_secs(300);
+const MAX_CACHED: Duration = Duration::from_mins(5);
 
 /// Largest number of CNAME records that are followed from a name.
 const MAX_ALIASES: usize = 16;

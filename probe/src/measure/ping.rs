@@ -149,7 +149,7 @@ mod tests {
         let target = Target {
             service: "shop".into(),
             name: address.to_owned(),
-            interval: Duration::from_secs(60),
+            interval: Duration::from_mins(1),
             timeout,
             retries: 0,
             kind: TargetKind::Ping(ping),

@@ -6,7 +6,7 @@ use hickory_proto::rr::{Name, RecordType};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 fn config(directory: Option<PathBuf>) -> MemoryConfig {
     MemoryConfig {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Shortest time over which the largest TTL is that of the zone.
-const SPAN: Duration = Duration::from_secs(3600);
+const SPAN: Duration = Duration::from_hours(1);
 /// Least number of answers in that time.
 const MIN_ANSWERS: u32 = 20;
 /// Answers must come this many times within a TTL: else a cache that is asked at equal times always shows the
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     const MINUTE: u64 = 60;
-    const SHOWN: Duration = Duration::from_secs(3600);
+    const SHOWN: Duration = Duration::from_hours(1);
 
     /// Asks each `interval` seconds, from `from` to `to`, for the TTL at that second.
     fn play(

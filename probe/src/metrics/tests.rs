@@ -32,7 +32,7 @@ fn round(target: &str, found: Vec<ProbeFields>) -> Round {
     let target = Target {
         service: "shop".into(),
         name: target.to_owned(),
-        interval: Duration::from_secs(60),
+        interval: Duration::from_mins(1),
         timeout: Duration::from_secs(5),
         retries: 0,
         kind: TargetKind::Tcp(TcpTarget { host, query_response: Vec::new() }),

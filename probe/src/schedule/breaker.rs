@@ -135,7 +135,7 @@ mod tests {
         let mut breaker = Breaker::default();
         (0..9).for_each(|_| breaker.observe(at(0), Reach::Unreached, &OPTIONS));
         // The next round of a target with this interval would come after the limit.
-        assert!(!breaker.blocks(at(41), Duration::from_secs(60), &OPTIONS));
-        assert!(breaker.blocks(at(39), Duration::from_secs(60), &OPTIONS));
+        assert!(!breaker.blocks(at(41), Duration::from_mins(1), &OPTIONS));
+        assert!(breaker.blocks(at(39), Duration::from_mins(1), &OPTIONS));
     }
 }

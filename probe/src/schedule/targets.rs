@@ -11,7 +11,7 @@ use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Longest time from the start to the first round of a target, whatever its interval.
-const MAX_PHASE: Duration = Duration::from_secs(300);
+const MAX_PHASE: Duration = Duration::from_mins(5);
 
 /// Identity of a target over a reload: its service, kind and name.
 pub(super) type TargetKey = (Arc<str>, &'static str, String);

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-const INTERVAL: Duration = Duration::from_secs(60);
+const INTERVAL: Duration = Duration::from_mins(1);
 
 const LIMITS: Limits = Limits {
     rounds: 1000,
@@ -20,7 +20,7 @@ const LIMITS: Limits = Limits {
     breaker: BreakerOptions {
         failures: 3,
         backoff: Duration::from_secs(30),
-        max_backoff: Duration::from_secs(120),
+        max_backoff: Duration::from_mins(2),
     },
 };
 

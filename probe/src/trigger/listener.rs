@@ -16,7 +16,7 @@ use tokio::sync::mpsc::{self, Receiver};
 /// Topic of changes, after the configured prefix.
 const CHANGES: &str = "dns.changes";
 /// Changes this old are read at the start: those that may still explain or mute something.
-const CHANGES_SINCE: Duration = Duration::from_secs(86_400);
+const CHANGES_SINCE: Duration = Duration::from_hours(24);
 /// Most notices that wait to be taken.
 const QUEUE: usize = 256;
 

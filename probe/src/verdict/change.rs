@@ -15,7 +15,7 @@ use std::time::Duration;
 use wildmatch::WildMatch;
 
 /// Time for which a change explains what follows it.
-const EXPLAINS: Duration = Duration::from_secs(3600);
+const EXPLAINS: Duration = Duration::from_hours(1);
 /// Most changes remembered.
 const MAX_CHANGES: usize = 1024;
 

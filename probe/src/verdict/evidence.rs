@@ -217,7 +217,7 @@ fn show_since(since: Timestamp, last: Timestamp, now: Timestamp) -> String {
         return String::new();
     }
     let text = since.to_string();
-    let day = Duration::from_secs(86_400);
+    let day = Duration::from_hours(24);
     let shown = if now.since(since) < day { text.get(11..16) } else { text.get(..16) };
     shown.map(|shown| format!(" since {}", shown.replace('T', " "))).unwrap_or_default()
 }

@@ -35,6 +35,7 @@ pub enum Executor {
 pub struct Row(&'static str, &'static str, Executor);
 
 const ENGINE: Executor = Nowhere("a container engine");
+const KPI_PACKAGE: Executor = Nowhere("the package of dnscribe-kpi is not installed by a test yet");
 const FLINK: Executor = Nowhere("the scripts of Flink's distribution, which no registry has");
 
 /// The first rule that fits a command is its own.
@@ -66,6 +67,10 @@ static ROWS: &[Row] = &[
     Row("docs/probe", "apt install", Machine),
     Row("docs/probe", "editor", Machine),
     Row("docs/probe", "systemctl", Machine),
+    Row("docs/kpi", "apt install", KPI_PACKAGE),
+    Row("docs/kpi", "/var/spool/dnscribe-kpi", KPI_PACKAGE),
+    Row("docs/kpi", "/etc/dnscribe-kpi", KPI_PACKAGE),
+    Row("docs/kpi", "systemctl", KPI_PACKAGE),
     Row("docs/kpi", "", Kpi),
     Row("docs/start", "dnscribe-kpi", Kpi),
     Row("docs/ledger", "--store", Other("stream accounts")),

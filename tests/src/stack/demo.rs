@@ -18,7 +18,7 @@ pub const METRICS_PORT: u16 = 9353;
 /// Queries per second.
 const RATE: u32 = 20;
 /// How long queries are sent.
-pub const DURATION: Duration = Duration::from_secs(60 * 60);
+pub const DURATION: Duration = Duration::from_hours(1);
 
 /// What produces the traffic.
 #[derive(Debug, Serialize, Deserialize)]

@@ -42,9 +42,9 @@ const METRICS_PORT: u16 = 9249;
 /// Number of ports for Prometheus reporters: one for each process.
 const REPORTERS: u16 = 2;
 /// Time limit for a task manager's registration, on a busy machine.
-const REGISTRATION: Duration = Duration::from_secs(60);
+const REGISTRATION: Duration = Duration::from_mins(1);
 /// Time limit for a savepoint.
-const SAVEPOINT: Duration = Duration::from_secs(120);
+const SAVEPOINT: Duration = Duration::from_mins(2);
 /// Settings by which jobs survive the processes of a cluster.
 pub const DURABILITY: [&str; 6] = [
     "high-availability.type",

@@ -108,7 +108,7 @@ pub fn upgrade(stack: &Stack, parallelism: u32) -> Result<()> {
 }
 
 /// Time limit of a backfill.
-const BACKFILL: Duration = Duration::from_secs(300);
+const BACKFILL: Duration = Duration::from_mins(5);
 
 /// Runs the job of a store over the records that Kafka received in a span of RFC 3339 times, and waits for its end.
 pub fn backfill(stack: &Stack, job: &str, from: &str, to: &str) -> Result<()> {

@@ -101,7 +101,7 @@ fn every_panel_shows_the_scripted_day() {
 fn wait_for_scrapes(stack: &Stack) {
     let address = stack.service(Component::Prometheus).unwrap().address;
     let path = "/api/v1/query?query=max(count_over_time(up%7Bjob=%22flink%22%7D%5B5m%5D))%3E=2";
-    shell::wait_for("two scrapes of the jobs", Duration::from_secs(60), || {
+    shell::wait_for("two scrapes of the jobs", Duration::from_mins(1), || {
         let (_, answer) = http::get(address, None, path)?;
         Ok(answer.contains("\"value\"").then_some(()))
     })

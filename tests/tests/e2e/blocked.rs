@@ -146,7 +146,7 @@ fn blocked_readers_and_sinks_do_not_hold_up_the_ring() {
     drop((out, log));
     let drains = [drained(stdout), drained(stderr)];
     kill_process(pid, Signal::TERM).unwrap();
-    let status = shell::wait_for("the end", Duration::from_secs(60), || Ok(agent.0.try_wait()?));
+    let status = shell::wait_for("the end", Duration::from_mins(1), || Ok(agent.0.try_wait()?));
     assert!(status.unwrap().success());
     for drain in drains {
         drain.join().unwrap().unwrap();

@@ -237,7 +237,7 @@ fn records_many_short_connections_and_an_open_one() {
         };
         records.iter().filter(over).count() == MANY
     };
-    agent.wait_for("all connections", Duration::from_secs(60), finished).unwrap();
+    agent.wait_for("all connections", Duration::from_mins(1), finished).unwrap();
     let end = agent.terminate().unwrap();
     let of_client =
         || end.records.iter().filter(|record| is_connection(record, "client", resolver));

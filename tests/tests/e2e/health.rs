@@ -12,7 +12,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 /// Time limit for repeated load to have its effect.
-const LOAD_LIMIT: Duration = Duration::from_secs(60);
+const LOAD_LIMIT: Duration = Duration::from_mins(1);
 
 /// Starts an agent that captures only the lab's client, with settings as environment variables.
 fn agent(isolated: &IsolatedCgroup, arguments: &[&str], settings: &[(&str, &str)]) -> Agent {

@@ -57,7 +57,7 @@ impl Server {
 }
 
 fn await_serial(lab: &Lab, serial: u32) {
-    let found = shell::wait_for("the zone", Duration::from_secs(60), || {
+    let found = shell::wait_for("the zone", Duration::from_mins(1), || {
         let answer = dig(lab, &["SOA", "+short", "+time=1", "+retry=0"]);
         Ok(answer.split_whitespace().nth(2).is_some_and(|s| s == serial.to_string()).then_some(()))
     });

@@ -253,7 +253,7 @@ fn records_wait_for_unreachable_registry() {
     assert_eq!(replay.try_wait().unwrap(), None, "ended before it could encode anything");
     assert!(consume(&setup.broker.bootstrap(), "dns.normalized").is_empty());
     setup.registry.start().unwrap();
-    let status = shell::wait(&mut replay, Duration::from_secs(60)).unwrap();
+    let status = shell::wait(&mut replay, Duration::from_mins(1)).unwrap();
     let log = std::fs::read_to_string(setup.folder.path().join("stderr")).unwrap();
     assert!(status.success(), "{log}");
     assert_eq!(values(setup.consume("dns.normalized", None)), expected("dns.transaction/1"));

@@ -101,7 +101,7 @@ pub fn wait_for(
 
 /// Waits until no transaction waits on disk or in memory, on a busy machine.
 pub fn wait_until_delivered(agent: &Agent) {
-    wait_for(agent, "the delivery of what waits", Duration::from_secs(120), |scrape| {
+    wait_for(agent, "the delivery of what waits", Duration::from_mins(2), |scrape| {
         scrape.records("transactions", "spooled") + scrape.records("transactions", "in_flight") == 0
     });
 }

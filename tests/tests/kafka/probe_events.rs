@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 const PROBES: &str = "dns.probes";
 const ALERTS: &str = "dns.alerts";
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A resolver that answers every query of type A with one address.
 struct Resolver {

@@ -55,5 +55,5 @@ fn produce(broker: &Broker) {
         let (record, key) = (record.to_string(), number.to_string());
         producer.send(BaseRecord::to(TRANSACTIONS).payload(&record).key(&key)).unwrap();
     }
-    producer.flush(Duration::from_secs(60)).unwrap();
+    producer.flush(Duration::from_mins(1)).unwrap();
 }

@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// Time limit for the job to reach the end of its topic, on a busy machine and with a restart.
-pub const CAUGHT_UP: Duration = Duration::from_secs(240);
+pub const CAUGHT_UP: Duration = Duration::from_mins(4);
 /// How long the jobs wait for an answer of `PostgreSQL`.
 pub const ANSWER: Duration = Duration::from_secs(8);
 /// Pause of a load; checkpoints are two seconds apart.

@@ -25,7 +25,7 @@ const HANDLED_SHARE: f64 = 0.5;
 /// Period of the quota in microseconds, short compared with the time in which the ring fills up.
 const PERIOD_US: f64 = 20_000.0;
 /// Longest time until sampling ends.
-const RECOVERY: Duration = Duration::from_secs(120);
+const RECOVERY: Duration = Duration::from_mins(2);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Bytes in a ring that counts as empty: the host's own queries always add some.
 const EMPTY_BYTES: f64 = 16384.0;

@@ -51,7 +51,7 @@ const WINDOWS: &str = "bench.metrics";
 /// Nodes whose windows the job `fleet` merges.
 const NODES: u32 = 10_000;
 /// Time limit of a run.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_mins(10);
 /// Time between two readings of the counters. Flink writes all of its metrics for each: one a second took up to 8 % of
 /// the task manager's time.
 const READ_EVERY: Duration = Duration::from_secs(2);

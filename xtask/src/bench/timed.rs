@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// Interval between two looks at a process.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Longest run of a program.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_mins(5);
 
 /// Cost of one run.
 pub struct RunCost {

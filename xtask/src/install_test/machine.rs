@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const PACKAGES: &str =
     "systemd-sysv,dbus,libssl3,zlib1g,libzstd1,passwd,dnsmasq-base,ca-certificates,rpm";
 const SUITE: &str = "bookworm";
-const BOOT_TIMEOUT: Duration = Duration::from_secs(60);
+const BOOT_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A booted system; stopped and removed when dropped.
 pub struct Machine {

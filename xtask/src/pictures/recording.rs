@@ -14,7 +14,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(80);
 /// Time between two keys of a text that is typed.
 const KEY_INTERVAL: Duration = Duration::from_millis(45);
 /// Time limit for what a recording waits for.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// First output of a recording: the cursor is hidden, the screen empty.
 const CLEAR: &str = "\x1b[?25l\x1b[2J";
 

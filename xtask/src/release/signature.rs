@@ -42,7 +42,7 @@ fn new_key(folder: &Path, public: &Path) -> Result<PathBuf> {
     Ok(secret)
 }
 
-/// Checks signature, checksums and statement with the commands that users are told.
+/// Checks signature, checksums and statement with the commands of the page for users.
 pub fn verify(folder: &Path) -> Result<()> {
     setup::release()?;
     let run = |words: &[&str]| {

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Newest version of glibc whose symbols packages may need: that of Debian 12.
 const LIBC: [u32; 2] = [2, 36];
 /// Longest time for downloading a toolchain.
-const DOWNLOAD: Duration = Duration::from_secs(600);
+const DOWNLOAD: Duration = Duration::from_mins(10);
 
 /// Checks that the workspace, the chart and the changelog have one version and that the worktree is that of a commit.
 pub fn check(dry_run: bool) -> Result<()> {

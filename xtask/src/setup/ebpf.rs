@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Longest time for a download before the next source is tried.
-pub const DOWNLOAD_LIMIT: Duration = Duration::from_secs(240);
+pub const DOWNLOAD_LIMIT: Duration = Duration::from_mins(4);
 /// Version of bpf-linker that the project is built with.
 const LINKER_VERSION: &str = "0.13.0";
 /// Major version of the LLVM that bpf-linker is built with. It reads bitcode of compilers with this or an older

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// Longest run of a guest. Without KVM the verifier needs many seconds for each program.
-const LIMIT: Duration = Duration::from_secs(1200);
+const LIMIT: Duration = Duration::from_mins(20);
 
 /// Settings of a guest.
 #[derive(Debug)]

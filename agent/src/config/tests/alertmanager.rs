@@ -26,7 +26,7 @@ fn the_section_makes_the_sink_of_live_alerts() {
     assert_eq!(alertmanager.generator_url.as_deref(), Some("https://d.example/x?y=1#z"));
     assert_eq!(
         (alertmanager.timeout, alertmanager.resend),
-        (Duration::from_secs(5), Duration::from_secs(60))
+        (Duration::from_secs(5), Duration::from_mins(1))
     );
     // A replay of an old incident sends no alerts.
     assert_eq!(load(yaml, Purpose::Replay).unwrap().sinks, [SinkSpec::Stdout]);

@@ -48,7 +48,7 @@ fn a_stream_of_its_own_rules_follows_the_general_ones_elsewhere() {
     assert_eq!((lookups.process, general.process), (MaskingMethod::Hash, MaskingMethod::Keep));
     assert_eq!(privacy.mask(Stream::Alerts), general);
     assert!(!privacy.mask(Stream::Ledger).is_on());
-    assert_eq!(privacy.keys.period, Duration::from_secs(3600));
+    assert_eq!(privacy.keys.period, Duration::from_hours(1));
 }
 
 #[test]

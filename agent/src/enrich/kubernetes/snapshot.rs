@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 /// Time that an ended pod is remembered: its last query times out later, and lookups and windows
 /// follow some seconds after that.
-pub(super) const ENDED_RETENTION: Duration = Duration::from_secs(300);
+pub(super) const ENDED_RETENTION: Duration = Duration::from_mins(5);
 
 /// Maximum number of pods, including recently ended ones; a kubelet runs 110 by default.
 const MAX_PODS: usize = 4096;

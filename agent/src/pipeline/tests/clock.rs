@@ -223,5 +223,5 @@ fn clock_set_back_by_an_hour_delays_nothing() {
         own.map(|record| record["ts"].as_str().unwrap().parse().unwrap()).collect()
     };
     let [first, second] = of("dns.message/1")[..] else { panic!("two queries") };
-    assert_eq!(first.since(second), Duration::from_secs(3600 - 60));
+    assert_eq!(first.since(second), Duration::from_mins(59));
 }

@@ -25,8 +25,8 @@ use std::time::Duration;
 /// Maximum number of entities with a baseline.
 const MAX_ENTITIES: usize = 512;
 /// Time after which an absent entity may be replaced by another one.
-const FORGET: Duration = Duration::from_secs(600);
-const MINUTE: Duration = Duration::from_secs(60);
+const FORGET: Duration = Duration::from_mins(10);
+const MINUTE: Duration = Duration::from_mins(1);
 /// Maximum number of minutes without a window that are learned as silence: a longer time is a gap
 /// in the capture.
 const MAX_SILENCE: u64 = 60;

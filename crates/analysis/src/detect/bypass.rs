@@ -26,7 +26,7 @@ use std::time::Duration;
 /// Maximum number of clients tracked, each for plain and encrypted DNS.
 const MAX_CLIENTS: usize = 1024;
 /// Time after which an idle client is forgotten.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// SOA, IXFR, AXFR: secondaries and updaters send these to servers of their choice.
 const TRANSFERS: [u16; 3] = [6, 251, 252];

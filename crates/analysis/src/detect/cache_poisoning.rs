@@ -17,7 +17,7 @@ use std::time::Duration;
 
 const MAX_CLIENTS: usize = 1024;
 /// Half of the look-back.
-const SPAN: Duration = Duration::from_secs(60);
+const SPAN: Duration = Duration::from_mins(1);
 
 /// Wrong responses to one client within one to two minutes: warning and critical.
 const WRONG_RESPONSES: (u64, u64) = (10, 50);

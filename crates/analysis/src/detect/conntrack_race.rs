@@ -19,7 +19,7 @@ use dnscribe_transaction::pair::{Status, Vantage};
 use std::time::Duration;
 
 /// Half of the look-back.
-const SPAN: Duration = Duration::from_secs(300);
+const SPAN: Duration = Duration::from_mins(5);
 /// Longest time between the two queries of a pair.
 const PAIR: Duration = Duration::from_millis(20);
 /// Longest time until a query that was lost is asked again; resolvers of programs wait for 5 s, or less.
@@ -37,7 +37,7 @@ const MAX_WAITING: usize = 256;
 /// Recent queries that are remembered, in one place each: a power of two.
 const MAX_RECENT: usize = 1 << 14;
 /// Time after which an idle client is forgotten.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 const A: u16 = 1;
 const AAAA: u16 = 28;

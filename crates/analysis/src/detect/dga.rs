@@ -24,7 +24,7 @@ const MAX_CLIENTS: usize = 2048;
 /// Maximum number of zones tracked with failing names.
 const MAX_ZONES: usize = 1024;
 /// Time after which an idle client or zone is forgotten.
-const IDLE: Duration = Duration::from_secs(7200);
+const IDLE: Duration = Duration::from_hours(2);
 
 const NXDOMAIN: u16 = 3;
 
@@ -34,9 +34,9 @@ const MIN_RANDOM_SHARE: f64 = 0.4;
 // Thresholds for a client.
 
 /// Half of the short look-back.
-const MINUTES: Duration = Duration::from_secs(600);
+const MINUTES: Duration = Duration::from_mins(10);
 /// Half of the long look-back.
-const HOUR: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_hours(1);
 
 /// Distinct missing domains that look random: short look-back (10 to 20 minutes).
 const MIN_RANDOM_SHORT: u64 = 12;

@@ -26,9 +26,9 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const MAX_CATCH_UP: u64 = 60;
 const MAX_PER_RULE: usize = 64;
 /// Time for which a resolved alert explains others: its failures remain in windows of five minutes.
-const RESOLVED_EXPLAINS: Duration = Duration::from_secs(360);
+const RESOLVED_EXPLAINS: Duration = Duration::from_mins(6);
 /// Time after which an alert whose explanation is gone is reported.
-const EXPLANATION_GRACE: Duration = Duration::from_secs(60);
+const EXPLANATION_GRACE: Duration = Duration::from_mins(1);
 const MAX_RESOLVED: usize = 64;
 /// Number of names that must fail before a share says something about more than these names, unless
 /// most queries fail.

@@ -19,14 +19,14 @@ const BUFFER_FULL: &str = "SOCKET_RCVBUFF";
 const NO_SOCKET: &str = "NO_SOCKET";
 
 /// Half of the look-back of `receive_buffer`.
-const SERVER_SPAN: Duration = Duration::from_secs(60);
+const SERVER_SPAN: Duration = Duration::from_mins(1);
 /// Least number of queries that a server's buffer loses within one to two minutes.
 const SERVER_MIN_LOST: u64 = 10;
 /// Least share of the server's queries: a warning, and critical.
 const SERVER_MIN_RATIO: [f64; 2] = [0.001, 0.05];
 
 /// Half of the look-back of `local_loss`.
-const CLIENT_SPAN: Duration = Duration::from_secs(300);
+const CLIENT_SPAN: Duration = Duration::from_mins(5);
 /// Least number of transactions of a client that lose messages within five to ten minutes.
 const CLIENT_MIN_LOST: u64 = 5;
 /// Least share of the client's transactions.
@@ -37,9 +37,9 @@ const MAX_CLIENTS: usize = 4096;
 /// Places where messages of one client are lost that are kept apart.
 const MAX_PLACES: usize = 4;
 /// Time from the first loss until the share is judged: what was answered before is not known, and a timeout comes late.
-const SETTLING: Duration = Duration::from_secs(60);
+const SETTLING: Duration = Duration::from_mins(1);
 /// Time after which an idle server or client is forgotten.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Finds servers whose buffers are full, and clients whose messages die on this host. Knows only those that have lost
 /// something.

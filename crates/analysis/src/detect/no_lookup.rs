@@ -25,12 +25,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// Half of the look-back.
-const SPAN: Duration = Duration::from_secs(1800);
+const SPAN: Duration = Duration::from_mins(30);
 /// Time from the begin of the capture in which addresses that an older process connects to count as looked up before,
 /// and time for which they do after sampling has left out answers.
-const GRACE: Duration = Duration::from_secs(3600);
+const GRACE: Duration = Duration::from_hours(1);
 /// Time for which answers on this host are remembered.
-const ANSWER_IDLE: Duration = Duration::from_secs(12 * 3600);
+const ANSWER_IDLE: Duration = Duration::from_hours(12);
 /// Share of a process's connections to public addresses from which on they are a warning.
 const WARNING_SHARE: f64 = 0.5;
 const MAX_ANSWERED: usize = 1 << 16;
@@ -39,7 +39,7 @@ const MAX_ENCRYPTED: usize = 1024;
 /// Destinations and pids of a process that are named.
 const MAX_NAMED: usize = 8;
 /// Time after which an idle process is forgotten.
-const IDLE: Duration = Duration::from_secs(24 * 3600);
+const IDLE: Duration = Duration::from_hours(24);
 
 /// Finds processes that connect to public addresses that no lookup gave.
 #[derive(Debug)]

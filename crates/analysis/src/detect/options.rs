@@ -125,38 +125,38 @@ impl Default for DetectOptions {
     fn default() -> Self {
         let ratio = AnomalyOptions { warning: 0.05, critical: Some(0.25), min_queries: 30 };
         Self {
-            repeat: Duration::from_secs(300),
+            repeat: Duration::from_mins(5),
             runbook_url: dnscribe_record::RUNBOOKS.to_owned(),
             maintenance: Vec::new(),
             rules: Rule::ALL.map(|rule| RuleOptions {
                 enabled: true,
                 clear_for: match rule {
                     Rule::ResolverDown => Duration::from_secs(30),
-                    _ => Duration::from_secs(60),
+                    _ => Duration::from_mins(1),
                 },
                 learning: match rule {
                     // A day has its busiest and its quietest hour.
-                    Rule::QueryRate => Duration::from_secs(24 * 3600),
-                    rule if rule.has_baseline() => Duration::from_secs(3600),
+                    Rule::QueryRate => Duration::from_hours(24),
+                    rule if rule.has_baseline() => Duration::from_hours(1),
                     _ => Duration::ZERO,
                 },
             }),
             down: DownOptions { min_queries: 10, span: Duration::from_secs(5) },
-            flapping: FlappingOptions { times: 3, span: Duration::from_secs(600) },
+            flapping: FlappingOptions { times: 3, span: Duration::from_mins(10) },
             success: SuccessOptions {
                 warning: 0.98,
                 critical: 0.9,
-                span: Duration::from_secs(300),
+                span: Duration::from_mins(5),
                 min_queries: 30,
             },
             no_lookup: NoLookupOptions {
                 min_connections: 10,
-                span: Duration::from_secs(300),
+                span: Duration::from_mins(5),
                 ignored: Prefixes::default(),
             },
             unused_answers: UnusedAnswersOptions {
                 min_lookups: 100,
-                span: Duration::from_secs(600),
+                span: Duration::from_mins(10),
             },
             query_rate: AnomalyOptions { warning: 3.0, critical: None, min_queries: 3000 },
             latency: AnomalyOptions { warning: 2.0, critical: Some(5.0), min_queries: 60 },

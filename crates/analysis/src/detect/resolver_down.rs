@@ -20,7 +20,7 @@ use std::time::Duration;
 
 const MAX_RESOLVERS: usize = 4096;
 /// Time after which a resolver that is not queried is no longer reported.
-const STALE: Duration = Duration::from_secs(300);
+const STALE: Duration = Duration::from_mins(5);
 /// Number of failures sampled.
 const MAX_SAMPLES: usize = 3;
 const MAX_RECOVERIES: usize = 32;
@@ -233,7 +233,7 @@ impl Detector for ResolverHealth {
             let mut queried = 0;
             let mut down_resolvers = Vec::new();
             for (resolver, state) in known {
-                queried += usize::from(now.since(state.last_query) < Duration::from_secs(60));
+                queried += usize::from(now.since(state.last_query) < Duration::from_mins(1));
                 state.recoveries.retain(|then| now.since(*then) < flapping.span);
                 if state.recoveries.len() as u64 >= flapping.times {
                     each(state.flapping(vantage, resolver, *flapping));

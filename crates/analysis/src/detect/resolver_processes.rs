@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const MAX_PROCESSES: usize = 1024;
 /// Time after which an idle process is forgotten.
-const IDLE: Duration = Duration::from_secs(24 * 3600);
+const IDLE: Duration = Duration::from_hours(24);
 
 /// Resolver processes by pid.
 #[derive(Debug, Default)]

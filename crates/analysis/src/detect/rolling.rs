@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// A timestamp older than the current span by more than this (and by more than a span) means that the
 /// clock was set back.
-const CLOCK_SET_BACK: Duration = Duration::from_secs(3600);
+const CLOCK_SET_BACK: Duration = Duration::from_hours(1);
 
 /// The current span of time and the previous one: a look-back of one to two spans.
 #[derive(Clone, Debug, Default)]
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn looks_back_at_least_one_span() {
-        let span = Duration::from_secs(60);
+        let span = Duration::from_mins(1);
         let mut rolling = Rolling::<u32>::default();
         rolling.roll(at(1000), span);
         rolling.current += 1;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const MAX_RESOLVERS: usize = 512;
 /// Half of the look-back.
-const SPAN: Duration = Duration::from_secs(300);
+const SPAN: Duration = Duration::from_mins(5);
 
 // Thresholds for one resolver, over five to ten minutes.
 

@@ -15,13 +15,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Half of the look-back.
-const SPAN: Duration = Duration::from_secs(600);
+const SPAN: Duration = Duration::from_mins(10);
 /// Least number of connections within ten to twenty minutes.
 const MIN_CONNECTIONS: u64 = 3;
 /// Least time since the answer expired, as a multiple of its TTL.
 const MIN_TTLS: u32 = 5;
 /// Least time since the answer expired.
-const MIN_STALE: Duration = Duration::from_secs(60);
+const MIN_STALE: Duration = Duration::from_mins(1);
 /// Least number of later answers without the address after which it counts as gone.
 const MIN_ANSWERS: u64 = 3;
 const MAX_USERS: usize = 1024;
@@ -30,7 +30,7 @@ const MAX_ADDRESSES: usize = 8;
 /// Addresses of later answers that are remembered.
 const MAX_ANSWERED: usize = 64;
 /// Time after which an idle process or name is forgotten.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// Finds processes that keep connecting to stale addresses.
 #[derive(Debug, Default)]

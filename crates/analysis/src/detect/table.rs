@@ -144,7 +144,7 @@ mod tests {
                 *table.entry(1 << 40, at(number / 10_000), || 0) += 1;
             }
             if number % 20_000 == 0 {
-                table.age(at(number / 10_000), Duration::from_secs(600));
+                table.age(at(number / 10_000), Duration::from_mins(10));
             }
         }
         assert_eq!(table.get(1 << 40), Some(&2_000));
@@ -156,7 +156,7 @@ mod tests {
         let mut table = AssociativeTable::<&str, 8>::default();
         table.entry(1, at(0), || "old");
         table.entry(2, at(50), || "new");
-        table.age(at(70), Duration::from_secs(60));
+        table.age(at(70), Duration::from_mins(1));
         assert_eq!(table.iter().collect::<Vec<_>>(), [&"new"]);
         assert_eq!(table.get_mut(1, at(70)), None);
     }

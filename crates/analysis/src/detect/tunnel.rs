@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Maximum number of flows (pairs of zone and client) tracked.
 const MAX_FLOWS: usize = 2048;
 /// Time after which a flow without names that look like data is forgotten.
-const IDLE: Duration = Duration::from_secs(7 * 3600);
+const IDLE: Duration = Duration::from_hours(7);
 
 /// Multiple of the threshold from which the rule is critical.
 const CRITICAL_FACTOR: u64 = 4;
@@ -31,7 +31,7 @@ const MIN_BYTES_PER_NAME: f64 = 16.0;
 /// scanners.
 const LOOKUP_ALLOWANCE: u64 = 4;
 /// Minimum duration of a beacon.
-const MIN_BEACON: Duration = Duration::from_secs(480);
+const MIN_BEACON: Duration = Duration::from_mins(8);
 /// Minimum number of intervals and of names of a beacon.
 const MIN_INTERVALS: f64 = 16.0;
 /// Maximum variation of a beacon's intervals: standard deviation divided by mean.
@@ -45,7 +45,7 @@ const MAX_LOOKUP_CARRIERS: f64 = 0.05;
 /// Minimum share of listed addresses at a blocklist (RFC 5782), if not all are listed.
 const MIN_LISTED_SHARE: f64 = 0.005;
 /// A flow without a new name for this long is over,
-const MAX_SILENCE: Duration = Duration::from_secs(600);
+const MAX_SILENCE: Duration = Duration::from_mins(10);
 /// or, if its interval is longer, after this many intervals.
 const MAX_MISSED_INTERVALS: f64 = 4.0;
 

@@ -19,11 +19,11 @@ use dnscribe_transaction::pair::Vantage;
 use std::time::Duration;
 
 /// Half of the look-back.
-const SPAN: Duration = Duration::from_secs(1800);
+const SPAN: Duration = Duration::from_mins(30);
 const MAX_USERS: usize = 1024;
 const MAX_NAMES: usize = 4096;
 /// Time after which an idle process or name is forgotten.
-const IDLE: Duration = Duration::from_secs(24 * 3600);
+const IDLE: Duration = Duration::from_hours(24);
 
 const A: u16 = 1;
 

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const RESEND: Duration = Duration::from_secs(60);
+    const RESEND: Duration = Duration::from_mins(1);
 
     fn key(severity: &str) -> Key {
         ("a1".into(), severity.into())

@@ -15,7 +15,7 @@ pub(super) fn config(url: &str) -> AlertmanagerConfig {
         authorization: None,
         ca_file: None,
         timeout: Duration::from_secs(5),
-        resend: Duration::from_secs(60),
+        resend: Duration::from_mins(1),
         labels: BTreeMap::new(),
         generator_url: None,
     }

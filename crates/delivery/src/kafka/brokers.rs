@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
 /// Shortest time between two logs of a producer's failure.
-const LOG_FATAL_EVERY: Duration = Duration::from_secs(300);
+const LOG_FATAL_EVERY: Duration = Duration::from_mins(5);
 
 /// Time limit for diagnosing why Kafka is unreachable.
 const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(5);

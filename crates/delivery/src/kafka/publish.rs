@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(10);
 
 /// Longest wait without any acknowledgement.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A record for a topic.
 #[derive(Clone, Debug)]

@@ -22,7 +22,7 @@ const SCALE: i32 = 4;
 const LOOKUP_BOUNDS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 /// A series without a value for so long may be forgotten when there are too many.
-const IDLE: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_mins(10);
 /// Number of windows whose slowest transactions are kept, times groups.
 const MAX_SLOW: usize = 8192;
 

@@ -18,7 +18,7 @@ fn config(dir: &Path, max_bytes: u64) -> SpoolConfig {
     SpoolConfig {
         directory: dir.to_owned(),
         max_bytes,
-        max_age: Duration::from_secs(3600),
+        max_age: Duration::from_hours(1),
         when_full: WhenFull::DropOldest,
     }
 }

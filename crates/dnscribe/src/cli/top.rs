@@ -116,7 +116,7 @@ impl TopArgs {
 
     /// Returns the streams that the view shows.
     #[must_use]
-    pub fn streams(&self) -> StreamSet {
+    pub fn streams() -> StreamSet {
         CAPTURED.into_iter().chain([Stream::Uses]).collect()
     }
 }

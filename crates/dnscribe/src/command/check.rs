@@ -187,7 +187,7 @@ mod tests {
             authorization: None,
             ca_file: None,
             timeout: Duration::from_secs(1),
-            resend: Duration::from_secs(60),
+            resend: Duration::from_mins(1),
             labels: std::collections::BTreeMap::new(),
             generator_url: None,
         };

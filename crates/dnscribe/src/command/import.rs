@@ -29,7 +29,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Time for which the topic of changes keeps them.
-const CHANGES_RETENTION: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+const CHANGES_RETENTION: Duration = Duration::from_hours(9600);
 
 /// A topic of records that operators write.
 struct OperatorTopic {

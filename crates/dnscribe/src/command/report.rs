@@ -28,7 +28,7 @@ const CHANGES: &str = "dns.changes";
 
 /// A record may reach the brokers this long after the event: transactions wait for their timeout, windows for the
 /// records of their time, and the spool for the brokers.
-const DELIVERY: Duration = Duration::from_secs(900);
+const DELIVERY: Duration = Duration::from_mins(15);
 
 /// First byte of a file of records: no format of capture files begins with it.
 const JSON_START: u8 = b'{';

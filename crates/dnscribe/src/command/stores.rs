@@ -15,13 +15,13 @@ use tokio::runtime::Runtime;
 pub(super) use url::{StoreKind, StoreUrl};
 
 /// Time limit of a query: a count over a large table.
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_mins(10);
 
 /// Largest answer in bytes: a page of transactions.
 const ANSWER_BYTES: u64 = 256 << 20;
 
 /// Rows near the end of the retention may disappear at any time, so they are not counted.
-const RETENTION_MARGIN: Duration = Duration::from_secs(3600);
+const RETENTION_MARGIN: Duration = Duration::from_hours(1);
 
 /// A connection to a store.
 pub(super) struct Store {
@@ -349,11 +349,8 @@ mod tests {
     fn reads_retention() {
         let engine = "ReplacingMergeTree PARTITION BY toDate(ts) TTL toDateTime(least(ts, \
                       toDateTime64('2050-01-01 00:00:00', 9, 'UTC'))) + toIntervalDay(7) SETTINGS x = 1";
-        assert_eq!(ttl(engine), Some(Duration::from_secs(7 * 86_400)));
+        assert_eq!(ttl(engine), Some(Duration::from_hours(168)));
         assert_eq!(ttl("MergeTree ORDER BY ts"), None);
-        assert_eq!(
-            ttl("MergeTree TTL ts + toIntervalHour(36)"),
-            Some(Duration::from_secs(36 * 3600))
-        );
+        assert_eq!(ttl("MergeTree TTL ts + toIntervalHour(36)"), Some(Duration::from_hours(36)));
     }
 }

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 const LEDGER_EVERY: Duration = Duration::from_secs(1);
 
 /// Age of the oldest records of topics that are shown: the time that the view covers.
-const RECENT: Duration = Duration::from_secs(60);
+const RECENT: Duration = Duration::from_mins(1);
 
 /// Interval at which the end is checked.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -129,7 +129,7 @@ impl View<'_> {
         let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.signals.stop));
         shared.use_wall_clock();
         let end = config.duration.map(|duration| Instant::now() + duration);
-        let wanted = self.args.streams();
+        let wanted = TopArgs::streams();
         let streams: Vec<Stream> =
             Stream::ALL.into_iter().filter(|stream| wanted.contains(*stream)).collect();
         let reader =
@@ -172,7 +172,7 @@ impl View<'_> {
         let shared = Arc::clone(&self.shared);
         let take =
             move |batch: &dnscribe_delivery::Batch| shared.feed(|model| model.observe(batch));
-        let sink: Box<dyn Sink> = dnscribe_delivery::observer(SINK, self.args.streams(), take)?;
+        let sink: Box<dyn Sink> = dnscribe_delivery::observer(SINK, TopArgs::streams(), take)?;
         Ok(Start {
             sources,
             config,

@@ -40,7 +40,7 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn privacy(mask: Mask) -> MaskingRules {
     let material = Some(KeyMaterial::new(KEY).unwrap());
-    let keys = KeyOptions { material, period: Duration::from_secs(3600) };
+    let keys = KeyOptions { material, period: Duration::from_hours(1) };
     MaskingRules { masks: [mask; Stream::ALL.len()], general: mask, keys }
 }
 

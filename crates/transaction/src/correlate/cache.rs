@@ -9,7 +9,7 @@ use crate::pair::{Status, Transaction};
 use std::time::Duration;
 
 /// Time without captured upstream queries after which they may have become invisible (encrypted).
-const PROOF_LIFETIME: Duration = Duration::from_secs(3600);
+const PROOF_LIFETIME: Duration = Duration::from_hours(1);
 
 /// Class IN, the only one that resolvers cache.
 const INTERNET: u16 = 1;

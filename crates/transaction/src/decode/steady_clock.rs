@@ -7,7 +7,7 @@ use std::time::Duration;
 /// a larger step back means that the clock was set.
 const DISORDER: Duration = Duration::from_secs(2);
 /// Largest step. It is longer than any timeout.
-const MAX_STEP: Duration = Duration::from_secs(3600);
+const MAX_STEP: Duration = Duration::from_hours(1);
 
 /// A clock that never steps back, driven by times that may; otherwise one packet from the future
 /// would delay all timeouts until then. It starts at 0.

@@ -22,7 +22,7 @@ use stream::Stream;
 
 /// Idle timeout of a stream, by capture time. Resolvers keep idle connections for some tens of
 /// seconds (RFC 7766, 6.2.3), and a retransmission must not look like a new stream.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 /// Interval at which streams with pending data are checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Streams examined for an eviction before an active one is taken.

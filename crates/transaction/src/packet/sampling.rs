@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// How long changes are kept: longer than any transaction takes to be exported.
-const MEMORY: Duration = Duration::from_secs(180);
+const MEMORY: Duration = Duration::from_mins(3);
 
 /// Largest expected difference between the packets' clock and the clock of the changes.
 const SLACK: Duration = Duration::from_secs(1);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Longest time between the alerts of one incident, and between it and a change that may be its cause.
-const PAUSE: Duration = Duration::from_secs(600);
+const PAUSE: Duration = Duration::from_mins(10);
 
 /// Alerts of which each begins while an earlier one lasts, or at most ten minutes later.
 #[derive(Debug)]

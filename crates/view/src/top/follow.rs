@@ -23,7 +23,7 @@ const MAX_LINE: usize = 16 << 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Age of records up to which they count as live, so that time follows the clock.
-const LIVE_AGE: Duration = Duration::from_secs(120);
+const LIVE_AGE: Duration = Duration::from_mins(2);
 
 /// Number of lines without any record after which reading fails.
 const MAX_LINES_WITHOUT_RECORD: u64 = 20;

@@ -138,7 +138,7 @@ impl World {
         let target = Target {
             service: "shop".into(),
             name: "shop.example".to_owned(),
-            interval: Duration::from_secs(60),
+            interval: Duration::from_mins(1),
             timeout: Duration::from_secs(2),
             retries: 0,
             kind: TargetKind::Authority(AuthorityTarget {

@@ -103,7 +103,7 @@ async fn probe(server: SocketAddr, trust: Trust) -> ProbeFields {
     let target = Target {
         service: "shop".into(),
         name: "www.test A".to_owned(),
-        interval: Duration::from_secs(60),
+        interval: Duration::from_mins(1),
         timeout: Duration::from_secs(5),
         retries: 1,
         kind: TargetKind::Dns(dns),

@@ -64,7 +64,7 @@ async fn probe_with(trusted: RootCertStore, http: HttpTarget, timeout: Duration)
     let target = Target {
         service: "shop".into(),
         name: http.url.to_string(),
-        interval: Duration::from_secs(60),
+        interval: Duration::from_mins(1),
         timeout,
         retries: 0,
         kind: TargetKind::Http(Box::new(http)),
@@ -493,7 +493,7 @@ async fn slow_servers_are_cut_off() {
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_mins(1)).await;
         })
     };
     let text = "HTTP/1.1 200 OK\r\n\r\nbody";

@@ -91,7 +91,7 @@ async fn probe_in(
     let target = Target {
         service: "shop".into(),
         name: address.to_string(),
-        interval: Duration::from_secs(60),
+        interval: Duration::from_mins(1),
         timeout,
         retries: 0,
         kind: TargetKind::Tls(tls),

@@ -24,7 +24,7 @@ const BATCH_BYTES: usize = 64 << 10;
 const NODE: &str = "replay";
 const STREAM: Stream = Stream::Transactions;
 /// Longest time to wait for Kafka.
-const KAFKA_TIMEOUT: Duration = Duration::from_secs(60);
+const KAFKA_TIMEOUT: Duration = Duration::from_mins(1);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Interval between full scans. An old process may still move to another namespace.
-const FULL_SCAN_INTERVAL: Duration = Duration::from_secs(60);
+const FULL_SCAN_INTERVAL: Duration = Duration::from_mins(1);
 /// Time after its first sight in which a process is young: the process that starts a container enters the new
 /// namespaces after its own start.
 const YOUNG: Duration = Duration::from_secs(10);

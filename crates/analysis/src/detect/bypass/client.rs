@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 /// Half of the look-back.
-const SPAN: Duration = Duration::from_secs(600);
+const SPAN: Duration = Duration::from_mins(10);
 const MAX_SERVERS: usize = 8;
 /// Minimum queries to other servers within ten to twenty minutes, if resolvers are configured.
 const MIN_QUERIES: u64 = 3;

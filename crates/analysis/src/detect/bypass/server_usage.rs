@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const MAX_SERVERS: usize = 1024;
 /// Half of the look-back.
-const SPAN: Duration = Duration::from_secs(3600);
+const SPAN: Duration = Duration::from_hours(1);
 /// Minimum number of queries before any server is unusual,
 const MIN_QUERIES: u64 = 200;
 /// and of clients that sent them.

@@ -53,7 +53,7 @@ pub(crate) fn random(number: u64, alphabet: &[u8], length: u64) -> String {
 pub(crate) fn fast_learning() -> DetectOptions {
     let mut options = DetectOptions::default();
     for rule in &mut options.rules {
-        rule.learning = rule.learning.min(Duration::from_secs(600));
+        rule.learning = rule.learning.min(Duration::from_mins(10));
     }
     options.query_rate.min_queries = 300;
     options

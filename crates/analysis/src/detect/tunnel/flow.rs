@@ -11,9 +11,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 /// Half of the short look-back.
-const SHORT_SPAN: Duration = Duration::from_secs(60);
+const SHORT_SPAN: Duration = Duration::from_mins(1);
 /// Half of the long look-back.
-const LONG_SPAN: Duration = Duration::from_secs(3 * 3600);
+const LONG_SPAN: Duration = Duration::from_hours(3);
 
 const A: u16 = 1;
 const CNAME: u16 = 5;

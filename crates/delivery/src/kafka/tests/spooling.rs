@@ -12,7 +12,7 @@ fn spool(directory: &Path) -> SpoolConfig {
     SpoolConfig {
         directory: directory.to_owned(),
         max_bytes: 16 << 20,
-        max_age: Duration::from_secs(3600),
+        max_age: Duration::from_hours(1),
         when_full: WhenFull::DropOldest,
     }
 }
@@ -224,7 +224,7 @@ fn keeps_records_of_a_sink_that_is_not_open_yet() {
     let mut sinks = SinkSet::new(vec![sink]);
     sinks.active[0].offer(&numbered(0, 100));
     let replacements = open_changes(&sinks.names(), &before, &after).unwrap();
-    sinks.replace(replacements, Duration::from_secs(60));
+    sinks.replace(replacements, Duration::from_mins(1));
     sinks.active[0].offer(&numbered(100, 100));
     assert!(sinks.active[0].is_pending() && sinks.is_changing());
     sinks.close();

@@ -210,7 +210,7 @@ impl Model {
         }
         self.known.retain(|known| match known.state {
             ModelState::Answered { since, .. } | ModelState::Failed { since } => {
-                now.since(since) <= Duration::from_secs(60)
+                now.since(since) <= Duration::from_mins(1)
             }
             _ => true,
         });

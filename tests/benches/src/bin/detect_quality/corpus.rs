@@ -82,7 +82,7 @@ pub fn replay(file: &Path, meant: &HostFacts) -> Option<(Vec<DetectedAlert>, u64
     });
     let now: Timestamp = now.filter(|_| read.is_ok())?;
     decoder.finish(&mut |decoded| stages.observe(decoded));
-    stages.expire(now.plus(Duration::from_secs(60)));
+    stages.expire(now.plus(Duration::from_mins(1)));
     let transactions = stages.transactions;
     Some((stages.watch.end().0, transactions))
 }
