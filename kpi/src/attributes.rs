@@ -96,7 +96,7 @@ impl Attributes {
                 ("valid_from", _) if text.is_empty() => {}
                 ("valid_from", _) => attributes.from_us = time(&text)?,
                 (_, Some(place)) => {
-                    attributes.values[place] = Some(text).filter(|text| !text.is_empty())
+                    attributes.values[place] = Some(text).filter(|text| !text.is_empty());
                 }
                 (name, None) => {
                     let known = ATTRIBUTES.join(", ");

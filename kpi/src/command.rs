@@ -353,7 +353,7 @@ fn without_secrets(text: &str) -> String {
 }
 
 /// Time that the download of an export may take.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+const FETCH_TIMEOUT: Duration = Duration::from_mins(15);
 
 fn fetch(url: &str) -> Result<tempfile::NamedTempFile, KpiError> {
     let fail = |error: ureq::Error| KpiError::Usage(format!("{}: {error}", without_secrets(url)));

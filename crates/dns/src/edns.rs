@@ -3,12 +3,11 @@
 mod option;
 
 use super::name::Name;
+use super::rdata::push_prefix;
 use super::reader::Reader;
 use super::record::Record;
 use super::text::Hex;
 pub use option::{OptionText, Tlv, Tlvs, option_name};
-use std::fmt::Write as _;
-use std::net::IpAddr;
 
 /// The contents of an OPT record.
 #[derive(Clone, Copy, Debug)]
@@ -149,26 +148,6 @@ fn subnet(data: &[u8]) -> Option<String> {
     let mut text = String::new();
     push_prefix(&mut text, family, address, prefix)?;
     Some(text)
-}
-
-/// Appends an address of an address family, whose last bytes may be omitted, and a prefix length.
-fn push_prefix(text: &mut String, family: u16, bytes: &[u8], prefix: u8) -> Option<()> {
-    let address: IpAddr = match family {
-        1 => padded::<4>(bytes, prefix)?.into(),
-        2 => padded::<16>(bytes, prefix)?.into(),
-        _ => return None,
-    };
-    write!(text, "{address}/{prefix}").ok()
-}
-
-/// Extends an address whose last bytes were omitted; `None` if bytes or prefix are too long.
-fn padded<const N: usize>(bytes: &[u8], prefix: u8) -> Option<[u8; N]> {
-    if usize::from(prefix) > 8 * N {
-        return None;
-    }
-    let mut whole = [0; N];
-    whole.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    Some(whole)
 }
 
 /// Returns the meaning of an INFO-CODE (RFC 8914, 5.2); `None` for an unassigned code.

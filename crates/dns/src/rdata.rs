@@ -1,18 +1,20 @@
-//! Record data as text in the form of master files (RFC 1035, 5); unknown and rare types by RFC 3597.
+//! Record data as text in the form of master files (RFC 1035, 5); unknown types by RFC 3597.
 //!
 //! Names have no last dot, hexadecimal digits and base32 are lower case, algorithms are numbers.
 
 mod field;
 mod grammar;
 mod service;
+mod special;
 
 use super::reader::Reader;
 use super::text::Hex;
 pub use grammar::{type_name, type_number};
+pub(super) use special::push_prefix;
 use std::fmt::Write;
 
-/// Most bytes of text of a list whose items are far longer as text than in the message: types, of which
-/// each is one bit. A record with more is written as unknown
+/// Most bytes of text of a list whose items are far longer as text than in the message: types and
+/// ports, of which each is one bit, and compressed names. A record with more is written as unknown
 /// data.
 pub(super) const MAX_LIST_BYTES: usize = 16 << 10;
 

@@ -140,7 +140,9 @@ fn files_without_parts_of_days_are_read() {
             .collect();
         let mut bytes = Vec::new();
         let mut writer = ArrowWriter::try_new(&mut bytes, batches[0].schema(), None).unwrap();
-        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        for batch in &batches {
+            writer.write(batch).unwrap();
+        }
         writer.close().unwrap();
         fs::write(path, bytes).unwrap();
     }

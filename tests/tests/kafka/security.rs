@@ -271,19 +271,19 @@ fn refusals() -> Vec<Refusal> {
             "authority",
             Some(SecureListener::Tls),
             other_authority,
-            &["certificate could not be verified"],
+            &["certificate verify failed", "set ssl.ca.location"],
         ),
         (
             "expired",
             Some(SecureListener::Expired),
             Client::tls(),
-            &["certificate could not be verified"],
+            &["certificate verify failed", "set ssl.ca.location"],
         ),
         (
             "misnamed",
             Some(SecureListener::Misnamed),
             Client::tls(),
-            &["certificate could not be verified"],
+            &["certificate verify failed", "set ssl.ca.location"],
         ),
         (
             "expired-client",

@@ -23,7 +23,8 @@ pub fn sign(folder: &Path, key: Option<&Path>) -> Result<()> {
         Some(key) => {
             // It must not be taken for that of the release.
             let _ = fs::remove_file(&public);
-            key.to_owned()
+            // minisign works in the folder.
+            std::path::absolute(key)?
         }
         None => new_key(scratch.path(), &public)?,
     };

@@ -91,7 +91,7 @@ const CAUSES: [Cause; 9] = [
     Cause::temporary("connecting to a PLAINTEXT broker listener", NO_TLS),
     Cause::temporary("SSL connection closed by peer", NO_TLS),
     Cause::permanent(
-        "broker certificate could not be verified",
+        "certificate verify failed",
         "set ssl.ca.location to the file with the certificate of its authority; `openssl s_client -connect \
          HOST:PORT` shows its names and dates",
     ),

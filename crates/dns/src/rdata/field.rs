@@ -3,7 +3,7 @@
 use super::super::mnemonic::tsig_error_name;
 use super::super::reader::Reader;
 use super::super::text::{Hex, push_base32hex, push_hex, push_list, push_quoted};
-use super::{is_short_list, service, type_name};
+use super::{is_short_list, service, special, type_name};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::fmt::{Display, Write};
@@ -50,7 +50,16 @@ pub(super) enum Field {
     Locator,
     /// The given number of bytes, separated by hyphens (RFC 7043).
     Eui(usize),
-    /// See [`service`].
+    /// The rest as `0x…` (RFC 1706).
+    Nsap,
+    /// A protocol number and the rest as a bitmap of ports (RFC 1035, 3.4.2).
+    Ports,
+    /// See [`special`] and [`service`].
+    Location,
+    Prefixes,
+    IpsecGateway,
+    Relay,
+    HostIdentity,
     Parameters,
 }
 
@@ -83,6 +92,16 @@ impl Field {
             Self::Types => return push_types(text, reader),
             Self::Locator => push_list(text, ':', reader.array::<8>()?.chunks(2).map(Hex)),
             Self::Eui(bytes) => push_list(text, '-', reader.take(bytes)?.chunks(1).map(Hex)),
+            Self::Nsap => {
+                text.push_str("0x");
+                push_hex(text, reader.take_rest());
+            }
+            Self::Ports => return push_ports(text, reader),
+            Self::Location => return special::location(text, reader),
+            Self::Prefixes => return special::prefixes(text, reader),
+            Self::IpsecGateway => return special::ipsec_gateway(text, reader),
+            Self::Relay => return special::relay(text, reader),
+            Self::HostIdentity => return special::host_identity(text, reader),
             Self::Parameters => return service::parameters(text, reader),
         }
         Some(())
@@ -160,6 +179,19 @@ fn push_types(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
                 }
                 text.push_str(&type_name(u16::from(window) << 8 | (place * 8 + bit)));
             }
+        }
+        is_short_list(text, before)?;
+    }
+    Some(())
+}
+
+fn push_ports(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
+    let before = text.len();
+    push_display(text, reader.u8()?);
+    for (byte, place) in reader.take_rest().iter().zip(0_u32..) {
+        for bit in (0..8).filter(|bit| byte & (0x80 >> bit) != 0) {
+            text.push(' ');
+            push_display(text, place * 8 + bit);
         }
         is_short_list(text, before)?;
     }

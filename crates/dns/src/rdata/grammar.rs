@@ -1,8 +1,9 @@
 //! The record types of the IANA registry: number, mnemonic and the fields of the data.
 
 use super::field::Field::{
-    self, Base64, Counted, Error, Eui, Hex, Ipv4, Ipv6, Locator, Name, NextHash, Parameters,
-    Quoted, Salt, Tag, Text, Texts, Time, Type, Types, U8, U16, U32, U48, U64,
+    self, Base64, Counted, Error, Eui, Hex, HostIdentity, IpsecGateway, Ipv4, Ipv6, Location,
+    Locator, Name, NextHash, Nsap, Parameters, Ports, Prefixes, Quoted, Relay, Salt, Tag, Text,
+    Texts, Time, Type, Types, U8, U16, U32, U48, U64,
 };
 use std::borrow::Cow;
 
@@ -46,7 +47,7 @@ const TYPES: &[RecordType] = &[
     (8, "MG", &[Name]),
     (9, "MR", &[Name]),
     (10, "NULL", OPAQUE),
-    (11, "WKS", OPAQUE),
+    (11, "WKS", &[Ipv4, Ports]),
     (12, "PTR", &[Name]),
     (13, "HINFO", &[Text, Text]),
     (14, "MINFO", &[Name, Name]),
@@ -59,7 +60,7 @@ const TYPES: &[RecordType] = &[
     (20, "ISDN", &[Texts]),
     (21, "RT", &[U16, Name]),
     // RFC 1706, RFC 1348: NSAP, NSAP-PTR.
-    (22, "NSAP", OPAQUE),
+    (22, "NSAP", &[Nsap]),
     (23, "NSAP-PTR", &[Name]),
     // RFC 2535: SIG, KEY.
     (24, "SIG", SIGNATURE),
@@ -69,7 +70,7 @@ const TYPES: &[RecordType] = &[
     (27, "GPOS", &[Text, Text, Text]),
     // RFC 3596: AAAA. RFC 1876: LOC. EID, NIMLOC.
     (28, "AAAA", &[Ipv6]),
-    (29, "LOC", OPAQUE),
+    (29, "LOC", &[Location]),
     (30, "NXT", OPAQUE),
     (31, "EID", &[Hex]),
     (32, "NIMLOC", &[Hex]),
@@ -84,11 +85,11 @@ const TYPES: &[RecordType] = &[
     (40, "SINK", OPAQUE),
     (41, "OPT", OPAQUE),
     // RFC 3123: APL.
-    (42, "APL", OPAQUE),
+    (42, "APL", &[Prefixes]),
     // RFC 4034, RFC 4255, RFC 4025, RFC 4701, RFC 5155: DS to NSEC3PARAM.
     (43, "DS", DIGEST),
     (44, "SSHFP", &[U8, U8, Hex]),
-    (45, "IPSECKEY", OPAQUE),
+    (45, "IPSECKEY", &[IpsecGateway]),
     (46, "RRSIG", SIGNATURE),
     (47, "NSEC", &[Name, Types]),
     (48, "DNSKEY", &[U16, U8, U8, Base64]),
@@ -98,7 +99,7 @@ const TYPES: &[RecordType] = &[
     // RFC 6698, RFC 8162: TLSA, SMIMEA. RFC 8005: HIP.
     (52, "TLSA", &[U8, U8, U8, Hex]),
     (53, "SMIMEA", &[U8, U8, U8, Hex]),
-    (55, "HIP", OPAQUE),
+    (55, "HIP", &[HostIdentity]),
     // NINFO, RKEY, TALINK.
     (56, "NINFO", &[Texts]),
     (57, "RKEY", &[U16, U8, U8, Base64]),
@@ -142,7 +143,7 @@ const TYPES: &[RecordType] = &[
     (257, "CAA", &[U8, Tag, Quoted]),
     (258, "AVC", &[Texts]),
     (259, "DOA", &[U32, U32, U8, Text, Base64]),
-    (260, "AMTRELAY", OPAQUE),
+    (260, "AMTRELAY", &[Relay]),
     (261, "RESINFO", &[Texts]),
     (262, "WALLET", &[Texts]),
     (263, "CLA", &[Texts]),
@@ -152,7 +153,7 @@ const TYPES: &[RecordType] = &[
     (32769, "DLV", DIGEST),
 ];
 
-/// Types without data, and rare ones, whose data is shown as bytes (RFC 3597, 5).
+/// Types without data, and those whose data is shown as bytes, such as the abandoned A6 and NXT.
 const OPAQUE: &[Field] = &[];
 /// SIG and RRSIG (RFC 4034, 3.2).
 const SIGNATURE: &[Field] = &[Type, U8, U8, U32, Time, Time, U16, Name, Base64];
