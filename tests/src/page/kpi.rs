@@ -52,7 +52,8 @@ fn with_server(command: &Command) -> Command {
     let text = command.plain();
     let wait =
         format!("curl --retry 30 --retry-delay 1 --retry-connrefused -sS -o /dev/null {API}/; ");
-    let server = text.strip_suffix('&').or_else(|| text.ends_with("demo").then_some(text));
+    let in_front = text.ends_with(" demo") || text.contains(" serve");
+    let server = text.strip_suffix('&').or_else(|| in_front.then_some(text));
     let text = if let Some(server) = server {
         format!("{server} & {wait} kill $!")
     } else if text.contains(API) {
