@@ -16,21 +16,14 @@ pub fn write(folder: &Path) -> Result<()> {
     let file = folder.join(format!("dnscribe-{version}.tgz"));
     fs::create_dir_all(folder)?;
     fs::write(&file, gzip(&archive.finish()?)?)?;
-    let helm = |words: &[&str]| {
+    let helm = |words: &[&str], chart: &Path| {
         let mut helm = Command::new(manifests::helm()?);
-        let output = shell::output(helm.args(words).arg(&file))?;
-        anyhow::Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        anyhow::Ok(shell::output(helm.args(words).arg(chart))?.stdout)
     };
-    helm(&["lint", "--strict"])?;
-    let from_archive =
-        helm(&["template", "dnscribe", "--kube-version", "1.34", "--set", "probe.enabled=true"])?;
-    let mut from_folder = Command::new(manifests::helm()?);
-    from_folder
-        .args(["template", "dnscribe", "--kube-version", "1.34", "--set", "probe.enabled=true"])
-        .arg(&chart);
-    let from_folder = shell::output(&mut from_folder)?.stdout;
+    helm(&["lint", "--strict"], &file)?;
+    let render = ["template", "dnscribe", "--kube-version", "1.34", "--set", "probe.enabled=true"];
     ensure!(
-        from_archive.as_bytes() == from_folder,
+        helm(&render, &file)? == helm(&render, &chart)?,
         "the archive renders otherwise than the folder"
     );
     Ok(())
