@@ -230,6 +230,7 @@ impl RecordBuilder {
             edns: response_edns.or(query_edns).map(|edns| EdnsFields::of(edns, edns_bytes)),
             query_ecs: differing(limited_edns, response_edns, Edns::ecs),
             query_cookie: differing(limited_edns, response_edns, Edns::cookie),
+            traceparent: query_edns.and_then(|edns| edns.traceparent()),
             query_bytes: query.map(|query| query.wire_bytes),
             response_bytes: transfer
                 .map(|transfer| transfer.bytes)

@@ -518,6 +518,7 @@ export const dns_transactions = {
     edns: "edns",
     query_ecs: "query_ecs",
     query_cookie: "query_cookie",
+    traceparent: "traceparent",
     query_bytes: "query_bytes",
     response_bytes: "response_bytes",
     transfer_messages: "transfer_messages",

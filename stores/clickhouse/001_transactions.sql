@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS dns_transactions
     `edns` Tuple(udp_size Nullable(UInt16), do Nullable(Bool), version Nullable(UInt8), ecs String, ede Tuple(code Nullable(UInt16), text String), nsid String, cookie String, co Bool, z UInt16, owner String, opt_count Nullable(UInt16), options Array(Tuple(code UInt16, name LowCardinality(String), length UInt16, data String))) CODEC(ZSTD(1)),
     `query_ecs` String CODEC(ZSTD(1)),
     `query_cookie` String CODEC(ZSTD(1)),
+    `traceparent` String CODEC(ZSTD(1)),
     `query_bytes` Nullable(UInt32) CODEC(ZSTD(1)),
     `response_bytes` Nullable(UInt64) CODEC(ZSTD(1)),
     `transfer_messages` Nullable(UInt64) CODEC(ZSTD(1)),

@@ -41,6 +41,8 @@ const NSID: u16 = 3;
 const CLIENT_SUBNET: u16 = 8;
 const COOKIE: u16 = 10;
 const EXTENDED_ERROR: u16 = 15;
+/// PowerDNS's option for a trace context, of the range for experiments.
+const TRACEPARENT: u16 = 65500;
 
 impl<'a> Edns<'a> {
     pub(super) fn from_record(record: &Record<'a>, records: u16) -> Self {
@@ -130,6 +132,20 @@ impl<'a> Edns<'a> {
     #[must_use]
     pub fn cookie(&self) -> Option<Hex<'a>> {
         self.complete_options(COOKIE).next().map(Hex)
+    }
+
+    /// Returns the trace context that PowerDNS's option TRACEPARENT carries (version 0, a reserved byte, the ids of trace and
+    /// span, flags), as W3C's `traceparent` has it. `None` without one, or if an id is all zeros.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<String> {
+        let data = self.complete_options(TRACEPARENT).next()?;
+        let [0, _, rest @ ..] = data else { return None };
+        let (trace, rest) = rest.split_first_chunk::<16>()?;
+        let (span, flags) = rest.split_first_chunk::<8>()?;
+        let is_set = trace.iter().any(|byte| *byte != 0) && span.iter().any(|byte| *byte != 0);
+        // Older versions send no flags.
+        let flags = flags.first().copied().unwrap_or_default();
+        is_set.then(|| format!("00-{}-{}-{flags:02x}", Hex(trace), Hex(span)))
     }
 
     /// Returns the data of the complete options with this code.

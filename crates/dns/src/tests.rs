@@ -70,6 +70,24 @@ fn reads_every_section() {
 }
 
 #[test]
+fn reads_the_trace_context_of_a_query() {
+    let read = |option: &[u8]| {
+        let mut bytes = vec![0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 1, b'a', 0, 0, 1, 0, 1];
+        let length = u8::try_from(option.len()).unwrap();
+        bytes.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, length + 4, 0xFF, 0xDC, 0, length]);
+        bytes.extend(option);
+        ParsedMessage::read(&bytes, false).unwrap().dns().edns().unwrap().traceparent()
+    };
+    let ids = [&[0; 2], &[0xAB; 16][..], &[0xCD; 8]].concat();
+    let text = format!("00-{}-{}-", "ab".repeat(16), "cd".repeat(8));
+    assert_eq!(read(&[&ids[..], &[1]].concat()), Some(format!("{text}01")));
+    assert_eq!(read(&ids), Some(format!("{text}00")), "without flags");
+    assert_eq!(read(&ids[..25]), None, "cut off");
+    assert_eq!(read(&[&[1], &ids[1..]].concat()), None, "another version");
+    assert_eq!(read(&[&[0; 18], &ids[18..]].concat()), None, "no trace");
+}
+
+#[test]
 fn returns_unreadable_part() {
     let whole = response();
     assert_eq!(MessageIndex::parse(&whole[..11], false), Err(ParseError::Header));

@@ -2,6 +2,7 @@
 
 use super::Labels;
 use crate::ledger::Counters;
+use crate::time::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -17,7 +18,7 @@ pub struct LedgerRecord {
     #[schemars(extend("x-ecs" = ["event.id"]))]
     pub event_id: String,
     /// Time at which the counters were read, RFC 3339.
-    #[schemars(extend("x-ecs" = ["@timestamp"]))]
+    #[schemars(with = "Timestamp", extend("x-ecs" = ["@timestamp"]))]
     pub ts: String,
     /// Name of the node that made the record.
     #[schemars(extend("x-ecs" = ["host.name"]))]
@@ -30,6 +31,7 @@ pub struct LedgerRecord {
     #[schemars(extend("x-ecs" = ["labels"]))]
     pub labels: Labels,
     /// Start of the capture, RFC 3339.
+    #[schemars(with = "Timestamp")]
     pub epoch: String,
     /// Seconds since `epoch`.
     pub uptime_seconds: f64,

@@ -119,6 +119,8 @@ record_struct! {
         #[serde(serialize_with = "optional_text")]
         #[schemars(with = "Option<String>")]
         pub query_cookie: Option<Hex<'a>>,
+        /// Trace context of the query, as W3C's `traceparent`, if it has PowerDNS's EDNS option TRACEPARENT (65500).
+        pub traceparent: Option<String>,
         /// Size of the query's DNS message in bytes.
         #[schemars(extend("x-ecs" = ["client.bytes", "source.bytes"]))]
         pub query_bytes: Option<u32>,

@@ -19,6 +19,19 @@ fn reports_timeout_without_answer() {
     assert_eq!(counter(end.final_ledger().unwrap(), &["pairing", "open"]).unwrap(), 0);
 }
 
+/// The trace of an application goes on in the record, as the query carries it, and the resolver's answer does not.
+#[test]
+fn keeps_the_trace_context_of_a_query() {
+    let Some((lab, _alone)) = lab() else { return };
+    let agent = agent(&[]);
+    let (trace, span) = ("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7");
+    let option = format!("+ednsopt=65500:0000{trace}{span}01");
+    lab.dig(&["traced.wild.example.com", &option]).unwrap();
+    let seen = transaction(&agent, &lab, "traced.wild.example.com");
+    assert_eq!(seen["traceparent"], format!("00-{trace}-{span}-01"), "{seen}");
+    agent.terminate().unwrap().final_ledger().unwrap();
+}
+
 #[test]
 fn reports_icmp_error_for_closed_port() {
     let Some((lab, _alone)) = lab() else { return };

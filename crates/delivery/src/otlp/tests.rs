@@ -170,6 +170,22 @@ fn a_resolvers_upstream_queries_are_below_its_clients() {
         .collect();
     assert_eq!(ids, [(1, None, 2), (2, Some(1), 3)]);
     assert!(spans.iter().all(|span| span.trace_id == 1_u128.to_be_bytes()));
+
+    // A lookup of an application that sends its trace context along.
+    let (number, line) = transaction(3, "client", None);
+    let mut query: Value = serde_json::from_slice(&line).unwrap();
+    query["traceparent"] = format!("00-{:032x}-{:016x}-01", 77, 78).into();
+    let lookup =
+        json!({ "event_id": id(4), "ts": "2026-11-26T10:00:00Z", "transaction_ids": [id(3)] });
+    let [query, lookup] = [query, lookup].map(|record| record.to_string().into_bytes());
+    let records =
+        [(Stream::Transactions, number, query.as_slice()), (Stream::Lookups, 4, lookup.as_slice())];
+    let encoded = encoder.encode(records.into_iter());
+    let request = Request::<Span>::decode(&*encoded.requests[0].1).unwrap();
+    let spans = &request.resources[0].scopes[0].items;
+    let above: Vec<_> = spans.iter().map(|span| span.parent_span_id.last().copied()).collect();
+    assert_eq!(above, [Some(78), Some(4)]);
+    assert!(spans.iter().all(|span| span.trace_id == 77_u128.to_be_bytes()));
 }
 
 /// A server that gives these answers, each on a connection of its own, and sends what it received.

@@ -20,11 +20,34 @@ const ERROR: i32 = 2;
 /// Spans of transactions, until what caused them has ended.
 #[derive(Default)]
 pub(super) struct Tracer {
-    waiting: HashMap<u128, Span>,
+    waiting: HashMap<u128, Waiting>,
     /// Transactions by the one that caused them.
     children: HashMap<u128, Vec<u128>>,
     /// Ids in order of arrival, with what caused them.
     order: VecDeque<(u128, Option<u128>)>,
+}
+
+/// A span whose trace is not complete.
+struct Waiting {
+    span: Span,
+    context: Option<Context>,
+}
+
+/// The trace and the span of the application that a query belongs to.
+#[derive(Clone)]
+struct Context {
+    trace_id: Vec<u8>,
+    span_id: Vec<u8>,
+}
+
+impl Context {
+    /// Reads W3C's `traceparent`, as records have it.
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-').skip(1);
+        let trace = u128::from_str_radix(parts.next()?, 16).ok()?;
+        let span = u64::from_str_radix(parts.next()?, 16).ok()?;
+        Some(Self { trace_id: trace.to_be_bytes().into(), span_id: span.to_be_bytes().into() })
+    }
 }
 
 impl Tracer {
@@ -45,7 +68,9 @@ impl Tracer {
             let own: Vec<u128> = ids.filter(|id| self.is_root(*id)).collect();
             if !own.is_empty() {
                 let root = span(record, event_id, head, "DNS lookup".to_owned(), INTERNAL);
-                self.finish(event_id, root, own, spans);
+                let waiting = |id: &u128| self.waiting.get(id)?.context.clone();
+                let context = own.iter().find_map(waiting);
+                self.finish(event_id, Waiting { span: root, context }, own, spans);
             }
             return;
         }
@@ -59,12 +84,13 @@ impl Tracer {
         };
         let name = format!("DNS {}", text("qtype").unwrap_or("query"));
         let span = span(record, event_id, head, name, kind);
+        let waiting = Waiting { span, context: text("traceparent").and_then(Context::parse) };
         let parent = record.get("parent_event_id").and_then(parse_id);
         if kind == SERVER && parent.is_none() {
             let own = self.children.remove(&event_id).unwrap_or_default();
-            return self.finish(event_id, span, own, spans);
+            return self.finish(event_id, waiting, own, spans);
         }
-        if self.waiting.insert(event_id, span).is_none() {
+        if self.waiting.insert(event_id, waiting).is_none() {
             self.order.push_back((event_id, parent));
             if let Some(parent) = parent {
                 self.children.entry(parent).or_default().push(event_id);
@@ -80,22 +106,26 @@ impl Tracer {
 
     /// Returns whether a transaction waits that no other one caused.
     fn is_root(&self, id: u128) -> bool {
-        self.waiting.get(&id).is_some_and(|span| span.parent_span_id.is_empty())
+        self.waiting.get(&id).is_some_and(|waiting| waiting.span.parent_span_id.is_empty())
     }
 
-    /// Appends a trace: `root`, and the waiting spans below it.
-    fn finish(&mut self, id: u128, root: Span, below: Vec<u128>, spans: &mut Vec<Span>) {
-        let trace = trace_id(id);
+    /// Appends a trace: `root`, below the application's span if its context is known, and the waiting spans below it.
+    fn finish(&mut self, id: u128, root: Waiting, below: Vec<u128>, spans: &mut Vec<Span>) {
+        let Waiting { span: root, context } = root;
+        let (trace, above) = match context {
+            Some(Context { trace_id, span_id }) => (trace_id, span_id),
+            None => (trace_id(id), Vec::new()),
+        };
         let end = root.end_time_unix_nano.max(root.start_time_unix_nano);
         let mut next: Vec<(u128, u128)> = below.into_iter().map(|child| (child, id)).collect();
         spans.push(Span {
             trace_id: trace.clone(),
-            parent_span_id: Vec::new(),
+            parent_span_id: above,
             end_time_unix_nano: end,
             ..root
         });
         while let Some((child, parent)) = next.pop() {
-            let Some(mut span) = self.waiting.remove(&child) else { continue };
+            let Some(Waiting { mut span, .. }) = self.waiting.remove(&child) else { continue };
             span.trace_id.clone_from(&trace);
             span.parent_span_id = span_id(parent);
             // Without a response it lasts as long as whoever asked waited.

@@ -712,6 +712,7 @@ mod tests {
                 edns: self.edns(),
                 query_ecs: self.text(5).map(Into::into),
                 query_cookie: self.real.map(|_| Hex(&self.options)),
+                traceparent: self.text(5).map(Into::into),
                 query_bytes: Some(255),
                 response_bytes: self.numbers[2],
                 transfer_messages: self.numbers[3],

@@ -178,7 +178,7 @@ const TRANSACTION: &[Field] = fields![
     qname_unicode: may(Spelling), qtype, qclass, qname_case: may(Spelling), zone: may(Name),
     status, rcode, latency_ms, retries, conflict, icmp: may(ICMP), flags, answers: may(ANSWERS),
     answers_omitted, answer_count, authority_count, additional_count, min_ttl_seconds, edns: may(EDNS),
-    query_ecs: may(Subnet), query_cookie: may(Octets), query_bytes, response_bytes,
+    query_ecs: may(Subnet), query_cookie: may(Octets), traceparent: may(Octets), query_bytes, response_bytes,
     transfer_messages, transfer_records, transfer_ms, transfer_complete,
     responder_ip: may(Peer), orphan_reason, resembles, rejected_responses,
     resolver: must(Resolver), sample_ratio, tcp_fallback_of, parent_event_id, parent_match,
