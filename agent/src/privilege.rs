@@ -75,7 +75,7 @@ fn drop_all(config: &Config, config_file: Option<&Path>) -> (String, Vec<String>
     };
     let (account, keep) = (account.as_ref(), &config.privileges.keep);
     let files = Files::new(config, config_file);
-    failures.extend(files.prepare_spool(account).err());
+    failures.extend(files.prepare_directories(account).err());
     for loss in loss::losses(config, &files, account) {
         if loss.is_wanted {
             tracing::warn!("{}: {}", loss.problem, loss.remedy);

@@ -1,4 +1,4 @@
-//! What the archive is tested with: Apache Arrow for Python as an independent reader, stored under
+//! What Parquet files are tested with: Apache Arrow, pandas, Polars and DuckDB as independent readers, stored under
 //! `target/arrow`, and the Versity gateway, an S3-compatible server from the Go module proxy.
 
 use crate::{cache, environment, shell};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Must change whenever `tests/readers/arrow/requirements.txt` does.
-const VERSION: &str = "26.0.1";
+const VERSION: &str = "26.0.1-1";
 
 /// Version of the server.
 const SERVER_VERSION: &str = "v1.8.0";
@@ -22,6 +22,16 @@ pub fn read(folder: &Path) -> Result<Vec<Value>> {
     command.arg(readers().join("archive.py")).arg(folder);
     let text = String::from_utf8(shell::output(&mut command)?.stdout).context("its output")?;
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()
+}
+
+/// Returns the same figures of a stream's files by engine: pandas, Polars and DuckDB.
+///
+/// # Errors
+/// An engine cannot read them.
+pub fn figures(folder: &Path) -> Result<Value> {
+    let mut command = Command::new(prepare()?.join("bin/python"));
+    command.arg(readers().join("engines.py")).arg(folder);
+    Ok(serde_json::from_slice(&shell::output(&mut command)?.stdout)?)
 }
 
 /// Installs the reader if it is missing, so that tests need not.

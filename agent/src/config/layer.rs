@@ -51,12 +51,12 @@ section! {
         /// Detection of problems and attacks, for sinks that get the stream alerts.
         section detect: DetectLayer,
         /// Streams of every sink that has no streams of its own: messages, transactions, lookups,
-        /// metrics, alerts, dlq, ledger, connections. Default: transactions for stdout and null;
-        /// transactions, metrics, alerts, dlq and ledger for file and kafka; alertmanager always gets alerts. dnstap
-        /// always gets messages; otlp gets what its signals need.
+        /// metrics, alerts, dlq, ledger, connections. Default: transactions for stdout, parquet and
+        /// null; transactions, metrics, alerts, dlq and ledger for file and kafka; alertmanager always gets alerts.
+        /// dnstap always gets messages; otlp gets what its signals need.
         joined streams: Option<StreamSet> = example("[transactions, dlq, ledger]"),
-        /// Destinations of records: stdout, file:PATH, kafka, otlp:URL, dnstap:unix:PATH, alertmanager, null. Default: kafka if
-        /// kafka.brokers is given, else stdout.
+        /// Destinations of records: stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, alertmanager,
+        /// null. Default: kafka if kafka.brokers is given, else stdout.
         items sinks: Option<Vec<SinkSpec>> = example("[kafka, \"file:/var/log/dnscribe/dns.ndjson\"]"),
         /// Format of records on stdout: text, json, ecs (the Elastic Common Schema), or auto, which is text on
         /// a terminal and json elsewhere.

@@ -70,7 +70,8 @@ pub(super) struct Files {
     credentials: Option<PathBuf>,
     /// Files of file sinks.
     sinks: Vec<PathBuf>,
-    spool: Option<PathBuf>,
+    /// Directories that sinks fill: the spool, and those of Parquet files.
+    filled: Vec<PathBuf>,
     /// Mount point of cgroup2.
     cgroups: Option<PathBuf>,
 }
@@ -88,55 +89,43 @@ impl Files {
         read.extend(config.otlp.ca_file.clone());
         let has_spool = config.sinks.iter().any(SinkSpec::has_spool);
         let spool = config.spool.as_ref().filter(|_| has_spool);
+        let directories = config.sinks.iter().filter_map(SinkSpec::directory);
         Self {
             read,
             sinks: config.sinks.iter().filter_map(SinkSpec::file).map(Path::to_path_buf).collect(),
-            spool: spool.map(|spool| spool.directory.clone()),
+            filled: spool
+                .map(|spool| spool.directory.as_path())
+                .into_iter()
+                .chain(directories)
+                .map(Path::to_path_buf)
+                .collect(),
             credentials: config.kubernetes.as_ref().map(|one| one.credentials().to_path_buf()),
             cgroups: crate::capture::live::cgroup2_mount(),
         }
     }
 
-    /// Creates the spool's directory where it is missing, and gives it to `account` where it is new or empty.
-    /// A directory with files in it keeps its owner.
+    /// Creates the directories that sinks fill where they are missing, and gives them to `account` where they are new
+    /// or empty. A directory with files in it keeps its owner.
     ///
     /// # Errors
     /// A directory was created and cannot be given to `account`. Other failures occur again when the sink
-    /// opens its spool, which logs them and retries.
-    pub(super) fn prepare_spool(&self, account: Option<&Account>) -> Result<(), String> {
-        let Some(spool) = &self.spool else { return Ok(()) };
-        let missing: Vec<_> = spool.ancestors().take_while(|path| !path.exists()).collect();
-        let mut own = Vec::new();
-        for path in missing.into_iter().rev() {
-            if DirBuilder::new().mode(0o700).create(path).is_ok() {
-                own.push(path);
-            }
-        }
-        let is_empty = fs::read_dir(spool).is_ok_and(|mut entries| entries.next().is_none());
-        if own.is_empty() && is_empty {
-            own.push(spool);
-        }
-        let Some(account) = account else { return Ok(()) };
-        for path in own {
-            let failed = |error| format!("cannot give {} to {account}: {error}", path.display());
-            // A link is not followed: somebody else may have made it.
-            lchown(path, Some(account.uid), Some(account.gid)).map_err(failed)?;
-        }
-        Ok(())
+    /// opens its directory.
+    pub(super) fn prepare_directories(&self, account: Option<&Account>) -> Result<(), String> {
+        self.filled.iter().try_for_each(|directory| prepare(directory, account))
     }
 
-    /// Returns the spool's directory where it is there and `account` may not write it.
-    pub(super) fn denied_spool(&self, account: Option<&Account>) -> Option<&Path> {
-        let spool = self.spool.as_deref().filter(|spool| {
+    /// Returns a directory that a sink fills where it is there and `account` may not write it.
+    pub(super) fn denied_directory(&self, account: Option<&Account>) -> Option<&Path> {
+        self.filled.iter().map(PathBuf::as_path).find(|directory| {
             // An empty one is handed over.
-            fs::read_dir(spool).is_ok_and(|mut entries| entries.next().is_some())
-        })?;
-        let wanted = [(Access::Write, spool.to_path_buf())];
-        (!denied(account, &wanted).is_empty()).then_some(spool)
+            let is_used = fs::read_dir(directory).is_ok_and(|mut files| files.next().is_some());
+            let wanted = [(Access::Write, directory.to_path_buf())];
+            is_used && !denied(account, &wanted).is_empty()
+        })
     }
 
     /// Returns the files of the configuration and of file sinks that `account` may not access, unless it keeps a
-    /// capability to do so. The spool is not among them.
+    /// capability to do so. The directories that sinks fill are not among them.
     pub(super) fn denied(&self, account: Option<&Account>, keep: &CapsHashSet) -> FileList {
         let read = self.read.iter().map(|path| (Access::Read, path.clone()));
         let written =
@@ -166,9 +155,10 @@ impl Files {
     /// Creates the rules. `is_bound`: file permissions apply to this process, so that whole directories of the
     /// files that are read may be open, and a file that replaces another can be read.
     pub(super) fn rules(&self, is_bound: bool) -> Result<(RulesetCreated, ABI), String> {
-        if abi().is_some_and(|abi| abi < ABI::V2) && self.spool.is_some() {
+        if abi().is_some_and(|abi| abi < ABI::V2) && !self.filled.is_empty() {
             // It forbids all renames from one directory to another.
-            return Err("landlock before Linux 5.19 cannot be used with a spool".to_owned());
+            return Err("landlock before Linux 5.19 cannot be used with a spool or Parquet files"
+                .to_owned());
         }
         let system = SYSTEM.iter().map(PathBuf::from).chain(self.cgroups.clone());
         let shared = is_bound.then(|| PathBuf::from("/etc"));
@@ -178,11 +168,33 @@ impl Files {
             system.chain(shared).chain(read).map(|path| (path, reading())).collect();
         all.push(("/dev/null".into(), reading() | AccessFs::WriteFile));
         // A spool on a disk that is read-only now is created later.
-        let spool = self.spool.as_deref().map(nearest);
+        let filled = self.filled.iter().map(|directory| nearest(directory));
         let sinks = self.sinks.iter().flat_map(|sink| sink_paths(sink));
-        all.extend(sinks.chain(spool).map(|path| (path, writing())));
+        all.extend(sinks.chain(filled).map(|path| (path, writing())));
         ruleset(all)
     }
+}
+
+/// Creates a directory where it is missing, and gives it to `account` where it is new or empty.
+fn prepare(directory: &Path, account: Option<&Account>) -> Result<(), String> {
+    let missing: Vec<_> = directory.ancestors().take_while(|path| !path.exists()).collect();
+    let mut own = Vec::new();
+    for path in missing.into_iter().rev() {
+        if DirBuilder::new().mode(0o700).create(path).is_ok() {
+            own.push(path);
+        }
+    }
+    let is_empty = fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_none());
+    if own.is_empty() && is_empty {
+        own.push(directory);
+    }
+    let Some(account) = account else { return Ok(()) };
+    for path in own {
+        let failed = |error| format!("cannot give {} to {account}: {error}", path.display());
+        // A link is not followed: somebody else may have made it.
+        lchown(path, Some(account.uid), Some(account.gid)).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// Creates the rules of the process that opens these files for the agent.

@@ -68,12 +68,11 @@ fn found(
         Some(account) => format!("run becomes user {account} once its programs are attached"),
         None => "run keeps its user".to_owned(),
     };
-    if let Some(spool) = files.denied_spool(account) {
-        let (spool, user) =
-            (spool.display(), account.map_or("USER".to_owned(), ToString::to_string));
-        let problem =
-            format!("{who}, and may not write the spool {spool}: records wait in memory only");
-        return Err((problem, format!("chown -R {user} {spool}")));
+    if let Some(directory) = files.denied_directory(account) {
+        let (directory, user) =
+            (directory.display(), account.map_or("USER".to_owned(), ToString::to_string));
+        let problem = format!("{who}, and may not write {directory}, which a sink fills");
+        return Err((problem, format!("chown -R {user} {directory}")));
     }
     let helper = match PrivilegedHelper::probe(config) {
         Ok(true) => {

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::pipeline::{CaptureCounters, FlowStage, InputCounters, Pipeline, PipelineOptions};
 use dnscribe_admin::Phase;
 use dnscribe_cli::exit::Exit;
-use dnscribe_delivery::{Sink, SinkStatus, SinkWatch};
+use dnscribe_delivery::{Sink, SinkStatus, SinkWatch, Stream};
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::Packet;
 use std::ops::ControlFlow;
@@ -127,9 +127,11 @@ impl Session {
         }
         stages.flow.observe(packet, &mut stages.pipeline);
         if stages.pipeline.ledger_due(packet.ts) {
-            // The same file must give the same ledger: no record may be in flight.
-            stages.pipeline.router.offer();
-            stages.pipeline.router.flush(FLUSH_TIMEOUT);
+            if stages.pipeline.router.wants(Stream::Ledger) {
+                // The same file must give the same ledger: no record may be in flight.
+                stages.pipeline.router.offer();
+                stages.pipeline.router.flush(FLUSH_TIMEOUT);
+            }
             let input = stages.input(source());
             stages.pipeline.write_ledger(&input, packet.ts, false);
         }

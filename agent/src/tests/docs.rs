@@ -85,9 +85,18 @@ fn health_pages_show_the_report() {
 }
 
 /// One of each kind of sink.
-fn sinks() -> [SinkSpec; 7] {
-    ["stdout", "null", "kafka", "file:x", "otlp:http://c", "alertmanager", "dnstap:file:x"]
-        .map(|text| text.parse().unwrap())
+fn sinks() -> [SinkSpec; 8] {
+    [
+        "stdout",
+        "null",
+        "parquet:x",
+        "kafka",
+        "file:x",
+        "otlp:http://c",
+        "alertmanager",
+        "dnstap:file:x",
+    ]
+    .map(|text| text.parse().unwrap())
 }
 
 #[test]
@@ -100,7 +109,7 @@ fn default_streams_are_those_of_the_sinks() {
         let names: Vec<&str> = takers.iter().map(SinkSpec::kind).collect();
         let expected = match names.as_slice() {
             [] => "no sink".to_owned(),
-            ["stdout", "null", "kafka", "file", "otlp"] => {
+            ["stdout", "null", "parquet", "kafka", "file", "otlp"] => {
                 "every sink but `alertmanager` and `dnstap`".to_owned()
             }
             names => names.join(", "),
@@ -114,11 +123,11 @@ fn default_streams_are_those_of_the_sinks() {
             _ => names.concat(),
         }
     };
-    let [stdout, null, kafka, file, _, alertmanager, _] =
+    let [stdout, null, parquet, kafka, file, _, alertmanager, _] =
         sinks().map(|sink| list(sink.default_streams()));
-    assert_eq!((&stdout, &kafka), (&null, &file));
+    assert_eq!((&stdout, &stdout, &kafka), (&null, &parquet, &file));
     let sentence = format!(
-        "Default: {stdout} for stdout and null; {kafka} for file and kafka; alertmanager always gets {alertmanager}."
+        "Default: {stdout} for stdout, parquet and null; {kafka} for file and kafka; alertmanager always gets {alertmanager}."
     );
     assert!(read("docs/config.md").contains(&sentence), "docs/config.md lacks: {sentence}");
 }

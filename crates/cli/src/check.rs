@@ -4,7 +4,9 @@
 use dnscribe_admin::BindError;
 use dnscribe_config::value::Output;
 use dnscribe_delivery::spool::SpoolConfig;
-use dnscribe_delivery::{OpenWith, SinkSpec, kafka, probe_alertmanager, probe_file, probe_otlp};
+use dnscribe_delivery::{
+    OpenWith, SinkSpec, kafka, probe_alertmanager, probe_file, probe_otlp, probe_parquet,
+};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
@@ -135,6 +137,11 @@ pub fn outputs(
             }
             let found = probe_file(path, with.rotation).map(|()| can);
             probes.push(with_remedy("file", found, &remedy));
+        } else if let SinkSpec::Parquet(directory) = sink {
+            let can = format!("files can be created in {}", directory.display());
+            let found = probe_parquet(directory).map(|()| can);
+            let remedy = "create the directory, and let this user write there";
+            probes.push(with_remedy("parquet", found, remedy));
         }
     }
     if let Some(address) = metrics_listen {

@@ -1,7 +1,7 @@
 //! Delivery of records: sinks, their bounded queues, and the spool.
 //!
 //! A sink receives rendered records in [`Batch`]es over a bounded queue and delivers them on its own
-//! thread: to Kafka, OpenTelemetry, files, stdout, Alertmanager, or nowhere. A sink never blocks its caller: when
+//! thread: to Kafka, OpenTelemetry, files, Parquet, stdout, Alertmanager, or nowhere. A sink never blocks its caller: when
 //! its queue is full, it drops the batch and counts its records.
 //!
 //! Each sink guarantees identity 5 of the ledger, for every stream and at every moment:
@@ -52,6 +52,7 @@ pub mod null;
 mod observer;
 mod open;
 mod otlp;
+mod parquet;
 mod router;
 pub mod spec;
 pub mod spool;
@@ -71,6 +72,7 @@ pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
 pub use open::{OpenWith, SinkError, SinkNames, SinkPlan, is_same_file, open, probe_file};
 pub use otlp::{OtlpConfig, Target as OtlpTarget, Temporality, probe as probe_otlp};
+pub use parquet::probe as probe_parquet;
 pub use router::{
     Render, SinkReplacement, SinkRouter, SinkSet, SinkStatus, SinkWatch, open_changes,
 };

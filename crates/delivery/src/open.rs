@@ -8,7 +8,7 @@ use super::spool::SpoolConfig;
 use super::spooled::SpooledPlan;
 use super::{
     AlertmanagerConfig, DnstapTarget, KafkaConfig, OtlpConfig, OutputFormat, Rotation, Sink,
-    SinkSpec, StreamSelection, StreamSet, alertmanager, dnstap, kafka, otlp, writer,
+    SinkSpec, StreamSelection, StreamSet, alertmanager, dnstap, kafka, otlp, parquet, writer,
 };
 use dnscribe_record::Labels;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
@@ -88,6 +88,14 @@ pub enum SinkError {
         /// The system's error.
         error: io::Error,
     },
+    /// Files cannot be created in a directory.
+    #[error("cannot create files in {}: {error}", path.display())]
+    Folder {
+        /// The directory.
+        path: PathBuf,
+        /// The system's error.
+        error: io::Error,
+    },
     /// The directory of a file to be rotated does not allow listing, creating and renaming.
     #[error("cannot rotate {}: its directory cannot be read and written: {error}", path.display())]
     Directory {
@@ -130,6 +138,8 @@ enum Destination {
     File(PathBuf, OutputFormat, Rotation),
     Kafka(Box<KafkaPlan>),
     Otlp(Box<OtlpPlan>),
+    /// Directory, node, and when files are complete.
+    Parquet(PathBuf, String, Rotation),
     Dnstap(DnstapTarget),
     /// The configuration is `None` if it is incomplete.
     Alertmanager(Option<Box<AlertmanagerConfig>>, Option<Duration>),
@@ -165,6 +175,9 @@ impl SinkPlan {
             SinkSpec::Alertmanager => {
                 Destination::Alertmanager(with.alertmanager.cloned().map(Box::new), patience)
             }
+            SinkSpec::Parquet(directory) => {
+                Destination::Parquet(directory.clone(), with.node.into(), with.rotation)
+            }
             SinkSpec::Dnstap(target) => Destination::Dnstap(target.clone()),
             SinkSpec::Null => Destination::Null,
         };
@@ -178,6 +191,7 @@ impl SinkPlan {
             Destination::Null => OutputFormat::None,
             Destination::Kafka(_)
             | Destination::Otlp(_)
+            | Destination::Parquet(..)
             | Destination::Dnstap(_)
             | Destination::Alertmanager(..) => OutputFormat::Json,
         }
@@ -197,6 +211,9 @@ impl SinkPlan {
         match (&self.destination, &other.destination) {
             (Destination::Stdout(_), Destination::Stdout(_)) => true,
             (Destination::File(one, ..), Destination::File(other, ..)) => is_same_file(one, other),
+            (Destination::Parquet(one, ..), Destination::Parquet(other, ..)) => {
+                is_same_file(one, other)
+            }
             (Destination::Dnstap(one), Destination::Dnstap(other)) => one == other,
             _ => {
                 let spools = self.spool().zip(other.spool());
@@ -218,6 +235,9 @@ impl SinkPlan {
             }
             Destination::Kafka(plan) => Box::new(kafka::open(name, streams, plan)?),
             Destination::Otlp(plan) => Box::new(otlp::open(name, streams, plan)?),
+            Destination::Parquet(directory, node, rotation) => {
+                Box::new(parquet::open(name, streams, directory, node, *rotation)?)
+            }
             Destination::Dnstap(target) => Box::new(dnstap::open(name, streams, target)?),
             Destination::Alertmanager(config, patience) => {
                 let missing = || SinkError::Alertmanager("alertmanager.urls is missing".to_owned());

@@ -18,6 +18,8 @@ pub enum SinkSpec {
     Kafka,
     /// `otlp:URL`: OpenTelemetry's protocol.
     Otlp(OtlpTarget),
+    /// `parquet:DIR`: records as columns, in files for each stream and hour.
+    Parquet(PathBuf),
     /// `dnstap:file:PATH` or `dnstap:unix:PATH`: messages as dnstap.
     Dnstap(DnstapTarget),
     /// `alertmanager`: alerts are sent to the configured URLs.
@@ -35,6 +37,7 @@ impl SinkSpec {
             Self::File(_) => "file",
             Self::Kafka => "kafka",
             Self::Otlp(_) => "otlp",
+            Self::Parquet(_) => "parquet",
             Self::Dnstap(_) => "dnstap",
             Self::Alertmanager => "alertmanager",
             Self::Null => "null",
@@ -56,13 +59,19 @@ impl SinkSpec {
         }
     }
 
+    /// The directory that a sink fills with files; `None` for other kinds.
+    #[must_use]
+    pub fn directory(&self) -> Option<&Path> {
+        if let Self::Parquet(path) = self { Some(path) } else { None }
+    }
+
     /// The streams that this kind of sink receives by default.
     #[must_use]
     pub fn default_streams(&self) -> StreamSet {
         match self {
             Self::Otlp(target) => target.default_streams(),
             Self::Dnstap(_) => StreamSet::MESSAGES,
-            Self::Stdout | Self::Null => StreamSet::SHOWN,
+            Self::Stdout | Self::Null | Self::Parquet(_) => StreamSet::SHOWN,
             Self::File(_) | Self::Kafka => StreamSet::STORED,
             Self::Alertmanager => StreamSet::ALERTS,
         }
@@ -95,7 +104,7 @@ impl StreamSelection {
             SinkSpec::Otlp(_) => self.otlp,
             SinkSpec::Alertmanager => Some(StreamSet::ALERTS),
             SinkSpec::Dnstap(_) => Some(StreamSet::MESSAGES),
-            SinkSpec::Stdout | SinkSpec::Null => None,
+            SinkSpec::Stdout | SinkSpec::Null | SinkSpec::Parquet(_) => None,
         };
         own.or(self.general).unwrap_or(sink.default_streams().union(self.besides))
     }
@@ -127,12 +136,15 @@ impl Rotation {
 pub enum ParseSinkError {
     /// No such kind of sink.
     #[error(
-        "\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, otlp:URL, dnstap:unix:PATH, alertmanager, null"
+        "\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, alertmanager, null"
     )]
     Unknown(String),
     /// `file:` without a path.
     #[error("\"file:\" names no file: give a path, such as file:/var/log/dnscribe.ndjson")]
     NoPath,
+    /// `parquet:` without a directory.
+    #[error("\"parquet:\" names no directory: give one, such as parquet:/var/lib/dnscribe/parquet")]
+    NoDirectory,
     /// `otlp:` without a URL that can be used.
     #[error(
         "\"{0}\" is no server of OTLP: give http://HOST:4318 or grpc://HOST:4317 (https:// and grpcs:// with TLS), \
@@ -154,8 +166,10 @@ impl FromStr for SinkSpec {
             "alertmanager" => Ok(Self::Alertmanager),
             "null" => Ok(Self::Null),
             "file" | "file:" => Err(ParseSinkError::NoPath),
+            "parquet" | "parquet:" => Err(ParseSinkError::NoDirectory),
             _ => match text.split_once(':') {
                 Some(("file", path)) => Ok(Self::File(path.into())),
+                Some(("parquet", path)) => Ok(Self::Parquet(path.into())),
                 Some(("otlp", url)) => {
                     let no_server = |()| ParseSinkError::NoServer(text.into());
                     url.parse().map(Self::Otlp).map_err(no_server)
@@ -174,6 +188,7 @@ impl fmt::Display for SinkSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Parquet(path) => write!(f, "parquet:{}", path.display()),
             Self::Otlp(target) => write!(f, "otlp:{target}"),
             Self::Dnstap(target) => write!(f, "dnstap:{target}"),
             other => f.write_str(other.kind()),

@@ -3,12 +3,13 @@
 mod root_files;
 
 use crate::isolated_cgroup::IsolatedCgroup;
-use crate::support::{Client, RECORD_LIMIT, is_transaction, lab};
+use crate::support::{Client, RECORD_LIMIT, agent, is_transaction, lab, transaction};
 use anyhow::{Result, ensure};
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::lab::Host;
-use dnscribe_tests::{environment, http, ledger, shell};
+use dnscribe_tests::ledger::counter;
+use dnscribe_tests::{archive, environment, http, ledger, shell};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,7 +168,7 @@ fn injected_system_calls_are_refused() {
     let answers = inject(agent.pid(), true).unwrap();
     assert!(queries.wait_with_output().unwrap().status.success());
     let end = finish(agent);
-    let seen = ledger::counter(end.final_ledger().unwrap(), &["pairing", "queries"]).unwrap();
+    let seen = counter(end.final_ledger().unwrap(), &["pairing", "queries"]).unwrap();
     assert!(
         seen >= u64::from(load().queries),
         "{seen}: too few queries while system calls were injected"
@@ -288,6 +289,30 @@ fn creates_the_spool_for_the_user_without_capabilities() {
     assert_eq!(spool.metadata().unwrap().uid(), 65534);
     let end = agent.kill().unwrap();
     assert!(!end.stderr.contains("ERROR"), "{}", end.stderr);
+}
+
+/// The user without privileges creates folders and files of a Parquet sink, whose directory it got before the drop, and
+/// completes them when the agent ends.
+#[test]
+fn fills_a_directory_with_parquet_after_the_drop() {
+    let Some((lab, _alone)) = lab() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let columns = directory.path().join("state/columns");
+    let sink = format!("parquet:{}", columns.display());
+    let agent = agent(&["--sink", &sink, "--sink", "stdout"]);
+    assert_confined(&threads(agent.pid()).unwrap());
+    lab.dig(&["www.example.com"]).unwrap();
+    let asked = transaction(&agent, &lab, "www.example.com");
+    let end = agent.terminate().unwrap();
+    assert!(!end.stderr.contains("ERROR"), "{}", end.stderr);
+    assert_eq!(columns.metadata().unwrap().uid(), 65534);
+    let rows = archive::read(&columns.join("transactions")).unwrap();
+    let row = rows.iter().find(|row| row["event_id"] == asked["event_id"]).unwrap();
+    assert_eq!(row["process"], asked["process"], "{row}");
+    let ledger = end.final_ledger().unwrap();
+    let counted = |place| counter(ledger, &["delivery", "parquet", "transactions", place]).unwrap();
+    assert_eq!([counted("records"), counted("delivered")], [rows.len() as u64; 2]);
 }
 
 /// A port that only root may bind is bound before the drop, and needs no capability after it.

@@ -52,7 +52,8 @@ impl Need {
         let least = BASE + u64::from(config.capture.ring_bytes);
         let queues = config.sinks.iter().map(|sink| match sink {
             SinkSpec::Null => 0,
-            SinkSpec::Kafka | SinkSpec::Otlp(_) => 2 * QUEUE,
+            // A Parquet sink holds a row group of some hours.
+            SinkSpec::Kafka | SinkSpec::Otlp(_) | SinkSpec::Parquet(_) => 2 * QUEUE,
             SinkSpec::Stdout | SinkSpec::File(_) | SinkSpec::Dnstap(_) | SinkSpec::Alertmanager => {
                 QUEUE
             }
