@@ -21,6 +21,9 @@ const SPOOLED_END_TIMEOUT: Duration = Duration::from_secs(30);
 /// Wait of a thread that has nothing to do until it is woken.
 pub(super) const LONG_WAIT: Duration = Duration::from_hours(1);
 
+/// A caller that waits for capacity uses one part in `WAITING` of the queue's bytes.
+const WAITING: usize = 8;
+
 /// One part in `RESERVED` of the queue is reserved for summaries.
 const RESERVED: usize = 8;
 
@@ -287,11 +290,13 @@ impl ThreadedSink {
         now.saturating_duration_since(ending.since) >= limit
     }
 
+    /// Returns whether a caller that waits may offer a batch: such a caller loses nothing and needs a part of the queue only.
     fn has_capacity(&self, batch: &Batch) -> bool {
+        let QueueLimits { batches, bytes } = self.limits.for_batch(batch);
+        let limits = QueueLimits { batches, bytes: bytes / WAITING };
         let queued = self.shared.queued_bytes.load(Ordering::Relaxed);
         let waiting = self.sender.as_ref().map_or(0, Sender::len);
-        self.shared.failure.get().is_some()
-            || self.limits.for_batch(batch).fits(waiting, queued, batch.size_bytes())
+        self.shared.failure.get().is_some() || limits.fits(waiting, queued, batch.size_bytes())
     }
 }
 
@@ -439,10 +444,10 @@ mod tests {
             let (mut sink, go) = blocked_sink(limits);
             (0..20).for_each(|_| sink.offer(&batch(Stream::Transactions)));
             assert!(!sink.wait_for_capacity(&batch(Stream::Transactions), Duration::ZERO));
-            assert!(sink.wait_for_capacity(&batch(Stream::Metrics), Duration::ZERO));
             (0..3).for_each(|_| sink.offer(&batch(Stream::Metrics)));
             go.send(()).unwrap();
             assert!(sink.flush(Duration::from_secs(30)));
+            assert!(sink.wait_for_capacity(&batch(Stream::Transactions), Duration::ZERO));
             let counters = sink.counters();
             let (bulk, summaries) = (&counters["transactions"], &counters["metrics"]);
             assert_eq!((bulk.delivered, bulk.dropped["queue_full"]), (7, 13), "{limits:?}");

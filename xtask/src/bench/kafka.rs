@@ -35,11 +35,12 @@ const SETTLE: Duration = Duration::from_millis(300);
 const RATE: &str = "records_per_second";
 const CPU: &str = "cpu_seconds_per_million_records";
 const BROKER_CPU: &str = "broker_cpu_seconds_per_million_records";
+const RSS: &str = "rss_peak_bytes";
 const WITHOUT: &str = "dnscribe-replay without Kafka";
 const SIZES: &str = "topics";
 
 /// Streams whose disk space at the broker is measured, by the names of their topics in environment variables.
-const STREAMS: [&str; 5] = ["transactions", "metrics", "alerts", "ledger", "lookups"];
+const STREAMS: [&str; 6] = ["messages", "transactions", "metrics", "alerts", "ledger", "lookups"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Producer {
@@ -98,6 +99,7 @@ fn rows(plan: &mut Plan<'_>) {
     }
     plan.row(Row::new(replay, RATE).relative_to(Producer::Kcat.name()));
     plan.row(Row::new(replay, CPU).relative_to(WITHOUT));
+    plan.row(Row::new(replay, RSS));
     plan.row(Row::new(WITHOUT, CPU));
     for peer in [Producer::Kcat, Producer::Performance] {
         for figure in [RATE, CPU, BROKER_CPU] {
@@ -177,7 +179,7 @@ impl KafkaBench<'_> {
             .with(CPU, per_million(took.cpu_seconds, arrived)?)
             .with(BROKER_CPU, per_million(broker, arrived)?)
             .with("bytes_per_record", peers.bytes_per_record())
-            .with("rss_peak_bytes", peak))
+            .with(RSS, peak))
     }
 
     /// Measures the disk space of each stream at the broker.

@@ -52,9 +52,9 @@ pub(crate) trait Destination: Send + 'static {
 }
 
 /// Most records in flight; further records wait on disk or in the queue.
-const MAX_RECORDS: u64 = 100_000;
+const MAX_RECORDS: u64 = 50_000;
 /// Most bytes of batches in flight.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 32 << 20;
 
 /// While the destination is unavailable, this many records are read from disk for its client, to notice
 /// when it is available again.
