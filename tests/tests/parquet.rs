@@ -44,8 +44,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
-/// Writes whole numbers as integers, as a column of doubles does not, and leaves out empty lists: in columns they are not
-/// told from absent ones by all readers.
+/// Writes all numbers as doubles, and leaves out empty lists: some readers do not distinguish them from absent ones.
 fn plain(value: &mut Value) {
     match value {
         Value::Number(number) => {
