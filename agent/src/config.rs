@@ -29,11 +29,11 @@ use dnscribe_config::value::{Address, FileFormat, Listen, Name, RecordOutput};
 use dnscribe_config::{ConfigError, alertmanager, host, kafka, otlp, privacy, sinks, source};
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
-    AlertmanagerConfig, KafkaConfig, OpenWith, OtlpConfig, Rotation, SinkPlan, SinkSpec, Stream,
-    StreamSelection, StreamSet,
+    AlertmanagerConfig, EvidenceLimits, KafkaConfig, OpenWith, OtlpConfig, Rotation, SinkPlan,
+    SinkSpec, Stream, StreamSelection, StreamSet,
 };
 use dnscribe_record::Labels;
-use dnscribe_record::privacy::MaskingRules;
+use dnscribe_record::privacy::{Mask, MaskingRules};
 use dnscribe_transaction::correlate::CorrelationMode;
 use dnscribe_transaction::encrypted::ConnectionOptions;
 use dnscribe_transaction::pair::PairOptions;
@@ -138,6 +138,8 @@ pub struct Config {
     pub server_patience: Option<Duration>,
     /// Queue on disk for records while Kafka, or a server of OTLP, cannot be reached; in memory only where absent.
     pub spool: Option<SpoolConfig>,
+    /// Limits of a sink `evidence`.
+    pub evidence: EvidenceLimits,
     /// Rotation of the files of file sinks.
     pub rotation: Rotation,
     /// Format of records in these files.
@@ -221,6 +223,7 @@ impl Config {
             kafka: &self.kafka,
             alertmanager: self.alertmanager.as_ref(),
             otlp: Some(&self.otlp),
+            evidence: self.evidence,
             server_patience: self.server_patience,
             spool: self.spool.as_ref(),
         }
@@ -247,6 +250,7 @@ impl Config {
             otlp: other.otlp,
             server_patience: other.server_patience,
             spool: other.spool,
+            evidence: other.evidence,
             rotation: other.rotation,
             files: other.files,
             secret_files: other.secret_files,
@@ -278,7 +282,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let mut sinks = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
     alertmanager::add_sink(&mut sinks, alertmanager.as_ref(), is_live)?;
     let has = |stream| is_wanted(&streams, &sinks, stream);
-    let detect = detect::resolve(layer.detect.clone(), has(Stream::Alerts))?;
+    let mut detect = detect::resolve(layer.detect.clone(), has(Stream::Alerts))?;
     let has_encrypted =
         has(Stream::Connections) || detect.is_some() && layer.encrypted.has_targets();
     let connects = is_live && has(Stream::Uses);
@@ -289,8 +293,23 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     }
     let capture = capture::live_options(&layer, has_encrypted, connects)?;
     let pairing = capture::pairing(&layer.pairing);
-    let is_dnstap = |sink: &SinkSpec| matches!(sink, SinkSpec::Dnstap(_));
-    let messages_wire = layer.messages.wire().0 || sinks.iter().any(is_dnstap);
+    let messages_wire = layer.messages.wire().0 || sinks.iter().any(SinkSpec::needs_wire);
+    let privacy = privacy::resolve(layer.privacy.clone(), messages_wire)?;
+    let recorder = sinks.iter().find(|sink| matches!(sink, SinkSpec::Evidence(_)));
+    if let Some(directory) = recorder.and_then(SinkSpec::directory) {
+        let Some(detect) = &mut detect else {
+            let problem = "the sink evidence writes what is behind alerts: leave one of them out";
+            return ConfigError::in_section("detect.enabled: false", problem);
+        };
+        if [Stream::Messages, Stream::Alerts].map(|stream| privacy.mask(stream))
+            != [Mask::default(); 2]
+        {
+            let problem = "the sink evidence finds the messages of an alert by their names, addresses and processes: \
+                           keep the streams messages and alerts as they are, or leave it out";
+            return ConfigError::in_section("privacy", problem);
+        }
+        detect.evidence = Some(directory.to_path_buf());
+    }
     let rotation = sinks::rotation(&layer.file)?;
     let windows = capture::windows(&layer.windows, pairing.query_timeout);
     let otlp = otlp::resolve(layer.otlp.clone(), windows.spans.shortest().seconds())?;
@@ -316,6 +335,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         server_patience: (!is_live).then_some(REPLAY_PATIENCE),
         // A replay can wait for Kafka, and be repeated.
         spool: sinks::spool(&layer.spool, environment, sinks::STATE_DIRECTORY).filter(|_| is_live),
+        evidence: layer.evidence.limits(),
         files: layer.file.format(),
         // In a replay, files do not age.
         rotation: Rotation { every: rotation.every.filter(|_| is_live), ..rotation },
@@ -332,7 +352,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         privileges: privileges::resolve(layer.privileges),
         secret_files,
         filters: filters::resolve(layer.filters)?,
-        privacy: privacy::resolve(layer.privacy, messages_wire)?,
+        privacy,
         log: log::resolve(&layer.log),
         duration: layer.duration.map(|span| span.0),
     })

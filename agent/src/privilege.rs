@@ -65,7 +65,7 @@ pub fn drop_privileges(
     Ok(())
 }
 
-/// Prepares the spool for the new user, and drops the privileges of this thread and those that it will start. Any other
+/// Prepares the directories of sinks for the new user, and drops the privileges of this thread and those that it will start. Any other
 /// thread keeps its privileges, which counts as a failure. A failure does not stop the drop of other privileges.
 /// Returns the privileges afterwards, read back from the kernel, and the failures, a sentence each.
 fn drop_all(config: &Config, config_file: Option<&Path>) -> (String, Vec<String>) {

@@ -204,7 +204,7 @@ fn a_directory_that_cannot_be_filled_is_an_error() -> Result<()> {
     fs::write(&file, "")?;
     for (sink, why) in [
         (format!("parquet:{}", file.display()), "cannot create files in"),
-        ("parquet:".to_owned(), "names no directory"),
+        ("parquet:".to_owned(), "names no place"),
     ] {
         let mut command = Command::new(environment::binary()?);
         command.arg("replay").arg(environment::lab_capture()).args(["--sink", &sink]);

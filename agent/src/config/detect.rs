@@ -309,6 +309,7 @@ pub(super) fn resolve(
     let options = DetectOptions {
         repeat,
         runbook_url,
+        evidence: None,
         maintenance: maintenance.collect::<Result<_, _>>()?,
         rules: Rule::ALL.map(|rule| rules.common(rule, default.rule(rule))),
         query_rate: rules.query_rate.thresholds(default.query_rate),

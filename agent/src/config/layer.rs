@@ -11,7 +11,7 @@ use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
 use dnscribe_config::otlp::OtlpLayer;
 use dnscribe_config::privacy::PrivacyLayer;
-use dnscribe_config::sinks::{FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
+use dnscribe_config::sinks::{EvidenceLayer, FileLayer, HealthLayer, MetricsLayer, SpoolLayer};
 use dnscribe_config::value::{
     Address, Count, LabelName, LabelValue, Name, PositiveSpan, RecordOutput, Span, Switch, Version,
     read_bytes, show_bytes,
@@ -52,11 +52,11 @@ section! {
         section detect: DetectLayer,
         /// Streams of every sink that has no streams of its own: messages, transactions, lookups,
         /// metrics, alerts, dlq, ledger, connections. Default: transactions for stdout, parquet and
-        /// null; transactions, metrics, alerts, dlq and ledger for file and kafka; alertmanager always gets alerts.
-        /// dnstap always gets messages; otlp gets what its signals need.
+        /// null; transactions, metrics, alerts, dlq and ledger for file and kafka; alertmanager always gets alerts. dnstap
+        /// and pcapng always get messages, evidence messages and alerts; otlp gets what its signals need.
         joined streams: Option<StreamSet> = example("[transactions, dlq, ledger]"),
-        /// Destinations of records: stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, alertmanager,
-        /// null. Default: kafka if kafka.brokers is given, else stdout.
+        /// Destinations of records: stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, pcapng:PATH,
+        /// evidence:DIR, alertmanager, null. Default: kafka if kafka.brokers is given, else stdout.
         items sinks: Option<Vec<SinkSpec>> = example("[kafka, \"file:/var/log/dnscribe/dns.ndjson\"]"),
         /// Format of records on stdout: text, json, ecs (the Elastic Common Schema), or auto, which is text on
         /// a terminal and json elsewhere.
@@ -71,6 +71,8 @@ section! {
         section alertmanager: AlertmanagerLayer,
         /// Files of all file sinks.
         section file: FileLayer,
+        /// Limits of the sink evidence, which keeps messages in memory and writes those behind an alert.
+        section evidence: EvidenceLayer,
         /// Names of resolvers, with their addresses, for the field `resolver` of records.
         lists resolvers: BTreeMap<Name, Vec<Address>> = example("{ corp-dns: [192.0.2.53, \"2001:db8::53\"] }"),
         /// Names of pods in records.
@@ -102,7 +104,8 @@ section! {
 section! {
     /// Section `messages`.
     MessagesLayer {
-        /// Whether message records contain the bytes of the message (base64). A sink dnstap needs them: then they do.
+        /// Whether message records contain the bytes of the message (base64). The sinks dnstap, pcapng and evidence need
+        /// them: then they do.
         text wire: Option<Switch> = default(false),
     }
 }

@@ -242,7 +242,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\nsinks:\n  - stdout\n  - kafak\n",
-            "line 4, column 5: sinks: \"kafak\" is not a sink: choose from stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, alertmanager, null",
+            "line 4, column 5: sinks: \"kafak\" is not a sink: choose from stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, pcapng:PATH, evidence:DIR, alertmanager, null",
         ),
         (
             "version: 2\n",

@@ -296,10 +296,11 @@ impl Analysis {
         act: impl FnOnce(&mut Detection, &mut dyn FnMut(&Alert)),
     ) {
         let Some(detection) = &mut self.detection else { return };
-        let runbooks = detection.runbooks().to_owned();
+        let DetectOptions { runbook_url, evidence, .. } = detection.options();
+        let (runbooks, evidence) = (runbook_url.clone(), evidence.clone());
         act(detection, &mut |alert| {
             let Export { identity, router, .. } = export;
-            let record = identity.alert(alert, &runbooks);
+            let record = identity.alert(alert, &runbooks, evidence.as_deref());
             router.push(Stream::Alerts, record.head.event_id, &record, record.entity.as_bytes());
         });
     }

@@ -2,18 +2,27 @@
 
 use super::RecordBuilder;
 use dnscribe_analysis::detect::Alert;
+use dnscribe_delivery::evidence_file;
 use dnscribe_record::{AlertRecord, EventId, PodName, ProcessName, Stream, runbook_address};
+use std::path::Path;
 
 impl RecordBuilder {
-    /// Builds `dns.alert/1`. `runbooks` is the address of the runbooks, without a slash at its end.
+    /// Builds `dns.alert/1`. `runbooks` is the address of the runbooks, without a slash at its end; `directory`
+    /// that of the sink `evidence`.
     #[must_use]
-    pub fn alert<'a>(&'a self, alert: &'a Alert, runbooks: &str) -> AlertRecord<'a> {
+    pub fn alert<'a>(
+        &'a self,
+        alert: &'a Alert,
+        runbooks: &str,
+        directory: Option<&Path>,
+    ) -> AlertRecord<'a> {
         let Alert { entity, evidence, .. } = alert;
         let until = alert.ended.unwrap_or(alert.ts);
+        let alert_id = self.alert_id(alert);
         let (k8s, container) = PodName::or_container(entity.pod.as_deref());
         AlertRecord {
             head: self.head(Stream::Alerts, self.namespace.alert(alert.ordinal), alert.ts),
-            alert_id: self.alert_id(alert),
+            alert_id,
             scope: Some("node"),
             rule: alert.rule.name(),
             entity: entity.to_string(),
@@ -40,6 +49,7 @@ impl RecordBuilder {
             resolvers: &evidence.resolvers,
             suppressed: alert.suppressed,
             runbook: runbook_address(runbooks, alert.rule.name()),
+            evidence_file: directory.map(|directory| evidence_file(directory, alert_id)),
             ..AlertRecord::default()
         }
     }
@@ -102,7 +112,9 @@ mod tests {
     fn builds_valid_alert() {
         let identity = RecordBuilder::new("n".into(), None, Timestamp::default(), HashMap::new());
         let (first, second) = (alert(), Alert { ordinal: 2, ..alert() });
-        let record = serde_json::to_value(identity.alert(&first, "docs/runbooks")).unwrap();
+        let record =
+            serde_json::to_value(identity.alert(&first, "docs/runbooks", Some(Path::new("/e"))))
+                .unwrap();
         let schema = json_schema("dns.alert/1").unwrap();
         assert_eq!(schema["properties"]["rule"]["examples"], json!(Rule::ALL.map(Rule::name)));
         assert!(jsonschema::is_valid(&schema, &record), "{record:#}");
@@ -112,8 +124,10 @@ mod tests {
         assert_eq!(record["figures"][0]["z_score"], 198.0);
         let namespace = identity.namespace;
         assert_eq!(record["samples"][0], namespace.message(MessageId::default()).to_string());
-        let other = serde_json::to_value(identity.alert(&second, "")).unwrap();
+        let other = serde_json::to_value(identity.alert(&second, "", None)).unwrap();
         assert_eq!(record["alert_id"], other["alert_id"]);
+        let file = format!("/e/{}.pcapng", record["alert_id"].as_str().unwrap());
+        assert_eq!((&record["evidence_file"], other.get("evidence_file")), (&file.into(), None));
         assert_ne!(record["event_id"], other["event_id"]);
     }
 

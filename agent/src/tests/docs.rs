@@ -85,7 +85,7 @@ fn health_pages_show_the_report() {
 }
 
 /// One of each kind of sink.
-fn sinks() -> [SinkSpec; 8] {
+fn sinks() -> [SinkSpec; 10] {
     [
         "stdout",
         "null",
@@ -95,6 +95,8 @@ fn sinks() -> [SinkSpec; 8] {
         "otlp:http://c",
         "alertmanager",
         "dnstap:file:x",
+        "pcapng:x",
+        "evidence:x",
     ]
     .map(|text| text.parse().unwrap())
 }
@@ -110,7 +112,7 @@ fn default_streams_are_those_of_the_sinks() {
         let expected = match names.as_slice() {
             [] => "no sink".to_owned(),
             ["stdout", "null", "parquet", "kafka", "file", "otlp"] => {
-                "every sink but `alertmanager` and `dnstap`".to_owned()
+                "every sink but `alertmanager`, `dnstap`, `pcapng` and `evidence`".to_owned()
             }
             names => names.join(", "),
         };
@@ -123,7 +125,7 @@ fn default_streams_are_those_of_the_sinks() {
             _ => names.concat(),
         }
     };
-    let [stdout, null, parquet, kafka, file, _, alertmanager, _] =
+    let [stdout, null, parquet, kafka, file, _, alertmanager, ..] =
         sinks().map(|sink| list(sink.default_streams()));
     assert_eq!((&stdout, &stdout, &kafka), (&null, &parquet, &file));
     let sentence = format!(

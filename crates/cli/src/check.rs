@@ -5,11 +5,13 @@ use dnscribe_admin::BindError;
 use dnscribe_config::value::Output;
 use dnscribe_delivery::spool::SpoolConfig;
 use dnscribe_delivery::{
-    OpenWith, SinkSpec, kafka, probe_alertmanager, probe_file, probe_otlp, probe_parquet,
+    OpenWith, Rotation, SinkSpec, kafka, probe_alertmanager, probe_directory, probe_file,
+    probe_otlp,
 };
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::time::Duration;
 
 /// Time limit of the connection to Kafka.
@@ -128,20 +130,21 @@ pub fn outputs(
         probes.push(with_remedy("alertmanager", probe_alertmanager(alertmanager), remedy));
     }
     for sink in sinks {
-        if let SinkSpec::File(path) = sink {
-            let mut remedy = "create its directory, and let this user write there".to_owned();
-            let mut can = format!("{} can be written", path.display());
-            if with.rotation.is_on() {
+        let mut remedy = "create its directory, and let this user write there".to_owned();
+        let can = |path: &Path| format!("{} can be written", path.display());
+        if let Some(path) = sink.file() {
+            let is_rotated = matches!(sink, SinkSpec::File(_)) && with.rotation.is_on();
+            let rotation = if is_rotated { with.rotation } else { Rotation::default() };
+            let mut can = can(path);
+            if is_rotated {
                 remedy += "; or remove file.rotate_bytes and file.rotate_every";
                 can += " and rotated";
             }
-            let found = probe_file(path, with.rotation).map(|()| can);
-            probes.push(with_remedy("file", found, &remedy));
-        } else if let SinkSpec::Parquet(directory) = sink {
-            let can = format!("files can be created in {}", directory.display());
-            let found = probe_parquet(directory).map(|()| can);
-            let remedy = "create the directory, and let this user write there";
-            probes.push(with_remedy("parquet", found, remedy));
+            let found = probe_file(path, rotation).map(|()| can);
+            probes.push(with_remedy(sink.kind(), found, &remedy));
+        } else if let Some(directory) = sink.directory() {
+            let found = probe_directory(directory).map(|()| can(directory));
+            probes.push(with_remedy(sink.kind(), found, &remedy));
         }
     }
     if let Some(address) = metrics_listen {

@@ -91,7 +91,8 @@ pub fn resolve(layer: PrivacyLayer, wire: bool) -> Result<MaskingRules, ConfigEr
     if wire && privacy.mask(Stream::Messages).hides_message_bytes() {
         return ConfigError::in_section(
             "privacy",
-            "messages.wire: true would export what is masked in the stream messages: leave one of them out",
+            "messages.wire: true, or a sink dnstap, pcapng or evidence, would export what is masked in the stream \
+             messages: leave one of them out",
         );
     }
     privacy.keys = KeyOptions { material, period };

@@ -5,7 +5,7 @@ use crate::value::{
     Compress, Count, DiskBytes, FileFormat, Listen, PositiveSpan, RotateBytes, RotateEvery, Switch,
 };
 use dnscribe_delivery::spool::{SpoolConfig, WhenFull};
-use dnscribe_delivery::{KafkaConfig, Rotation, SinkSpec, StreamSet, is_same_file};
+use dnscribe_delivery::{EvidenceLimits, KafkaConfig, Rotation, SinkSpec, StreamSet, is_same_file};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -47,6 +47,30 @@ section! {
         text keep: Option<Count> = example("10"),
         /// Compression of rotated files: zstd or none. Default: none.
         text compress: Option<Compress> = example("zstd"),
+    }
+}
+
+section! {
+    /// Section `evidence`.
+    EvidenceLayer {
+        /// Most bytes of messages in memory: at least 1MiB. The oldest go first.
+        text memory: Option<DiskBytes> = default(EvidenceLimits::default().memory),
+        /// Longest time that a message stays in memory: how far back a file reaches.
+        text before: Option<PositiveSpan> = default(EvidenceLimits::default().before),
+        /// Most files in the directory. The oldest are removed.
+        text max_files: Option<Count> = default(EvidenceLimits::default().max_files),
+    }
+}
+
+impl EvidenceLayer {
+    /// Returns the limits of the sink.
+    #[must_use]
+    pub fn limits(&self) -> EvidenceLimits {
+        EvidenceLimits {
+            memory: self.memory().0,
+            before: self.before().0,
+            max_files: self.max_files().0,
+        }
     }
 }
 
@@ -100,8 +124,12 @@ pub fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>,
         let problem = "sink kafka needs brokers: give --brokers HOST:PORT or kafka.brokers";
         return wrong(problem.to_owned());
     }
-    if given.iter().filter(|sink| **sink == SinkSpec::Stdout).count() > 1 {
+    if given.iter().filter(|sink| sink.is_stdout()).count() > 1 {
         let problem = "sink stdout is given twice: records would be mixed; keep one of them";
+        return wrong(problem.to_owned());
+    }
+    if given.iter().filter(|sink| matches!(sink, SinkSpec::Evidence(_))).count() > 1 {
+        let problem = "sink evidence is given twice: an alert links to one file; keep one of them";
         return wrong(problem.to_owned());
     }
     let files = || given.iter().filter_map(SinkSpec::file);

@@ -163,7 +163,7 @@ pub fn show_bytes(bytes: u64) -> String {
 value! {
     /// A size on disk in bytes: at least 1 MiB.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    DiskBytes(u64): "a size on disk", "1MiB or more, such as 10GiB";
+    DiskBytes(u64): "a size", "1MiB or more, such as 10GiB";
     |text| read_bytes(text).filter(|size| *size >= 1 << 20);
     |size| show_bytes(*size)
 }

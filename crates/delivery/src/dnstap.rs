@@ -3,22 +3,19 @@
 //!
 //! Input: `dns.message/1` with the bytes of the message (`messages.wire`).
 
-use super::tally::{DropReason, PerStream};
-use super::threaded::{LONG_WAIT, NextStep, SharedState, SinkReceiver, ThreadedSink};
-use super::{Batch, Failure, OutputFormat, SinkError, Stream, StreamSet, files, writer};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use dnscribe_record::time::Timestamp;
+use super::frames::{self, FrameFormat, MessageFields};
+use super::threaded::{SharedState, ThreadedSink};
+use super::{SinkError, StreamSet, files, writer};
 use prost::Message as _;
-use serde::Deserialize;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
 // Control frames of Frame Streams.
@@ -28,17 +25,8 @@ const STOP: u32 = 3;
 const READY: u32 = 4;
 const FINISH: u32 = 5;
 
-/// Pause before a program that does not listen is tried again.
-const RECONNECT_EVERY: Duration = Duration::from_secs(1);
 /// How long a program may take to answer or to read.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-const REASONS: &[DropReason] = &[
-    DropReason::QueueFull,
-    DropReason::NotEncodable,
-    DropReason::WriteError,
-    DropReason::Shutdown,
-];
 
 /// Where frames go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,29 +103,14 @@ mod proto {
     }
 }
 
-/// The fields of `dns.message/1` that dnstap has. A record whose addresses are masked has none.
-#[derive(Deserialize)]
-struct MessageFields<'a> {
-    ts: Timestamp,
-    node: String,
-    vantage: &'a str,
-    transport: &'a str,
-    src_ip: IpAddr,
-    src_port: u16,
-    dst_ip: IpAddr,
-    dst_port: u16,
-    qr: &'a str,
-    wire: &'a str,
-}
-
 /// Makes the data frame of a record, with its length; `None` if it has no bytes of a message.
 fn frame(line: &[u8]) -> Option<Vec<u8>> {
-    let fields: MessageFields<'_> = serde_json::from_slice(line).ok()?;
-    let wire = STANDARD.decode(fields.wire).ok()?;
-    let is_query = fields.qr == "query";
+    let fields = MessageFields::read(line)?;
+    let wire = fields.wire()?;
+    let is_query = fields.is_query();
     // STUB of what asks, CLIENT of what is asked: of a message that passes by, too.
     let kind = if fields.vantage == "client" { 9 } else { 5 } + i32::from(!is_query);
-    let protocol = match fields.transport {
+    let protocol = match &*fields.transport {
         "udp" => 1,
         "tcp" => 2,
         "dot" => 3,
@@ -149,19 +122,18 @@ fn frame(line: &[u8]) -> Option<Vec<u8>> {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
     };
-    let (src, dst) = ((fields.src_ip, fields.src_port), (fields.dst_ip, fields.dst_port));
-    let (client, server) = if is_query { (src, dst) } else { (dst, src) };
+    let (client, server) = fields.client_and_server();
     let nanoseconds = fields.ts.as_nanos();
     let seconds = Some(nanoseconds / 1_000_000_000);
     let nanos = u32::try_from(nanoseconds % 1_000_000_000).ok();
     let mut message = proto::Message {
         kind: Some(kind),
-        family: Some(if client.0.is_ipv4() { 1 } else { 2 }),
+        family: Some(if client.is_ipv4() { 1 } else { 2 }),
         protocol: Some(protocol),
-        query_address: Some(address(client.0)),
-        response_address: Some(address(server.0)),
-        query_port: Some(client.1.into()),
-        response_port: Some(server.1.into()),
+        query_address: Some(address(client.ip())),
+        response_address: Some(address(server.ip())),
+        query_port: Some(client.port().into()),
+        response_port: Some(server.port().into()),
         ..proto::Message::default()
     };
     if is_query {
@@ -171,7 +143,7 @@ fn frame(line: &[u8]) -> Option<Vec<u8>> {
         message.response = Some(wire);
     }
     let dnstap = proto::Dnstap {
-        identity: fields.node.into_bytes(),
+        identity: fields.node.into_owned().into_bytes(),
         version: concat!("dnscribe ", env!("CARGO_PKG_VERSION")).into(),
         message: Some(message),
         kind: Some(1),
@@ -211,7 +183,7 @@ fn expect(stream: &mut UnixStream, kind: u32) -> io::Result<()> {
 }
 
 /// An open stream of frames.
-enum Output {
+pub(super) enum Output {
     File(File),
     Unix(UnixStream),
 }
@@ -232,23 +204,29 @@ impl Output {
                 Self::Unix(stream)
             }
         };
-        output.write(&control(START))?;
+        output.write_all(&control(START))?;
         Ok(output)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::File(file) => file.write_all(bytes),
-            Self::Unix(stream) => stream.write_all(bytes),
-        }
-    }
-
     fn close(mut self) -> io::Result<()> {
-        self.write(&control(STOP))?;
+        self.write_all(&control(STOP))?;
         match &mut self {
             Self::File(_) => Ok(()),
             Self::Unix(stream) => expect(stream, FINISH),
         }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file) => file.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -258,120 +236,29 @@ pub(super) fn open(
     streams: StreamSet,
     target: &DnstapTarget,
 ) -> Result<ThreadedSink, SinkError> {
-    let output = match target {
-        DnstapTarget::File(path) => {
-            let failed = |error| SinkError::File { path: path.clone(), error };
-            Some(Output::open(target).map_err(failed)?)
-        }
-        DnstapTarget::Unix(_) => None,
-    };
-    let shared = SharedState::new(streams, REASONS);
-    let frames =
-        FrameWriter { target: target.clone(), output, next_try: Instant::now(), logged: false };
-    let work = move |receiver: &SinkReceiver| frames.run(receiver);
-    ThreadedSink::start(
-        name,
-        OutputFormat::Json,
-        super::threaded::QueueLimits::default(),
-        shared,
-        work,
-    )
+    frames::open(name, streams, target.clone())
 }
 
-struct FrameWriter {
-    target: DnstapTarget,
-    output: Option<Output>,
-    next_try: Instant,
-    logged: bool,
-}
+impl FrameFormat for DnstapTarget {
+    type Output = Output;
 
-impl FrameWriter {
-    fn run(mut self, receiver: &SinkReceiver) {
-        loop {
-            match receiver.next(LONG_WAIT) {
-                NextStep::Batch(taken) => {
-                    let written = self.deliver(&taken.batch, &receiver.shared);
-                    drop(taken);
-                    if let Err(error) = written {
-                        let why = format!("cannot write dnstap to {}: {error}", self.target);
-                        receiver.shared.fail(Failure::Broken(why), DropReason::WriteError);
-                        return receiver.drop_all(DropReason::WriteError);
-                    }
-                }
-                NextStep::Idle => {}
-                NextStep::Stop => break,
-            }
-        }
-        if let Some(Err(error)) = self.output.map(Output::close) {
-            tracing::debug!(%error, "the end of dnstap was not confirmed");
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Unix(_) => None,
         }
     }
 
-    /// Writes the messages of a batch. Fails if the file cannot be written; a program is waited for.
-    fn deliver(&mut self, batch: &Batch, shared: &SharedState) -> io::Result<()> {
-        let own = shared.tally.count_batch(batch);
-        let mut frames = Vec::new();
-        let mut written = PerStream::default();
-        for record in batch.iter().filter(|record| record.stream == Stream::Messages) {
-            if let Some(frame) = frame(record.line) {
-                frames.extend(frame);
-                written[Stream::Messages as usize] += 1;
-            }
-        }
-        let mut left_out = own;
-        for (left, written) in left_out.iter_mut().zip(&written) {
-            *left -= written;
-        }
-        shared.tally.dropped(&left_out, DropReason::NotEncodable);
-        while !shared.stop.get() {
-            match self.write(&frames) {
-                Ok(true) => {
-                    shared.tally.delivered(&written);
-                    return Ok(());
-                }
-                Ok(false) => std::thread::sleep(Duration::from_millis(20)),
-                Err(error) => {
-                    shared.tally.dropped(&written, DropReason::WriteError);
-                    return Err(error);
-                }
-            }
-        }
-        // Closing counts what is left.
-        Ok(())
+    fn open(&mut self, _: &Arc<SharedState>) -> io::Result<Output> {
+        Output::open(self)
     }
 
-    /// Writes frames. Returns false if the program does not listen at the moment.
-    fn write(&mut self, frames: &[u8]) -> io::Result<bool> {
-        if self.output.is_none() {
-            if Instant::now() < self.next_try {
-                return Ok(false);
-            }
-            match Output::open(&self.target) {
-                Ok(output) => {
-                    self.output = Some(output);
-                    if std::mem::take(&mut self.logged) {
-                        tracing::info!("{} accepts dnstap again", self.target);
-                    }
-                }
-                Err(error) => return self.failed(error),
-            }
-        }
-        match self.output.as_mut().map(|output| output.write(frames)) {
-            Some(Err(error)) => self.failed(error),
-            _ => Ok(true),
-        }
+    fn append_frame(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
+        frame(line).map(|frame| out.extend(frame)).is_some()
     }
 
-    fn failed(&mut self, error: io::Error) -> io::Result<bool> {
-        self.output = None;
-        if matches!(self.target, DnstapTarget::File(_)) {
-            return Err(error);
-        }
-        self.next_try = Instant::now() + RECONNECT_EVERY;
-        if !std::mem::replace(&mut self.logged, true) {
-            tracing::warn!(%error, "messages wait for {}", self.target);
-        }
-        Ok(false)
+    fn close(output: Output) -> io::Result<()> {
+        output.close()
     }
 }
 

@@ -44,8 +44,10 @@
 
 mod alertmanager;
 mod dnstap;
+mod evidence;
 pub mod files;
 mod format;
+mod frames;
 pub mod http;
 pub mod kafka;
 pub mod null;
@@ -53,6 +55,7 @@ mod observer;
 mod open;
 mod otlp;
 mod parquet;
+mod pcapng;
 mod router;
 pub mod spec;
 pub mod spool;
@@ -68,11 +71,13 @@ pub use tally::drop_reasons;
 
 pub use alertmanager::{AlertmanagerConfig, Authorization, probe as probe_alertmanager};
 pub use dnstap::DnstapTarget;
+pub use evidence::{EvidenceLimits, evidence_file};
 pub use format::{Format, Login, Password, RegistryConfig};
 pub use observer::observer;
-pub use open::{OpenWith, SinkError, SinkNames, SinkPlan, is_same_file, open, probe_file};
+pub use open::{
+    OpenWith, SinkError, SinkNames, SinkPlan, is_same_file, open, probe_directory, probe_file,
+};
 pub use otlp::{OtlpConfig, Target as OtlpTarget, Temporality, probe as probe_otlp};
-pub use parquet::probe as probe_parquet;
 pub use router::{
     Render, SinkReplacement, SinkRouter, SinkSet, SinkStatus, SinkWatch, open_changes,
 };

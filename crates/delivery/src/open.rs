@@ -7,16 +7,17 @@ use super::otlp::OtlpPlan;
 use super::spool::SpoolConfig;
 use super::spooled::SpooledPlan;
 use super::{
-    AlertmanagerConfig, DnstapTarget, KafkaConfig, OtlpConfig, OutputFormat, Rotation, Sink,
-    SinkSpec, StreamSelection, StreamSet, alertmanager, dnstap, kafka, otlp, parquet, writer,
+    AlertmanagerConfig, DnstapTarget, EvidenceLimits, KafkaConfig, OtlpConfig, OutputFormat,
+    Rotation, Sink, SinkSpec, StreamSelection, StreamSet, alertmanager, dnstap, evidence, kafka,
+    otlp, parquet, pcapng, writer,
 };
 use dnscribe_record::Labels;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -43,6 +44,8 @@ pub struct OpenWith<'a> {
     pub alertmanager: Option<&'a AlertmanagerConfig>,
     /// How to reach servers of OTLP. `None`: the defaults.
     pub otlp: Option<&'a OtlpConfig>,
+    /// Limits of a sink `evidence`.
+    pub evidence: EvidenceLimits,
     /// How long Kafka and servers of OTLP may be unreachable after the start, and Alertmanager at any time, before the
     /// sink fails. `None`: without limit.
     pub server_patience: Option<Duration>,
@@ -65,6 +68,7 @@ impl<'a> OpenWith<'a> {
             kafka,
             alertmanager: None,
             otlp: None,
+            evidence: EvidenceLimits::default(),
             server_patience: None,
             spool: None,
         }
@@ -88,7 +92,7 @@ pub enum SinkError {
         /// The system's error.
         error: io::Error,
     },
-    /// Files cannot be created in a directory.
+    /// A directory that the sink fills does not allow listing, creating and renaming.
     #[error("cannot create files in {}: {error}", path.display())]
     Folder {
         /// The directory.
@@ -141,6 +145,9 @@ enum Destination {
     /// Directory, node, and when files are complete.
     Parquet(PathBuf, String, Rotation),
     Dnstap(DnstapTarget),
+    /// With the node's name.
+    Pcapng(PathBuf, String),
+    Evidence(PathBuf, String, EvidenceLimits),
     /// The configuration is `None` if it is incomplete.
     Alertmanager(Option<Box<AlertmanagerConfig>>, Option<Duration>),
     Null,
@@ -179,6 +186,10 @@ impl SinkPlan {
                 Destination::Parquet(directory.clone(), with.node.into(), with.rotation)
             }
             SinkSpec::Dnstap(target) => Destination::Dnstap(target.clone()),
+            SinkSpec::Pcapng(path) => Destination::Pcapng(path.clone(), with.node.into()),
+            SinkSpec::Evidence(directory) => {
+                Destination::Evidence(directory.clone(), with.node.into(), with.evidence)
+            }
             SinkSpec::Null => Destination::Null,
         };
         Self { kind: spec.kind(), streams: with.streams.for_sink(spec), destination }
@@ -193,6 +204,8 @@ impl SinkPlan {
             | Destination::Otlp(_)
             | Destination::Parquet(..)
             | Destination::Dnstap(_)
+            | Destination::Pcapng(..)
+            | Destination::Evidence(..)
             | Destination::Alertmanager(..) => OutputFormat::Json,
         }
     }
@@ -215,6 +228,10 @@ impl SinkPlan {
                 is_same_file(one, other)
             }
             (Destination::Dnstap(one), Destination::Dnstap(other)) => one == other,
+            (Destination::Pcapng(one, _), Destination::Pcapng(other, _))
+            | (Destination::Evidence(one, ..), Destination::Evidence(other, ..)) => {
+                is_same_file(one, other)
+            }
             _ => {
                 let spools = self.spool().zip(other.spool());
                 spools.is_some_and(|(one, other)| is_same_file(&one.directory, &other.directory))
@@ -239,6 +256,10 @@ impl SinkPlan {
                 Box::new(parquet::open(name, streams, directory, node, *rotation)?)
             }
             Destination::Dnstap(target) => Box::new(dnstap::open(name, streams, target)?),
+            Destination::Pcapng(path, node) => Box::new(pcapng::open(name, streams, path, node)?),
+            Destination::Evidence(directory, node, limits) => {
+                Box::new(evidence::open(name, streams, directory, node, *limits)?)
+            }
             Destination::Alertmanager(config, patience) => {
                 let missing = || SinkError::Alertmanager("alertmanager.urls is missing".to_owned());
                 let config = config.as_ref().ok_or_else(missing)?;
@@ -306,9 +327,33 @@ pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
     }
     // Rotated files are stored beside the file itself, not beside links to it.
     let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    probe_access(parent_directory(&real))
+        .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error })
+}
+
+/// Checks whether a sink `evidence` could write in a directory, or create it. Creates nothing.
+///
+/// # Errors
+/// Returns the error that opening the sink would meet.
+pub fn probe_directory(directory: &Path) -> Result<(), SinkError> {
+    let exists = directory.ancestors().find(|place| place.exists()).unwrap_or(Path::new("."));
+    probe_access(exists).map_err(|error| SinkError::Folder { path: directory.to_path_buf(), error })
+}
+
+/// Creates a directory that a sink fills, if it is missing.
+///
+/// # Errors
+/// It cannot be created, or files cannot be created there.
+pub(super) fn create_directory(directory: &Path) -> Result<(), SinkError> {
+    let failed = |error| SinkError::Folder { path: directory.to_path_buf(), error };
+    DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(failed)?;
+    probe_directory(directory)
+}
+
+/// Checks whether files can be listed, created and renamed in a directory.
+fn probe_access(directory: &Path) -> io::Result<()> {
     let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
-    accessat(CWD, parent_directory(&real), wanted, AtFlags::EACCESS)
-        .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error: error.into() })
+    Ok(accessat(CWD, directory, wanted, AtFlags::EACCESS)?)
 }
 
 /// Returns whether two paths lead to the same file, also through links. The file need not exist

@@ -6,13 +6,13 @@
 mod columns;
 mod part;
 
+use super::open::create_directory;
 use super::tally::{DropReason, PerStream};
 use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
 use super::{Batch, Failure, OutputFormat, Rotation, SinkError, Stream, StreamSet};
 use columns::schema;
 use dnscribe_record::time::Timestamp;
 use part::Part;
-use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io;
@@ -36,18 +36,6 @@ const REASONS: &[DropReason] = &[
     DropReason::Shutdown,
 ];
 
-/// Checks whether the sink can create files in `directory`, which is created if it is missing.
-///
-/// # Errors
-/// Returns what creating a file would meet.
-pub fn probe(directory: &Path) -> Result<(), SinkError> {
-    let writable =
-        || accessat(CWD, directory, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS);
-    fs::create_dir_all(directory)
-        .and_then(|()| Ok(writable()?))
-        .map_err(|error| SinkError::Folder { path: directory.to_path_buf(), error })
-}
-
 /// Opens the sink of a node's records.
 pub(super) fn open(
     name: String,
@@ -56,7 +44,7 @@ pub(super) fn open(
     node: &str,
     rotation: Rotation,
 ) -> Result<ThreadedSink, SinkError> {
-    probe(directory)?;
+    create_directory(directory)?;
     let writer = ParquetWriter {
         series: Series::new(directory, node),
         max_age: rotation.every.unwrap_or(MAX_AGE),

@@ -1,6 +1,6 @@
 //! Settings of sinks: kind, streams, output format, Kafka.
 
-use super::{DnstapTarget, Format, OtlpTarget, RegistryConfig, Stream, StreamSet};
+use super::{DnstapTarget, Format, OtlpTarget, RegistryConfig, Stream, StreamSet, pcapng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -22,6 +22,10 @@ pub enum SinkSpec {
     Parquet(PathBuf),
     /// `dnstap:file:PATH` or `dnstap:unix:PATH`: messages as dnstap.
     Dnstap(DnstapTarget),
+    /// `pcapng:PATH`: messages as packets; `-` is stdout.
+    Pcapng(PathBuf),
+    /// `evidence:DIRECTORY`: the messages behind each alert, as packets in a file of its own.
+    Evidence(PathBuf),
     /// `alertmanager`: alerts are sent to the configured URLs.
     Alertmanager,
     /// `null`: records are counted and discarded.
@@ -39,6 +43,8 @@ impl SinkSpec {
             Self::Otlp(_) => "otlp",
             Self::Parquet(_) => "parquet",
             Self::Dnstap(_) => "dnstap",
+            Self::Pcapng(_) => "pcapng",
+            Self::Evidence(_) => "evidence",
             Self::Alertmanager => "alertmanager",
             Self::Null => "null",
         }
@@ -55,6 +61,7 @@ impl SinkSpec {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) | Self::Dnstap(DnstapTarget::File(path)) => Some(path),
+            Self::Pcapng(path) if path != Path::new(pcapng::STDOUT) => Some(path),
             _ => None,
         }
     }
@@ -62,7 +69,22 @@ impl SinkSpec {
     /// The directory that a sink fills with files; `None` for other kinds.
     #[must_use]
     pub fn directory(&self) -> Option<&Path> {
-        if let Self::Parquet(path) = self { Some(path) } else { None }
+        match self {
+            Self::Parquet(path) | Self::Evidence(path) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the sink writes to stdout.
+    #[must_use]
+    pub fn is_stdout(&self) -> bool {
+        *self == Self::Stdout || *self == Self::Pcapng(pcapng::STDOUT.into())
+    }
+
+    /// Returns whether the sink needs the bytes of messages (`messages.wire`).
+    #[must_use]
+    pub const fn needs_wire(&self) -> bool {
+        matches!(self, Self::Dnstap(_) | Self::Pcapng(_) | Self::Evidence(_))
     }
 
     /// The streams that this kind of sink receives by default.
@@ -70,7 +92,8 @@ impl SinkSpec {
     pub fn default_streams(&self) -> StreamSet {
         match self {
             Self::Otlp(target) => target.default_streams(),
-            Self::Dnstap(_) => StreamSet::MESSAGES,
+            Self::Dnstap(_) | Self::Pcapng(_) => StreamSet::MESSAGES,
+            Self::Evidence(_) => StreamSet::MESSAGES.with(Stream::Alerts),
             Self::Stdout | Self::Null | Self::Parquet(_) => StreamSet::SHOWN,
             Self::File(_) | Self::Kafka => StreamSet::STORED,
             Self::Alertmanager => StreamSet::ALERTS,
@@ -102,8 +125,10 @@ impl StreamSelection {
             SinkSpec::Kafka => self.kafka,
             SinkSpec::File(_) => self.file,
             SinkSpec::Otlp(_) => self.otlp,
-            SinkSpec::Alertmanager => Some(StreamSet::ALERTS),
-            SinkSpec::Dnstap(_) => Some(StreamSet::MESSAGES),
+            SinkSpec::Alertmanager
+            | SinkSpec::Dnstap(_)
+            | SinkSpec::Pcapng(_)
+            | SinkSpec::Evidence(_) => Some(sink.default_streams()),
             SinkSpec::Stdout | SinkSpec::Null | SinkSpec::Parquet(_) => None,
         };
         own.or(self.general).unwrap_or(sink.default_streams().union(self.besides))
@@ -136,15 +161,12 @@ impl Rotation {
 pub enum ParseSinkError {
     /// No such kind of sink.
     #[error(
-        "\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, alertmanager, null"
+        "\"{0}\" is not a sink: choose from stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, pcapng:PATH, evidence:DIR, alertmanager, null"
     )]
     Unknown(String),
     /// `file:` without a path.
     #[error("\"file:\" names no file: give a path, such as file:/var/log/dnscribe.ndjson")]
     NoPath,
-    /// `parquet:` without a directory.
-    #[error("\"parquet:\" names no directory: give one, such as parquet:/var/lib/dnscribe/parquet")]
-    NoDirectory,
     /// `otlp:` without a URL that can be used.
     #[error(
         "\"{0}\" is no server of OTLP: give http://HOST:4318 or grpc://HOST:4317 (https:// and grpcs:// with TLS), \
@@ -154,6 +176,11 @@ pub enum ParseSinkError {
     /// `dnstap:` without a place.
     #[error("\"{0}\" is no place for dnstap: give dnstap:unix:PATH or dnstap:file:PATH")]
     NoPlace(String),
+    /// `parquet:`, `pcapng:` or `evidence:` without a path.
+    #[error(
+        "\"{0}\" names no place: give parquet:DIRECTORY, pcapng:PATH, pcapng:- (stdout) or evidence:DIRECTORY"
+    )]
+    NoTarget(String),
 }
 
 impl FromStr for SinkSpec {
@@ -166,10 +193,14 @@ impl FromStr for SinkSpec {
             "alertmanager" => Ok(Self::Alertmanager),
             "null" => Ok(Self::Null),
             "file" | "file:" => Err(ParseSinkError::NoPath),
-            "parquet" | "parquet:" => Err(ParseSinkError::NoDirectory),
             _ => match text.split_once(':') {
                 Some(("file", path)) => Ok(Self::File(path.into())),
+                Some(("parquet" | "pcapng" | "evidence", "")) => {
+                    Err(ParseSinkError::NoTarget(text.into()))
+                }
                 Some(("parquet", path)) => Ok(Self::Parquet(path.into())),
+                Some(("pcapng", path)) => Ok(Self::Pcapng(path.into())),
+                Some(("evidence", directory)) => Ok(Self::Evidence(directory.into())),
                 Some(("otlp", url)) => {
                     let no_server = |()| ParseSinkError::NoServer(text.into());
                     url.parse().map(Self::Otlp).map_err(no_server)
@@ -191,6 +222,9 @@ impl fmt::Display for SinkSpec {
             Self::Parquet(path) => write!(f, "parquet:{}", path.display()),
             Self::Otlp(target) => write!(f, "otlp:{target}"),
             Self::Dnstap(target) => write!(f, "dnstap:{target}"),
+            Self::Pcapng(path) | Self::Evidence(path) => {
+                write!(f, "{}:{}", self.kind(), path.display())
+            }
             other => f.write_str(other.kind()),
         }
     }
@@ -322,7 +356,12 @@ mod tests {
         assert_eq!("file:/a:b".parse(), Ok(SinkSpec::File("/a:b".into())));
         assert_eq!("file:".parse::<SinkSpec>(), Err(ParseSinkError::NoPath));
         assert!("fil:x".parse::<SinkSpec>().unwrap_err().to_string().contains("file:PATH"));
-        assert_eq!(SinkSpec::File("/x".into()).to_string(), "file:/x");
+        for text in ["file:/x", "pcapng:/x", "pcapng:-", "evidence:/x"] {
+            assert_eq!(text.parse::<SinkSpec>().unwrap().to_string(), text);
+        }
+        for wrong in ["pcapng:", "evidence:"] {
+            assert_eq!(wrong.parse::<SinkSpec>(), Err(ParseSinkError::NoTarget(wrong.into())));
+        }
     }
 
     #[test]

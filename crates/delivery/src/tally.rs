@@ -53,6 +53,8 @@ struct StreamCounters {
     filtered: u64,
     delivered: u64,
     spooled: u64,
+    /// Records in flight that the sink keeps in memory: what becomes of them is not decided yet.
+    held: u64,
     dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -132,6 +134,26 @@ impl Tally {
     /// Moves records from in flight to delivered.
     pub(super) fn delivered(&self, share: &PerStream) {
         self.settle(share, Ok(()));
+    }
+
+    /// Marks records in flight as kept in memory: nobody waits for them.
+    pub(super) fn held(&self, stream: Stream, count: u64) {
+        let mut state = lock(&self.state);
+        if !state.closed {
+            state.cells[stream as usize].held += count;
+        }
+    }
+
+    /// Counts records that were held as delivered or, if the sink has let go of them, as filtered.
+    pub(super) fn released(&self, stream: Stream, count: u64, is_delivered: bool) {
+        let mut state = lock(&self.state);
+        if state.closed {
+            return;
+        }
+        let cell = &mut state.cells[stream as usize];
+        cell.held -= count;
+        let outcome = if is_delivered { &mut cell.delivered } else { &mut cell.filtered };
+        *outcome += count;
     }
 
     /// Moves records from in flight to dropped.
@@ -214,9 +236,10 @@ impl Tally {
         drop_all_in_flight(&mut state);
     }
 
-    /// Records in flight of all streams.
+    /// Records in flight of all streams, but for those that are held.
     pub(super) fn in_flight(&self) -> u64 {
-        lock(&self.state).cells.iter().map(StreamCounters::in_flight).sum()
+        let waiting = |cell: &StreamCounters| cell.in_flight() - cell.held;
+        lock(&self.state).cells.iter().map(waiting).sum()
     }
 
     /// The current counters by stream name.
@@ -246,5 +269,6 @@ impl Tally {
 fn drop_all_in_flight(state: &mut TallyState) {
     for cell in &mut state.cells {
         cell.dropped[DropReason::Shutdown as usize] += cell.in_flight();
+        cell.held = 0;
     }
 }

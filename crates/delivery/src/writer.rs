@@ -28,7 +28,7 @@ const REASONS: &[DropReason] =
     &[DropReason::QueueFull, DropReason::WriteError, DropReason::PipeClosed, DropReason::Shutdown];
 
 /// After `poll` reports a pipe writable, it takes this many bytes without blocking (`PIPE_BUF`).
-const PORTION: usize = 4096;
+pub(super) const PORTION: usize = 4096;
 
 /// How long to wait for a slow reader before checking whether the sink is being closed.
 const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -236,12 +236,12 @@ impl Writer {
 }
 
 /// Waits up to `POLL_TIMEOUT` until the file is writable. Errors show in the write.
-fn wait_writable(file: &File) -> bool {
+pub(super) fn wait_writable(file: &File) -> bool {
     let mut fds = [PollFd::new(file, PollFlags::OUT)];
     !matches!(poll(&mut fds, Some(&POLL_TIMEOUT)), Ok(0))
 }
 
-fn is_transient(error: &io::Error) -> bool {
+pub(super) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock)
 }
 

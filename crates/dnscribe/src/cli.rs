@@ -136,7 +136,7 @@ pub struct CommonArgs {
     #[arg(
         long,
         value_name = "DEST",
-        help = "Send records to stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, alertmanager or null; may be repeated"
+        help = "Send records to stdout, file:PATH, kafka, otlp:URL, parquet:DIR, dnstap:unix:PATH, pcapng:PATH, evidence:DIR, alertmanager or null; may be repeated"
     )]
     pub sink: Vec<SinkSpec>,
 

@@ -167,6 +167,9 @@ pub struct AlertRecord<'a> {
     /// Address of the runbook for this rule.
     #[schemars(extend("x-ecs" = ["rule.reference"]))]
     pub runbook: String,
+    /// Path of the pcapng file with the messages behind the alert, on its node, with the sink `evidence`.
+    #[schemars(extend("x-ecs" = ["file.path"]))]
+    pub evidence_file: Option<String>,
     /// How the record was masked, if the configuration asks for masking.
     pub masking: Option<MaskingFields>,
 }

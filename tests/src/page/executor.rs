@@ -74,6 +74,8 @@ static ROWS: &[Row] = &[
     Row("docs/kpi", "", Kpi),
     Row("docs/start", "dnscribe-kpi", Kpi),
     Row("docs/ledger", "--store", Other("stream accounts")),
+    Row("docs/pcapng", "wireshark", Nowhere("a screen; e2e pcapng reads live packets")),
+    Row("docs/pcapng", "tshark ", Host),
     Row("docs/policy", "clickhouse-client", Other("stream clickhouse_without_flink")),
     Row("docs/scale", "kafka-log-dirs.sh", Nowhere("it leaves a part open")),
     Row("docs/release", "minisign", Other("unit: release::signature signs and verifies so")),

@@ -19,6 +19,7 @@ mod lost;
 mod outcomes;
 mod overload;
 mod pages;
+mod pcapng;
 mod pods;
 mod privacy;
 mod privileges;

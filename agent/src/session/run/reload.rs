@@ -266,6 +266,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         otlp: _,
         server_patience: _,
         spool: _,
+        evidence: _,
         rotation: _,
         files: _,
         resolvers: _,

@@ -134,10 +134,10 @@ impl Detection {
         self.options = options;
     }
 
-    /// Returns the base URL of the runbooks.
+    /// Returns the settings.
     #[must_use]
-    pub fn runbooks(&self) -> &str {
-        &self.options.runbook_url
+    pub const fn options(&self) -> &DetectOptions {
+        &self.options
     }
 
     /// Returns the rules that have not observed this capture for as long as their baselines need,

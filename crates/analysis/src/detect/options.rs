@@ -3,6 +3,7 @@
 use super::finding::Rule;
 use super::maintenance::Maintenance;
 use dnscribe_transaction::packet::encrypted::Prefixes;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of detection.
@@ -12,6 +13,8 @@ pub struct DetectOptions {
     pub repeat: Duration,
     /// Base URL of the runbooks, without a trailing slash.
     pub runbook_url: String,
+    /// Directory of the sink `evidence`, which alerts link to.
+    pub evidence: Option<PathBuf>,
     /// Maintenance periods, during which alerts are muted.
     pub maintenance: Vec<Maintenance>,
     /// Settings that every rule has, in the order of [`Rule::ALL`].
@@ -127,6 +130,7 @@ impl Default for DetectOptions {
         Self {
             repeat: Duration::from_mins(5),
             runbook_url: dnscribe_record::RUNBOOKS.to_owned(),
+            evidence: None,
             maintenance: Vec::new(),
             rules: Rule::ALL.map(|rule| RuleOptions {
                 enabled: true,

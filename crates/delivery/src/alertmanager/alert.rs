@@ -125,6 +125,9 @@ impl AlertRecord {
         if let Some(runbook) = &self.runbook {
             all["runbook_url"] = runbook.as_str().into();
         }
+        if let Some(file) = self.more.get("evidence_file") {
+            all["evidence_file"] = file.clone();
+        }
         all
     }
 

@@ -280,7 +280,7 @@ const ALERT: &[Field] = fields![
     evidence: may(Octets), figures: must(FIGURES), samples, qnames: may(Name),
     processes: may(ProcessWithId), clients: may(CLIENT), resolvers: may(Resolver), nodes,
     sites, zones: may(Name), sources, answers: may(Whole(Class::Answers)), changes: may(CHANGES),
-    triggered_by, suppressed, suppressed_alerts, probes: may(PROBES), runbook,
+    triggered_by, suppressed, suppressed_alerts, probes: may(PROBES), runbook, evidence_file: may(Octets),
 ];
 
 /// Counters, under names that come from the program, the sinks and the hooks.

@@ -70,7 +70,7 @@ const OTHER_VALUES: [(&str, &str); 39] = [
 ];
 
 /// Keys that are valid only with others, or with files that exist. They are part of the sinks or need a restart.
-const NOT_ALONE: [&str; 30] = [
+const NOT_ALONE: [&str; 33] = [
     "capture.connections",
     "kafka.option_files",
     "kafka.format",
@@ -93,6 +93,10 @@ const NOT_ALONE: [&str; 30] = [
     "otlp.header_files",
     "file.keep",
     "file.compress",
+    // The sink excludes masking and the end of detection, which are other keys.
+    "evidence.memory",
+    "evidence.before",
+    "evidence.max_files",
     "kubernetes.enabled",
     "kubernetes.node_name",
     "kubernetes.kubeconfig",

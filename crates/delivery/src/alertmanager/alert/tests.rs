@@ -16,7 +16,7 @@ pub(in crate::alertmanager) fn alert(more: &Value) -> AlertRecord {
             { "name": "queries", "value": 5000.0 },
         ],
         "samples": ["e1"], "qnames": ["a", "b", "c", "d", "e", "f", "g"], "suppressed": 3,
-        "runbook": "https://runbooks.example/resolver-down.md",
+        "runbook": "https://runbooks.example/resolver-down.md", "evidence_file": "/e/a1.pcapng",
     });
     for (field, value) in more.as_object().unwrap() {
         record[field] = value.clone();
@@ -41,6 +41,7 @@ fn converts_all_fields() {
     );
     let annotations = &to_json["annotations"];
     assert_eq!(annotations["runbook_url"], "https://runbooks.example/resolver-down.md");
+    assert_eq!(annotations["evidence_file"], "/e/a1.pcapng");
     assert_eq!(
         annotations["description"],
         "timeout_ratio 1 (threshold 0.5, usually 0.01 ± 0.005, z-score 198)\nqueries 5000\n\

@@ -54,9 +54,13 @@ impl Need {
             SinkSpec::Null => 0,
             // A Parquet sink holds a row group of some hours.
             SinkSpec::Kafka | SinkSpec::Otlp(_) | SinkSpec::Parquet(_) => 2 * QUEUE,
-            SinkSpec::Stdout | SinkSpec::File(_) | SinkSpec::Dnstap(_) | SinkSpec::Alertmanager => {
-                QUEUE
-            }
+            // Messages in memory, and the packets of an alert.
+            SinkSpec::Evidence(_) => QUEUE + 2 * config.evidence.memory,
+            SinkSpec::Stdout
+            | SinkSpec::File(_)
+            | SinkSpec::Dnstap(_)
+            | SinkSpec::Pcapng(_)
+            | SinkSpec::Alertmanager => QUEUE,
         });
         let parts = [
             config.pairing.memory_limit_bytes() as u64,

@@ -1,0 +1,257 @@
+//! Base of sinks that write each message in a format of its own: dnstap and pcapng.
+//!
+//! Input: `dns.message/1` with the bytes of the message (`messages.wire`). A format makes the frame of a message; all
+//! else is here.
+
+use super::tally::{DropReason, PerStream};
+use super::threaded::{LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
+use super::{Batch, Failure, OutputFormat, SinkError, Stream, StreamSet};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use dnscribe_record::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Pause before a program that does not listen is tried again.
+const RECONNECT_EVERY: Duration = Duration::from_secs(1);
+
+const REASONS: &[DropReason] = &[
+    DropReason::QueueFull,
+    DropReason::NotEncodable,
+    DropReason::WriteError,
+    DropReason::PipeClosed,
+    DropReason::Shutdown,
+];
+
+/// The fields of `dns.message/1` that frames are made of. A record whose addresses are masked has none.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct MessageFields<'a> {
+    pub(super) ts: Timestamp,
+    #[serde(borrow, default)]
+    pub(super) event_id: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing)]
+    pub(super) node: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) vantage: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) direction: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) transport: Cow<'a, str>,
+    src_ip: IpAddr,
+    src_port: u16,
+    dst_ip: IpAddr,
+    dst_port: u16,
+    #[serde(borrow)]
+    qr: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) qname: Option<Cow<'a, str>>,
+    /// The configured name of the resolver, else its address: a record has it as its key.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) resolver: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(super) wire_bytes: u32,
+    #[serde(borrow)]
+    wire: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) process: Option<ProcessFields<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) container: Option<ContainerFields<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) k8s: Option<PodFields<'a>>,
+}
+
+/// A process; in an alert, its name alone.
+#[derive(Debug, Deserialize, Serialize)]
+pub(super) struct ProcessFields<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) pid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) uid: Option<u32>,
+    #[serde(borrow)]
+    pub(super) comm: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    pub(super) exe: Option<Cow<'a, str>>,
+}
+
+/// A container.
+#[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) struct ContainerFields<'a> {
+    #[serde(borrow)]
+    pub(super) id: Cow<'a, str>,
+}
+
+/// A pod.
+#[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub(super) struct PodFields<'a> {
+    #[serde(borrow)]
+    pub(super) namespace: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) pod: Cow<'a, str>,
+}
+
+impl<'a> MessageFields<'a> {
+    /// Reads a record; `None` if it has no bytes of a message, or no addresses.
+    pub(super) fn read(line: &'a [u8]) -> Option<Self> {
+        serde_json::from_slice(line).ok()
+    }
+
+    /// The captured bytes of the message.
+    pub(super) fn wire(&self) -> Option<Vec<u8>> {
+        STANDARD.decode(&*self.wire).ok()
+    }
+
+    pub(super) fn is_query(&self) -> bool {
+        self.qr == "query"
+    }
+
+    /// Sender and receiver.
+    pub(super) const fn ends(&self) -> (SocketAddr, SocketAddr) {
+        let src = SocketAddr::new(self.src_ip, self.src_port);
+        (src, SocketAddr::new(self.dst_ip, self.dst_port))
+    }
+
+    pub(super) fn client_and_server(&self) -> (SocketAddr, SocketAddr) {
+        let (src, dst) = self.ends();
+        if self.is_query() { (src, dst) } else { (dst, src) }
+    }
+}
+
+/// A format, and where its frames go, which `Display` shows.
+pub(super) trait FrameFormat: fmt::Display + Send + 'static {
+    /// An open output.
+    type Output: Write + Send;
+
+    /// The file that is written. Without one, a program is waited for while it does not listen.
+    fn file(&self) -> Option<&Path>;
+
+    /// Opens the output and writes what comes before all frames.
+    fn open(&mut self, shared: &Arc<SharedState>) -> io::Result<Self::Output>;
+
+    /// Appends the frame of a record to `out`. Returns false, and appends nothing, if it has none.
+    fn append_frame(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool;
+
+    /// Writes what comes after all frames.
+    fn close(output: Self::Output) -> io::Result<()>;
+}
+
+/// Starts a sink. A file is created at once; a program is connected to when it listens.
+pub(super) fn open<F: FrameFormat>(
+    name: String,
+    streams: StreamSet,
+    mut format: F,
+) -> Result<ThreadedSink, SinkError> {
+    let shared = SharedState::new(streams, REASONS);
+    let output = match format.file().map(Path::to_path_buf) {
+        Some(path) => {
+            let failed = |error| SinkError::File { path, error };
+            Some(format.open(&shared).map_err(failed)?)
+        }
+        None => None,
+    };
+    let writer = FrameWriter { format, output, next_try: Instant::now(), logged: false };
+    let work = move |receiver: &SinkReceiver| writer.run(receiver);
+    ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)
+}
+
+struct FrameWriter<F: FrameFormat> {
+    format: F,
+    output: Option<F::Output>,
+    next_try: Instant,
+    logged: bool,
+}
+
+impl<F: FrameFormat> FrameWriter<F> {
+    fn run(mut self, receiver: &SinkReceiver) {
+        loop {
+            match receiver.next(LONG_WAIT) {
+                NextStep::Batch(taken) => {
+                    let written = self.deliver(&taken.batch, &receiver.shared);
+                    drop(taken);
+                    if let Err(reason) = written {
+                        return receiver.drop_all(reason);
+                    }
+                }
+                NextStep::Idle => {}
+                NextStep::Stop => break,
+            }
+        }
+        if let Some(Err(error)) = self.output.map(F::close) {
+            tracing::debug!(%error, "the end of {} was not confirmed", self.format);
+        }
+    }
+
+    /// Writes the messages of a batch. Fails if the file cannot be written; a program is waited for.
+    fn deliver(&mut self, batch: &Batch, shared: &Arc<SharedState>) -> Result<(), DropReason> {
+        let mut left_out = shared.tally.count_batch(batch);
+        let mut frames = Vec::new();
+        let mut written = PerStream::default();
+        for record in batch.iter().filter(|record| record.stream == Stream::Messages) {
+            let has_frame = u64::from(self.format.append_frame(record.line, &mut frames));
+            written[record.stream as usize] += has_frame;
+            left_out[record.stream as usize] -= has_frame;
+        }
+        shared.tally.dropped(&left_out, DropReason::NotEncodable);
+        while !shared.stop.get() {
+            match self.write(&frames, shared) {
+                Ok(true) => {
+                    shared.tally.delivered(&written);
+                    return Ok(());
+                }
+                Ok(false) => std::thread::sleep(Duration::from_millis(20)),
+                Err(error) => {
+                    let (failure, reason) = if error.kind() == ErrorKind::BrokenPipe {
+                        (Failure::PipeClosed, DropReason::PipeClosed)
+                    } else {
+                        let why = format!("cannot write to {}: {error}", self.format);
+                        (Failure::Broken(why), DropReason::WriteError)
+                    };
+                    shared.fail(failure, reason);
+                    shared.tally.dropped(&written, reason);
+                    return Err(reason);
+                }
+            }
+        }
+        // Closing counts what is left.
+        Ok(())
+    }
+
+    /// Writes frames. Returns false if the program does not listen at the moment.
+    fn write(&mut self, frames: &[u8], shared: &Arc<SharedState>) -> io::Result<bool> {
+        if self.output.is_none() {
+            if Instant::now() < self.next_try {
+                return Ok(false);
+            }
+            match self.format.open(shared) {
+                Ok(output) => {
+                    self.output = Some(output);
+                    if std::mem::take(&mut self.logged) {
+                        tracing::info!("{} accepts messages again", self.format);
+                    }
+                }
+                Err(error) => return self.failed(error),
+            }
+        }
+        match self.output.as_mut().map(|output| output.write_all(frames)) {
+            Some(Err(error)) => self.failed(error),
+            _ => Ok(true),
+        }
+    }
+
+    fn failed(&mut self, error: io::Error) -> io::Result<bool> {
+        self.output = None;
+        if self.format.file().is_some() {
+            return Err(error);
+        }
+        self.next_try = Instant::now() + RECONNECT_EVERY;
+        if !std::mem::replace(&mut self.logged, true) {
+            tracing::warn!(%error, "messages wait for {}", self.format);
+        }
+        Ok(false)
+    }
+}
