@@ -139,5 +139,5 @@ fn a_directory_that_cannot_be_written_is_an_error() {
     let place = file.path().join("evidence");
     let opened = open("evidence".into(), STREAMS, &place, "n", EvidenceLimits::default());
     let why = opened.err().map(|error| error.to_string()).unwrap_or_default();
-    assert!(why.contains("cannot write files in") && why.contains("evidence"), "{why}");
+    assert!(why.contains("cannot create files in") && why.contains("evidence"), "{why}");
 }
