@@ -21,10 +21,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     // Java's partitioner, so that other producers' records with the same key are in the same
     // partition.
     ("partitioner", "murmur2_random"),
-    // Enough for 150,000 records a second and acknowledgements after 200 ms. A longer queue takes more memory and is not
-    // faster: the records that do not fit wait in batches.
-    ("queue.buffering.max.kbytes", "32768"),
-    ("queue.buffering.max.messages", "30000"),
+    ("queue.buffering.max.kbytes", "131072"),
+    ("queue.buffering.max.messages", "200000"),
     // Reconnect soon to a broker that is available again.
     ("reconnect.backoff.max.ms", "2000"),
     ("socket.keepalive.enable", "true"),
