@@ -224,11 +224,9 @@ impl SinkPlan {
         match (&self.destination, &other.destination) {
             (Destination::Stdout(_), Destination::Stdout(_)) => true,
             (Destination::File(one, ..), Destination::File(other, ..)) => is_same_file(one, other),
-            (Destination::Parquet(one, ..), Destination::Parquet(other, ..)) => {
-                is_same_file(one, other)
-            }
             (Destination::Dnstap(one), Destination::Dnstap(other)) => one == other,
-            (Destination::Pcapng(one, _), Destination::Pcapng(other, _))
+            (Destination::Parquet(one, ..), Destination::Parquet(other, ..))
+            | (Destination::Pcapng(one, _), Destination::Pcapng(other, _))
             | (Destination::Evidence(one, ..), Destination::Evidence(other, ..)) => {
                 is_same_file(one, other)
             }
