@@ -70,7 +70,7 @@ pub(super) struct Files {
     credentials: Option<PathBuf>,
     /// Files of file sinks.
     sinks: Vec<PathBuf>,
-    /// Directories that sinks fill: the spool, and those of Parquet files.
+    /// Directories that sinks fill: the spool, and those of Parquet files and evidence.
     filled: Vec<PathBuf>,
     /// Mount point of cgroup2.
     cgroups: Option<PathBuf>,

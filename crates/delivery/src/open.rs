@@ -329,7 +329,7 @@ pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
         .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error })
 }
 
-/// Checks whether a sink `evidence` could write in a directory, or create it. Creates nothing.
+/// Checks whether a sink that fills a directory could write there, or create it. Creates nothing.
 ///
 /// # Errors
 /// Returns the error that opening the sink would meet.
