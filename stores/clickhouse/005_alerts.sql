@@ -50,6 +50,7 @@ CREATE TABLE IF NOT EXISTS dns_alerts
     `suppressed_alerts` Array(String) CODEC(ZSTD(1)),
     `probes` Array(Tuple(alert_id String, rule LowCardinality(String), service String, summary String, started DateTime64(9, 'UTC'))) CODEC(ZSTD(1)),
     `runbook` LowCardinality(String),
+    `evidence_file` String CODEC(ZSTD(1)),
     `masking` Tuple(key_id String, qname LowCardinality(String), client LowCardinality(String), server LowCardinality(String), answers LowCardinality(String), ecs LowCardinality(String), process LowCardinality(String), container LowCardinality(String)) CODEC(ZSTD(1))
 )
 ENGINE = ReplacingMergeTree

@@ -250,6 +250,7 @@ WITH JSONExtract(record, 'Tuple(
         `suppressed_alerts` Array(String),
         `probes` Array(Tuple(alert_id String, rule LowCardinality(String), service String, summary String, started DateTime64(9, \'UTC\'))),
         `runbook` LowCardinality(String),
+        `evidence_file` String,
         `masking` Tuple(key_id String, qname LowCardinality(String), client LowCardinality(String), server LowCardinality(String), answers LowCardinality(String), ecs LowCardinality(String), process LowCardinality(String), container LowCardinality(String)))') AS r
 SELECT
     r.event_id AS event_id,
@@ -297,6 +298,7 @@ SELECT
     r.suppressed_alerts AS suppressed_alerts,
     r.probes AS probes,
     r.runbook AS runbook,
+    r.evidence_file AS evidence_file,
     r.masking AS masking
 FROM dns_alerts_kafka
 WHERE r.schema = 'dns.alert/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC');
