@@ -16,7 +16,7 @@ use std::time::Duration;
 /// Interval at which watches poll for new events.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Bearer token that the server accepts.
+/// Bearer token that the server accepts at first.
 pub const TOKEN: &str = "token-of-the-test";
 
 /// Response mode of the server.
@@ -50,6 +50,8 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     mode: Mode,
+    /// Bearer token that is accepted.
+    token: String,
     version: u64,
     pods: Vec<Value>,
     /// Events, each with the resource version after it.
@@ -81,6 +83,7 @@ impl Api {
         let address = listener.local_addr()?;
         let state = State {
             mode: Mode::Serve,
+            token: TOKEN.to_owned(),
             version: 100,
             pods: Vec::new(),
             events: Vec::new(),
@@ -113,6 +116,12 @@ impl Api {
     /// Changes the response mode and closes open watches.
     pub fn set_mode(&self, mode: Mode) {
         self.shared.state().mode = mode;
+        self.cut();
+    }
+
+    /// Accepts another token instead, and closes open watches.
+    pub fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.shared.state().token);
         self.cut();
     }
 
@@ -217,16 +226,16 @@ fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
             line.clear();
         }
         let target = first.split(' ').nth(1).context("no target")?.to_owned();
-        let mode = {
+        let (mode, is_known) = {
             let mut state = shared.state();
             state.requests.push(target.clone());
-            state.mode
+            (state.mode, token.is_some_and(|token| token == state.token))
         };
         match mode {
             Mode::Hang => thread::sleep(Duration::from_mins(1)),
             Mode::Garbage => respond(stream, 200, "<html>It works!</html>")?,
             Mode::Refuse(code) => respond(stream, code, &status(code).to_string())?,
-            Mode::Serve if token.as_deref() != Some(TOKEN) => {
+            Mode::Serve if !is_known => {
                 respond(stream, 401, &status(401).to_string())?;
             }
             Mode::Serve if target.contains("watch=true") => watch(stream, shared, &target)?,

@@ -15,8 +15,9 @@ pub use error::ApiErrorReason;
 
 use arc_swap::{ArcSwap, Cache};
 use dnscribe_analysis::attribution::{Container, PodRef};
+use kube::config::Kubeconfig;
 use snapshot::Snapshot;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -40,9 +41,19 @@ pub struct KubernetesConfig {
 pub(crate) const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 impl KubernetesConfig {
-    /// Returns the file with the credentials; other files that it needs are in the same directory.
-    pub(crate) fn credentials(&self) -> &Path {
-        self.kubeconfig.as_deref().unwrap_or(Path::new(TOKEN_PATH))
+    /// Returns the files with the credentials: the service account's token, or the kubeconfig and every file that it
+    /// names, which may be in other directories.
+    pub(crate) fn credentials(&self) -> Vec<PathBuf> {
+        let Some(path) = &self.kubeconfig else { return vec![TOKEN_PATH.into()] };
+        // The watch reports a file that cannot be read.
+        let file = Kubeconfig::read_from(path).unwrap_or_default();
+        let clusters = file.clusters.into_iter().filter_map(|one| one.cluster);
+        let authorities = clusters.filter_map(|cluster| cluster.certificate_authority);
+        let users = file.auth_infos.into_iter().filter_map(|one| one.auth_info);
+        let keys =
+            users.flat_map(|user| [user.client_certificate, user.client_key, user.token_file]);
+        let named = authorities.chain(keys.flatten()).map(PathBuf::from);
+        std::iter::once(path.clone()).chain(named).collect()
     }
 }
 
@@ -137,5 +148,40 @@ impl Drop for Pods {
             // The panic hook has reported a panic.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn names_every_file_of_a_kubeconfig() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kubeconfig");
+        let yaml = "clusters: [{ name: a, cluster: { server: \"https://a\", certificate-authority: ca.pem } }]\n\
+                    users:\n- { name: a, user: { client-certificate: /keys/a.pem, client-key: ../a.key } }\n\
+                    - { name: b, user: { tokenFile: token } }\n";
+        fs::write(&file, yaml).unwrap();
+        let config = KubernetesConfig {
+            node_name: "n".into(),
+            kubeconfig: Some(file.clone()),
+            labels: Vec::new(),
+            timeout: Duration::from_secs(1),
+        };
+        let beside = |name: &str| folder.path().join(name);
+        let wanted = [
+            beside("kubeconfig"),
+            beside("ca.pem"),
+            "/keys/a.pem".into(),
+            beside("../a.key"),
+            beside("token"),
+        ];
+        assert_eq!(config.credentials(), wanted);
+        fs::write(&file, "no: [kubeconfig").unwrap();
+        assert_eq!(config.credentials(), [file]);
+        let in_pod = KubernetesConfig { kubeconfig: None, ..config };
+        assert_eq!(in_pod.credentials(), [PathBuf::from(TOKEN_PATH)]);
     }
 }

@@ -3,6 +3,7 @@
 use super::Account;
 use super::broker::FileList;
 use crate::config::Config;
+use crate::enrich::kubernetes::KubernetesConfig;
 use caps::{Capability, CapsHashSet};
 use dnscribe_delivery::{SinkSpec, kafka};
 use landlock::{
@@ -67,7 +68,7 @@ pub(super) struct Files {
     /// Files and directories that are read at a reload, or when a server is connected again.
     read: Vec<PathBuf>,
     /// Credentials of Kubernetes, which a library reads.
-    credentials: Option<PathBuf>,
+    credentials: Vec<PathBuf>,
     /// Files of file sinks.
     sinks: Vec<PathBuf>,
     /// Directories that sinks fill: the spool, and those of Parquet files and evidence.
@@ -99,7 +100,7 @@ impl Files {
                 .chain(directories)
                 .map(Path::to_path_buf)
                 .collect(),
-            credentials: config.kubernetes.as_ref().map(|one| one.credentials().to_path_buf()),
+            credentials: config.kubernetes.iter().flat_map(KubernetesConfig::credentials).collect(),
             cgroups: crate::capture::live::cgroup2_mount(),
         }
     }
@@ -142,14 +143,15 @@ impl Files {
         }
     }
 
-    /// Returns the credentials of Kubernetes if `account` may not read them.
+    /// Returns a file with credentials of Kubernetes that `account` may not read.
     pub(super) fn denied_credentials(
         &self,
         account: Option<&Account>,
         keep: &CapsHashSet,
-    ) -> Option<&Path> {
-        let path = self.credentials.as_deref().filter(|_| !overrides(keep, Access::Read))?;
-        (!denied(account, &[(Access::Read, path.to_path_buf())]).is_empty()).then_some(path)
+    ) -> Option<PathBuf> {
+        let wanted = self.credentials.iter().map(|path| (Access::Read, path.clone()));
+        let wanted: Vec<_> = wanted.filter(|_| !overrides(keep, Access::Read)).collect();
+        denied(account, &wanted).into_iter().next().map(|(_, path)| path)
     }
 
     /// Creates the rules. `is_bound`: file permissions apply to this process, so that whole directories of the

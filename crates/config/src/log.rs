@@ -191,8 +191,10 @@ fn default_filter(level: LogLevel) -> Targets {
     };
     // Warns of every answer that does not validate, which a record tells better.
     let validator = if level == LogLevel::Trace { others } else { LevelFilter::ERROR };
+    // Reports each failed attempt, of which the agent logs the first in a row.
+    let client = if level == LogLevel::Trace { others } else { LevelFilter::OFF };
     let targets = Targets::new().with_default(others).with_target("dnscribe", own);
-    targets.with_target("hickory_net", validator)
+    targets.with_target("hickory_net", validator).with_target("kube_client", client)
 }
 
 #[cfg(test)]
@@ -216,6 +218,8 @@ mod tests {
     fn libraries_log_less() {
         let filter = default_filter(LogLevel::Debug);
         assert!(filter.would_enable("dnscribe_delivery::kafka", &tracing::Level::DEBUG));
-        assert!(!filter.would_enable("kube_client", &tracing::Level::INFO));
+        assert!(!filter.would_enable("rustls", &tracing::Level::INFO));
+        assert!(filter.would_enable("rustls", &tracing::Level::WARN));
+        assert!(!filter.would_enable("kube_client::client::builder", &tracing::Level::ERROR));
     }
 }

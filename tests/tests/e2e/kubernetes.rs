@@ -7,11 +7,12 @@ use crate::support::{RECORD_LIMIT, alone, lab};
 use dnscribe_agent::capture::live::cgroup2_mount;
 use dnscribe_tests::agent::Agent;
 use dnscribe_tests::container::Bundle;
-use dnscribe_tests::kubernetes::{Api, Mode};
+use dnscribe_tests::kubernetes::{self, Api, Mode};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::{environment, shell};
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -198,6 +199,45 @@ fn keeps_pod_names_while_api_is_down() {
     let errors = "dnscribe_kubernetes_errors_total{reason=\"server\"} ";
     let errors = metrics.lines().find_map(|line| line.strip_prefix(errors)).unwrap();
     assert!(errors.parse::<u64>().unwrap() > 0, "{metrics}");
+    agent.terminate().unwrap().final_ledger().unwrap();
+}
+
+#[test]
+fn renewed_token_is_read_from_another_folder_after_the_drop() {
+    let Some((_lab, _alone)) = lab() else { return };
+    let api = Api::start().unwrap();
+    api.apply(pod("other", JOB, &[("job", Some(id('e')))]));
+    let (folder, file) = write_config(&api);
+    let secrets = tempfile::tempdir().unwrap();
+    for folder in [&folder, &secrets] {
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    }
+    let token = secrets.path().join("token");
+    fs::write(&token, kubernetes::TOKEN).unwrap();
+    let kubeconfig = folder.path().join("kubeconfig");
+    let mut config: Value = serde_json::from_slice(&fs::read(&kubeconfig).unwrap()).unwrap();
+    config["users"][0]["user"] = json!({ "tokenFile": token });
+    fs::write(&kubeconfig, config.to_string()).unwrap();
+    let agent = Agent::run(&["--config", file.to_str().unwrap(), "--stream", "ledger"]).unwrap();
+    wait_for_metric(&agent, "dnscribe_kubernetes_up 1");
+
+    // The old token has expired. The new one replaces it, as a rename does.
+    api.set_token("renewed");
+    wait_for_metric(&agent, "dnscribe_kubernetes_up 0");
+    let new = secrets.path().join("new");
+    fs::write(&new, "renewed").unwrap();
+    fs::rename(&new, &token).unwrap();
+    wait_for_metric(&agent, "dnscribe_kubernetes_up 1");
+    let log = agent.log();
+    assert_eq!(log.matches("the API server answers 401").count(), 1, "{log}");
+
+    // A server that is gone is logged once, too: a library reports each failed attempt.
+    drop(api);
+    let unreachable = "dnscribe_kubernetes_errors_total{reason=\"unreachable\"} 3";
+    wait_for_metric(&agent, unreachable);
+    let log = agent.log();
+    let (_, after) = log.split_once("the API answers again").unwrap();
+    assert_eq!(after.lines().skip(1).count(), 1, "{log}");
     agent.terminate().unwrap().final_ledger().unwrap();
 }
 

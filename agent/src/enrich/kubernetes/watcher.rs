@@ -24,7 +24,8 @@ const WATCH_PAUSE: Duration = Duration::from_millis(100);
 /// Time that a watch may last beyond the agreed end.
 const WATCH_GRACE: Duration = Duration::from_secs(15);
 
-/// Number of consecutive failures after which the credentials are read again.
+/// Number of consecutive failures after which the credentials are read again. They are read again at once where the API
+/// server does not accept them.
 const RELOAD_AFTER: u32 = 3;
 
 /// What the thread shares with the pipeline.
@@ -72,14 +73,19 @@ impl Watcher {
                 }
             };
             let reload_at = self.failures + RELOAD_AFTER;
-            while self.failures < reload_at {
+            let mut is_refused = false;
+            while self.failures < reload_at && !is_refused {
                 match self.follow(&api).await {
                     Ok(()) => sleep(WATCH_PAUSE).await,
                     Err(error) if error.gone => {
                         self.version = None;
                         sleep(FIRST_PAUSE).await;
                     }
-                    Err(error) => self.handle_failure(&error).await,
+                    Err(error) => {
+                        self.handle_failure(&error).await;
+                        // A token was renewed, and this one has expired.
+                        is_refused = error.reason == ApiErrorReason::Unauthorized;
+                    }
                 }
             }
         }
