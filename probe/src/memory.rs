@@ -15,9 +15,10 @@ pub use subject::is_same_organization;
 use crate::dns::presentation;
 use crate::measure::Round;
 use crate::target::Target;
+use dnscribe_delivery::StateFile;
 use dnscribe_record::ProbeFields;
 use dnscribe_record::time::Timestamp;
-use file::{MemoryFile, ReadError};
+use file::ReadError;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
@@ -120,7 +121,7 @@ pub struct Memory {
     config: MemoryConfig,
     subjects: HashMap<SubjectKey, Subject>,
     announced: Vec<AnnouncedChange>,
-    file: Option<MemoryFile>,
+    file: Option<StateFile>,
     counters: MemoryCounters,
     /// Time of the last write; of the first round before that.
     saved: Option<Timestamp>,
@@ -133,7 +134,7 @@ impl Memory {
     pub fn open(config: MemoryConfig) -> Self {
         let mut memory = Self::in_memory(config);
         let Some(directory) = memory.config.directory.clone() else { return memory };
-        match MemoryFile::open(&directory) {
+        match file::open(&directory) {
             Ok((file, subjects)) => {
                 memory.subjects = subjects.into_iter().collect();
                 memory.file = Some(file);
@@ -225,7 +226,7 @@ impl Memory {
         MemoryCounters {
             subjects: self.subjects.len() as u64,
             values: values as u64,
-            write_failures: self.file.as_ref().map_or(0, MemoryFile::failures),
+            write_failures: self.file.as_ref().map_or(0, StateFile::failures),
             ..self.counters
         }
     }

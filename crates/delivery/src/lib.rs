@@ -60,6 +60,7 @@ mod router;
 pub mod spec;
 pub mod spool;
 mod spooled;
+mod state_file;
 mod successor;
 mod tally;
 #[cfg(test)]
@@ -82,6 +83,7 @@ pub use router::{
     Render, SinkReplacement, SinkRouter, SinkSet, SinkStatus, SinkWatch, open_changes,
 };
 pub use spec::{KafkaConfig, OutputFormat, Rotation, SinkSpec, StreamSelection, TopicCreation};
+pub use state_file::StateFile;
 pub use writer::is_rotated_from;
 
 pub use dnscribe_record::{Stream, StreamSet};

@@ -4,21 +4,15 @@
 //! {"format":"dnscribe-probe memory","version":1,"xxh3":"…16 hex digits, of all bytes behind this line…"}
 //! {"service":"shop","kind":"dns","target":"shop.example.com A","endpoint":"corp","last_round":"…",…}
 //! ```
-//!
-//! A write goes to another file, which is synced and renamed over the old one, so that a crash leaves one of
-//! the two, whole. A thread of its own writes, since a disk may be slow.
 
 use super::subject::Subject;
 use super::{SubjectKey, describe};
+use dnscribe_delivery::StateFile;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
 
 const FORMAT: &str = "dnscribe-probe memory";
@@ -56,119 +50,28 @@ pub(super) enum ReadError {
 /// What is known, by endpoint.
 type Subjects = Vec<(SubjectKey, Subject)>;
 
-/// The file, and the thread that writes it.
-#[derive(Debug)]
-pub(super) struct MemoryFile {
-    contents: Option<Sender<Vec<u8>>>,
-    thread: Option<JoinHandle<()>>,
-    status: Arc<WriterStatus>,
-}
-
-#[derive(Debug, Default)]
-struct WriterStatus {
-    busy: AtomicBool,
-    failures: AtomicU64,
-}
-
-impl MemoryFile {
-    /// Opens the file in a directory, which is created, and returns what it holds.
-    pub fn open(directory: &Path) -> io::Result<(Self, Subjects)> {
-        fs::create_dir_all(directory)?;
-        let path = directory.join(NAME);
-        let subjects = match read(&path) {
-            Ok(subjects) => subjects,
-            Err(ReadError::Io(error)) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(ReadError::Io(error)) => return Err(error),
-            Err(error) => {
-                let aside = match error {
-                    ReadError::Newer(version) => path.with_extension(format!("version-{version}")),
-                    _ => path.with_extension("corrupt"),
-                };
-                fs::rename(&path, &aside)?;
-                tracing::warn!(
-                    file = %path.display(), aside = %aside.display(), error = describe(&error),
-                    "the file of known answers cannot be used and was set aside; answers are learned anew"
-                );
-                Vec::new()
-            }
-        };
-        let (contents, waiting) = channel();
-        let status = Arc::new(WriterStatus::default());
-        let shared = Arc::clone(&status);
-        let work = move || write_all(&path, &waiting, &shared);
-        let thread = thread::Builder::new().name("memory".into()).spawn(work)?;
-        Ok((Self { contents: Some(contents), thread: Some(thread), status }, subjects))
-    }
-
-    /// Returns whether a write still goes on.
-    pub fn is_busy(&self) -> bool {
-        self.status.busy.load(Ordering::Acquire)
-    }
-
-    /// Begins to write contents made by [`encode`].
-    pub fn write(&mut self, contents: Vec<u8>) {
-        self.status.busy.store(true, Ordering::Release);
-        if let Some(sender) = &self.contents {
-            // The thread ends only when the sender is dropped.
-            let _ = sender.send(contents);
+/// Opens the file in a directory, which is created, and returns what it holds.
+pub(super) fn open(directory: &Path) -> io::Result<(StateFile, Subjects)> {
+    fs::create_dir_all(directory)?;
+    let path = directory.join(NAME);
+    let subjects = match read(&path) {
+        Ok(subjects) => subjects,
+        Err(ReadError::Io(error)) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        Err(ReadError::Io(error)) => return Err(error),
+        Err(error) => {
+            let aside = match error {
+                ReadError::Newer(version) => path.with_extension(format!("version-{version}")),
+                _ => path.with_extension("corrupt"),
+            };
+            fs::rename(&path, &aside)?;
+            tracing::warn!(
+                file = %path.display(), aside = %aside.display(), error = describe(&error),
+                "the file of known answers cannot be used and was set aside; answers are learned anew"
+            );
+            Vec::new()
         }
-    }
-
-    /// Returns the number of writes that failed.
-    pub fn failures(&self) -> u64 {
-        self.status.failures.load(Ordering::Relaxed)
-    }
-
-    /// Waits until everything is written.
-    pub fn close(mut self) {
-        drop(self.contents.take());
-        if let Some(thread) = self.thread.take() {
-            // The panic hook has reported a panic.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Writes contents as they come. Warns of the first failure, and says when writing works again.
-fn write_all(path: &Path, waiting: &Receiver<Vec<u8>>, status: &WriterStatus) {
-    let mut failing = false;
-    while let Ok(contents) = waiting.recv() {
-        match replace(path, &contents) {
-            Ok(()) if failing => {
-                tracing::info!(file = %path.display(), "known answers are written again");
-                failing = false;
-            }
-            Ok(()) => {}
-            Err(error) => {
-                status.failures.fetch_add(1, Ordering::Relaxed);
-                if !failing {
-                    tracing::warn!(
-                        file = %path.display(), %error,
-                        "known answers cannot be written and are kept in memory; free space or mend the disk"
-                    );
-                }
-                failing = true;
-            }
-        }
-        status.busy.store(false, Ordering::Release);
-    }
-}
-
-/// Replaces a file, so that a crash leaves the old one or the new one.
-fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let new: PathBuf = path.with_extension("new");
-    let written = (|| {
-        let mut file = File::create(&new)?;
-        file.write_all(contents)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    })();
-    if written.is_err() {
-        // A part of a file would only take space.
-        let _ = fs::remove_file(&new);
-    }
-    written?;
-    path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
+    };
+    Ok((StateFile::start(path, "known answers")?, subjects))
 }
 
 /// Returns the contents of the file, sorted by endpoint.
