@@ -8,12 +8,14 @@
 pub mod capture;
 mod detect;
 pub mod filters;
+mod indicators;
 mod kubernetes;
 pub mod layer;
 mod privileges;
 pub mod reference;
 
 pub use capture::Threads;
+pub use indicators::{FileState, FirstSeenConfig, IndicatorConfig, file_state};
 pub use privileges::{Drop, Privileges};
 
 use crate::capture::dnstap::DnstapAddress;
@@ -162,6 +164,10 @@ pub struct Config {
     pub privileges: Privileges,
     /// Files besides the configuration's own that were read, and are read again at a reload.
     pub secret_files: Vec<PathBuf>,
+    /// Indicators that transactions are matched with.
+    pub indicators: IndicatorConfig,
+    /// How first times of zones are remembered, if they are.
+    pub first_seen: Option<FirstSeenConfig>,
     /// Filters of records.
     pub filters: StreamFilters,
     /// Masking of records.
@@ -351,6 +357,8 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         },
         privileges: privileges::resolve(layer.privileges),
         secret_files,
+        indicators: indicators::resolve(layer.indicators)?,
+        first_seen: layer.first_seen.resolve(),
         filters: filters::resolve(layer.filters)?,
         privacy,
         log: log::resolve(&layer.log),

@@ -14,6 +14,7 @@ mod batch;
 mod batch_merger;
 mod control;
 mod event;
+mod first_seen;
 pub mod filter;
 mod flow_stage;
 mod held;
@@ -28,6 +29,7 @@ pub use batch::EventBatch;
 pub use batch_merger::BatchMerger;
 pub use control::{Control, Settings};
 pub use event::{Event, EventSink, RenderedEvent};
+pub use first_seen::{FirstSeen, FirstSeenCounts};
 pub use flow_stage::{FlowCounters, FlowOptions, FlowStage};
 pub use held::{HOLD, MAX_HELD_BYTES};
 pub use renderer::RenderOptions;
@@ -40,6 +42,7 @@ use crate::pipeline::filter::StreamFilters;
 use crate::record::RecordBuilder;
 use analysis::Analysis;
 use dnscribe_analysis::detect::Detection;
+use dnscribe_analysis::indicators::IndicatorTable;
 use dnscribe_analysis::losses::LossTable;
 use dnscribe_analysis::path::PathTable;
 use dnscribe_analysis::window::WindowOptions;
@@ -112,6 +115,10 @@ pub struct PipelineOptions {
     pub windows: WindowOptions,
     /// Detection, if alerts are wanted.
     pub detection: Option<Detection>,
+    /// Indicators that transactions are matched with.
+    pub indicators: Arc<IndicatorTable>,
+    /// First times of zones, if they are remembered.
+    pub first_seen: Option<FirstSeen>,
     /// Which records are exported.
     pub filters: StreamFilters,
     /// Masks fields of records.
@@ -137,6 +144,8 @@ impl PipelineOptions {
             wait_for_sinks: None,
             windows: WindowOptions::DEFAULT,
             detection: None,
+            indicators: Arc::default(),
+            first_seen: None,
             filters: StreamFilters::default(),
             masker: Masker::default(),
             ledger_every: LEDGER_INTERVAL,
@@ -168,6 +177,9 @@ pub struct Pipeline {
     /// Metrics by pod, if Kubernetes is configured.
     pod_metrics: Option<PodMetrics>,
     resolvers: ResolverNames,
+    /// Empty where there are none.
+    indicators: Arc<IndicatorTable>,
+    first_seen: Option<FirstSeen>,
     filters: StreamFilters,
     /// Counters of sampling, in live capture.
     sampling: Option<ledger::Sampling>,
@@ -205,6 +217,8 @@ impl Pipeline {
             path: options.path.then(PathTable::default),
             metrics: TransactionMetrics::default(),
             resolvers,
+            indicators: options.indicators,
+            first_seen: options.first_seen,
             filters: options.filters,
             sampling: options.sampling.then(ledger::Sampling::default),
             sampling_timeline: Timeline::default(),
@@ -278,6 +292,7 @@ impl Pipeline {
         self.analysis.reconfigure(settings.windows, settings.detect.clone());
         self.identity.resolvers.clone_from(&settings.resolvers);
         self.resolvers.names.clear();
+        self.indicators = Arc::clone(&settings.indicators);
         self.filters = settings.filters.clone();
         self.router.set_privacy(settings.privacy.clone())?;
         self.resolvers = ResolverNames::new(self.router.masker.hides_servers());
@@ -339,6 +354,9 @@ impl Pipeline {
         if let Some(path) = &mut self.path {
             path.expire(now);
         }
+        if let Some(first_seen) = &mut self.first_seen {
+            first_seen.expire(now);
+        }
         let (analysis, mut export) = self.analysis_parts();
         analysis.expire(now, &mut export);
     }
@@ -349,6 +367,9 @@ impl Pipeline {
         let (analysis, mut export) = self.analysis_parts();
         analysis.finish(now, &mut export);
         self.router.offer();
+        if let Some(first_seen) = &mut self.first_seen {
+            first_seen.close();
+        }
     }
 
     /// Returns whether a ledger record is due at `now` by the clock of the capture, which nobody sets.
@@ -404,6 +425,8 @@ impl Pipeline {
             pods: self.pod_metrics.as_ref(),
             hides_containers: self.router.masker.hides_containers(),
             gauges: &sinks.gauges(),
+            indicators: self.indicators.len() as u64,
+            first_seen: self.first_seen.as_ref().map(FirstSeen::counts),
             build: BuildInfo {
                 version: env!("CARGO_PKG_VERSION"),
                 revision: env!("DNSCRIBE_REVISION"),

@@ -273,6 +273,8 @@ impl RecordBuilder {
             cache: links.cache.map(AnswerSource::name),
             lost_at: lost.map(lost_at),
             path: times.map(path),
+            indicators: &[],
+            first_seen: None,
             tail,
         }
     }

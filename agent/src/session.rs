@@ -13,7 +13,7 @@ use crate::config::{Config, Sources};
 use crate::enrich::Scope;
 use crate::health::Health;
 use crate::pipeline::{
-    FlowOptions, HOLD, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions,
+    FirstSeen, FlowOptions, HOLD, InputCounters, LEDGER_INTERVAL, Pipeline, PipelineOptions,
 };
 use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
@@ -30,6 +30,7 @@ use rustix::time::{ClockId, clock_gettime};
 use signals::{Signals, Waker};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Share of the drain timeout for records, before the last ledger record.
@@ -146,6 +147,11 @@ pub fn pipeline_options(
         correlation: config.correlation,
         windows: config.windows,
         detection: config.detect.clone().map(|options| detection(config, options, live)),
+        indicators: Arc::clone(&config.indicators.table),
+        first_seen: config.first_seen.as_ref().map(|one| {
+            // A capture file says nothing of what this host sees now.
+            if live { FirstSeen::open(one, epoch) } else { FirstSeen::in_memory(one) }
+        }),
         filters: config.filters.clone(),
         connects: config.capture.connects,
         path: config.capture.path,

@@ -413,6 +413,7 @@ export const clickhouse_dns_alerts = {
     suppressed_alerts: "suppressed_alerts",
     probes: "probes",
     runbook: "runbook",
+    evidence_file: "evidence_file",
     masking: "masking",
 } as const;
 
@@ -536,6 +537,8 @@ export const dns_transactions = {
     cache: "cache",
     lost_at: "lost_at",
     path: "path",
+    indicators: "indicators",
+    first_seen: "first_seen",
     process: "process",
     container: "container",
     k8s: "k8s",
@@ -579,6 +582,14 @@ export const dns_uses = {
     masking: "masking",
 } as const;
 
+/** Columns of dns_zones_seen in ClickHouse. */
+export const dns_zones_seen = {
+    zone: "zone",
+    first_seen: "first_seen",
+    last_seen: "last_seen",
+    nodes: "nodes",
+} as const;
+
 /** Metrics of the agent, the probe and dnscribe-kpi. */
 export const metric = {
     dns_cache_answers_total: "dns_cache_answers_total",
@@ -616,6 +627,10 @@ export const metric = {
     dnscribe_dropped_packets_total: "dnscribe_dropped_packets_total",
     dnscribe_dropped_queries_total: "dnscribe_dropped_queries_total",
     dnscribe_dropped_records_total: "dnscribe_dropped_records_total",
+    dnscribe_first_seen_evicted_total: "dnscribe_first_seen_evicted_total",
+    dnscribe_first_seen_write_failures_total: "dnscribe_first_seen_write_failures_total",
+    dnscribe_first_seen_zones: "dnscribe_first_seen_zones",
+    dnscribe_indicators: "dnscribe_indicators",
     dnscribe_kafka_brokers_up: "dnscribe_kafka_brokers_up",
     dnscribe_kafka_queue_bytes: "dnscribe_kafka_queue_bytes",
     dnscribe_kafka_queue_records: "dnscribe_kafka_queue_records",

@@ -59,6 +59,8 @@ CREATE TABLE IF NOT EXISTS dns_transactions
     `cache` LowCardinality(String),
     `lost_at` Tuple(message LowCardinality(String), stage LowCardinality(String), reason LowCardinality(String), hook LowCardinality(String), function LowCardinality(String), count Nullable(UInt32)) CODEC(ZSTD(1)),
     `path` Tuple(send_ms Nullable(Float64), arrive_ms Nullable(Float64), read_ms Nullable(Float64)) CODEC(ZSTD(1)),
+    `indicators` Array(Tuple(indicator String, kind LowCardinality(String), category LowCardinality(String), source LowCardinality(String), confidence Nullable(UInt8))) CODEC(ZSTD(1)),
+    `first_seen` Nullable(DateTime64(9, 'UTC')) CODEC(ZSTD(1)),
     `process` Tuple(pid Nullable(UInt32), uid Nullable(UInt32), comm LowCardinality(String), exe LowCardinality(String)) CODEC(ZSTD(1)),
     `container` Tuple(id String, runtime LowCardinality(String), pod_uid String) CODEC(ZSTD(1)),
     `k8s` Tuple(namespace LowCardinality(String), pod String, container LowCardinality(String), workload_kind LowCardinality(String), workload LowCardinality(String), labels Map(LowCardinality(String), String)) CODEC(ZSTD(1)),

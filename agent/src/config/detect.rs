@@ -85,6 +85,8 @@ section! {
         section local_loss: RuleLayer,
         /// Processes that lose the second query of A and AAAA from one socket.
         section conntrack_race: RuleLayer,
+        /// Processes and clients that ask for what is on a list of indicators. Needs indicators.files.
+        section indicator: RuleLayer,
     }
 }
 
@@ -371,6 +373,7 @@ impl RulesLayer {
             Rule::ReceiveBuffer => self.receive_buffer.common(default),
             Rule::LocalLoss => self.local_loss.common(default),
             Rule::ConntrackRace => self.conntrack_race.common(default),
+            Rule::Indicator => self.indicator.common(default),
         }
     }
 }

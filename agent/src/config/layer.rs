@@ -3,6 +3,7 @@
 use super::capture::{CaptureLayer, EncryptedLayer, PairingLayer, SamplingLayer, WindowsLayer};
 use super::detect::DetectLayer;
 use super::filters::FiltersLayer;
+use super::indicators::{FirstSeenLayer, IndicatorsLayer};
 use super::kubernetes::KubernetesLayer;
 use super::privileges::PrivilegesLayer;
 use crate::record::RecordLimits;
@@ -85,6 +86,10 @@ section! {
         section messages: MessagesLayer,
         /// Content of all records.
         section records: RecordsLayer,
+        /// Names and addresses that transactions are matched with.
+        section indicators: IndicatorsLayer,
+        /// When zones were first seen on this host.
+        section first_seen: FirstSeenLayer,
         /// Filters of records.
         section filters: FiltersLayer,
         /// Masking of private data in records.

@@ -6,6 +6,7 @@ use super::pods::PodMetrics;
 use super::transactions::TransactionMetrics;
 use crate::capture::live::CaptureStatus;
 use crate::enrich::kubernetes::{self, ApiErrorReason};
+use crate::pipeline::FirstSeenCounts;
 use dnscribe_admin::text::Page;
 use dnscribe_admin::{process, sinks};
 use dnscribe_analysis::detect::{AlertCounters, Rule};
@@ -59,6 +60,10 @@ pub struct MetricsSnapshot<'a> {
     pub hides_containers: bool,
     /// Metrics of the sinks, with the sinks' names.
     pub gauges: &'a [(String, Vec<Gauge>)],
+    /// Number of indicators.
+    pub indicators: u64,
+    /// First times of zones, if they are remembered.
+    pub first_seen: Option<FirstSeenCounts>,
     /// Version of the program.
     pub build: BuildInfo,
 }
@@ -113,6 +118,12 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     }
     if let Some(counters) = snapshot.alerts {
         alerts(&mut page, counters);
+    }
+    page.count("dnscribe_indicators", snapshot.indicators);
+    if let Some(FirstSeenCounts { zones, evicted, write_failures }) = snapshot.first_seen {
+        page.count("dnscribe_first_seen_zones", zones);
+        page.count("dnscribe_first_seen_evicted_total", evicted);
+        page.count("dnscribe_first_seen_write_failures_total", write_failures);
     }
     if let Some(status) = snapshot.kubernetes {
         pods(&mut page, status);

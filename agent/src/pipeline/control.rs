@@ -4,6 +4,7 @@
 use super::renderer::RenderOptions;
 use crate::pipeline::filter::StreamFilters;
 use dnscribe_analysis::detect::{DetectOptions, HostFacts};
+use dnscribe_analysis::indicators::IndicatorTable;
 use dnscribe_analysis::window::WindowOptions;
 use dnscribe_record::privacy::MaskingRules;
 use dnscribe_record::time::ClockShift;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub windows: WindowOptions,
     /// Thresholds of detection, and what it knows of the host; none if it is off.
     pub detect: Option<(DetectOptions, HostFacts)>,
+    /// Indicators that transactions are matched with.
+    pub indicators: Arc<IndicatorTable>,
     /// Which records are exported.
     pub filters: StreamFilters,
     /// How fields of records are masked.

@@ -14,7 +14,7 @@ use dnscribe_analysis::view::{Facts, TransactionView};
 use dnscribe_dns::rcode_name;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{LedgerRecord, Stream};
+use dnscribe_record::{LedgerRecord, Stream, TransactionContext};
 use dnscribe_transaction::decode::{Connect, DeadLetter, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::packet::sampling::Timeline;
@@ -22,6 +22,9 @@ use dnscribe_transaction::packet::{Task, Transport};
 use dnscribe_transaction::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use std::borrow::Cow;
 use std::time::Duration;
+
+/// RCODE of a response that says that the name exists (RFC 1035, 4.1.1).
+const NOERROR: u16 = 0;
 
 impl EventSink for Pipeline {
     fn event(&mut self, at: Timestamp, event: RenderedEvent<'_>) {
@@ -125,6 +128,8 @@ impl Pipeline {
             metrics,
             pod_metrics,
             losses,
+            indicators,
+            first_seen,
             now,
             ..
         } = self;
@@ -151,6 +156,8 @@ impl Pipeline {
         let tail = record_tail(&attribution);
         let lost = losses.as_ref().and_then(|losses| losses.of(transaction));
         let texts = rendered.texts.unwrap_or(MessageTexts::EMPTY);
+        let ts = identity.clock.apply(transaction.query.unwrap_or(subject).envelope.ts);
+        let indicators = indicators.find(ts, texts.qname(), &texts.answers);
         if analysis.is_active()
             && let Some(view) = TransactionView::new(
                 transaction,
@@ -162,12 +169,18 @@ impl Pipeline {
                     attribution: &attribution,
                     tail: &tail,
                     lost: lost.as_ref(),
+                    indicators: &indicators,
                 },
             )
         {
             let asker = transaction.query.and_then(|query| query.envelope.task);
             analysis.observe(*now, &view, asker.as_ref());
         }
+        let exists = transaction.response.is_some_and(|response| response.dns.rcode() == NOERROR);
+        let first_seen = first_seen
+            .as_mut()
+            .zip(texts.zone())
+            .and_then(|(first_seen, zone)| first_seen.table.see(ts, zone, exists));
         if !is_exported {
             return;
         }
@@ -183,15 +196,18 @@ impl Pipeline {
                 return router.filter(Stream::Transactions);
             }
         }
-        let sample_ratio = Some(sample_ratio).filter(|ratio| *ratio < 1.0);
-        let context = identity.transaction_context(
-            resolver,
-            tail,
-            &links,
-            sample_ratio,
-            lost.as_ref(),
-            times,
-        );
+        let context = TransactionContext {
+            indicators: &indicators,
+            first_seen,
+            ..identity.transaction_context(
+                resolver,
+                tail,
+                &links,
+                Some(sample_ratio).filter(|ratio| *ratio < 1.0),
+                lost.as_ref(),
+                times,
+            )
+        };
         let id = identity.namespace.message(subject.envelope.id);
         metrics.shortened.transactions += u64::from(rendered.is_shortened);
         router.push_transaction(id, (rendered.json, &context), texts.zone());

@@ -88,9 +88,11 @@ impl Files {
         read.extend(registry);
         read.extend(config.alertmanager.as_ref().and_then(|one| one.ca_file.clone()));
         read.extend(config.otlp.ca_file.clone());
+        read.extend(config.indicators.files.iter().map(|(path, _)| path.clone()));
         let has_spool = config.sinks.iter().any(SinkSpec::has_spool);
         let spool = config.spool.as_ref().filter(|_| has_spool);
-        let directories = config.sinks.iter().filter_map(SinkSpec::directory);
+        let first_seen = config.first_seen.as_ref().map(|one| one.directory.as_path());
+        let directories = config.sinks.iter().filter_map(SinkSpec::directory).chain(first_seen);
         Self {
             read,
             sinks: config.sinks.iter().filter_map(SinkSpec::file).map(Path::to_path_buf).collect(),

@@ -21,7 +21,7 @@ use dnscribe_cli::exit::Exit;
 use dnscribe_cli::service::{State, notify};
 use dnscribe_config::log;
 use dnscribe_delivery::{SinkStatus, SinkWatch};
-use reload::{PortChange, Reload};
+use reload::{IndicatorWatch, PortChange, Reload, log_indicators};
 use runner::Runner;
 use std::time::{Duration, Instant};
 
@@ -76,6 +76,7 @@ pub struct Run {
     reloading: Option<Reload>,
     /// Whether another is to follow it.
     reload_is_due: bool,
+    indicator_watch: IndicatorWatch,
     not_exported: NotExportedPoller,
     sampling_log: SamplingLog,
     watch: SinkWatch,
@@ -133,6 +134,8 @@ impl Run {
         let runner = Runner::start(&mut capture, flows, epoch)?;
         endpoint.set_phase(Phase::Ready(capture.description().to_owned()));
         notify(State::Ready);
+        log_indicators(&config);
+        let indicator_files = config.indicators.files.clone();
         let end = config.duration.map(|duration| Instant::now() + duration);
         Ok(Self {
             config,
@@ -143,6 +146,7 @@ impl Run {
             port_change: PortChange::default(),
             reloading: None,
             reload_is_due: false,
+            indicator_watch: IndicatorWatch::new(indicator_files),
             not_exported: NotExportedPoller::new(epoch),
             sampling_log: SamplingLog::default(),
             watch: SinkWatch::default(),

@@ -17,6 +17,7 @@
 //! | `resolver_bypass`, `encrypted_bypass` | `bypass.rs` | transactions, connections | a client uses other resolvers |
 //! | `receive_buffer`, `local_loss` | `lost_messages.rs` | transactions | the kernel of this host discards messages |
 //! | `conntrack_race` | `conntrack_race.rs` | transactions | the second query of A and AAAA is lost |
+//! | `indicator` | `indicator.rs` | transactions | a name or address is on one of the operator's lists |
 //! | `stale_address` | `stale_address.rs` | uses, transactions | a process uses an answer long after its end |
 //! | `no_lookup` | `no_lookup.rs` | uses, transactions, connections | a process connects to addresses that no lookup gave |
 //! | `unused_answers` | `unused_answers.rs` | uses, transactions | a process looks up a name and never connects to it |
@@ -40,6 +41,7 @@ mod engine;
 mod episode;
 mod finding;
 mod group_stats;
+mod indicator;
 mod lexical;
 mod lost_messages;
 mod maintenance;
@@ -66,6 +68,7 @@ pub use conntrack_race::ConntrackRace;
 pub use dga::Dga;
 pub use engine::Detection;
 pub use finding::{Baseline, Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
+pub use indicator::Indicators;
 pub use lost_messages::LostMessages;
 pub use maintenance::{Maintenance, MaintenancePeriod};
 pub use no_lookup::NoLookup;
@@ -104,7 +107,7 @@ pub struct HostFacts {
 /// Creates every detector that has an enabled rule.
 #[must_use]
 pub fn create_detectors(options: &DetectOptions, facts: &HostFacts) -> Vec<Box<dyn Detector>> {
-    let all: [Box<dyn Detector>; 8] = [
+    let all: [Box<dyn Detector>; 9] = [
         Box::new(Tunnel::default()),
         Box::new(Dga::default()),
         Box::new(Spoofing::default()),
@@ -113,6 +116,7 @@ pub fn create_detectors(options: &DetectOptions, facts: &HostFacts) -> Vec<Box<d
         Box::new(Bypass::new(facts.resolvers.clone())),
         Box::new(LostMessages::default()),
         Box::new(ConntrackRace::default()),
+        Box::new(Indicators::default()),
     ];
     let mut all = Vec::from(all);
     if let Some(since_ns) = facts.connects_since_ns {

@@ -3,6 +3,8 @@
 //! Input: [`view::TransactionView`]s. Output: lookups, uses, windows and alerts for `record`.
 
 pub mod attribution;
+pub mod first_seen;
+pub mod indicators;
 pub mod losses;
 pub mod path;
 pub mod view;

@@ -4,9 +4,9 @@
 use crate::attribution::Attribution;
 use crate::losses::Lost;
 use dnscribe_dns::{Answers, Flags};
-use dnscribe_record::RecordTail;
 use dnscribe_record::number::milliseconds;
 use dnscribe_record::time::Timestamp;
+use dnscribe_record::{IntelMatchFields, RecordTail};
 use dnscribe_transaction::correlate::{AnswerSource, Parent, TransactionLinks};
 use dnscribe_transaction::decode::MessageId;
 use dnscribe_transaction::packet::Transport;
@@ -90,6 +90,8 @@ pub struct TransactionView<'a> {
     pub attribution: Option<&'a Attribution>,
     /// What the kernel of this host discarded of it.
     pub lost: Option<&'a Lost>,
+    /// Indicators of threats that match its names and addresses.
+    pub indicators: &'a [IntelMatchFields],
 }
 
 /// A process.
@@ -116,6 +118,8 @@ pub struct Facts<'a> {
     pub tail: &'a RecordTail<'a>,
     /// What the kernel of this host discarded of it.
     pub lost: Option<&'a Lost>,
+    /// Indicators of threats that match its names and addresses.
+    pub indicators: &'a [IntelMatchFields],
 }
 
 impl<'a> TransactionView<'a> {
@@ -126,7 +130,7 @@ impl<'a> TransactionView<'a> {
         texts: &'a MessageTexts,
         facts: &Facts<'a>,
     ) -> Option<Self> {
-        let Facts { resolver, links, sample_ratio, attribution, tail, lost } = *facts;
+        let Facts { resolver, links, sample_ratio, attribution, tail, lost, indicators } = *facts;
         let (query, response) = (transaction.query, transaction.response);
         let subject = transaction.identifying_message()?;
         let first = query.or(response)?;
@@ -177,6 +181,7 @@ impl<'a> TransactionView<'a> {
             pod: attribution.pod_path(),
             attribution: Some(attribution),
             lost,
+            indicators,
         })
     }
 

@@ -49,7 +49,7 @@ pub struct AlertRecord<'a> {
         "resolver_down", "resolver_flapping", "tunnel", "dga", "spoofing", "cache_poisoning",
         "amplification", "resolver_bypass", "encrypted_bypass",
         "stale_address", "no_lookup", "unused_answers", "receive_buffer", "local_loss",
-        "conntrack_race"
+        "conntrack_race", "indicator"
     ]))]
     #[schemars(extend("x-ecs" = ["rule.name"]))]
     pub rule: &'static str,

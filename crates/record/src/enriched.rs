@@ -1,6 +1,7 @@
 //! `dns.enriched/1`.
 
 use super::{TransactionBody, TransactionContext};
+use crate::record_struct;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
@@ -70,22 +71,24 @@ pub struct ZoneMetaFields {
     pub unit: Option<String>,
 }
 
-/// An indicator that matches, as in `dns.intel/1`.
-#[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct IntelMatchFields {
-    /// Domain or prefix of addresses.
-    pub indicator: String,
-    /// `domain` or `prefix`.
-    #[schemars(extend("enum" = ["domain", "prefix"]))]
-    pub kind: String,
-    /// What it indicates, in the words of its source.
-    pub category: Option<String>,
-    /// Name of the list that the indicator comes from.
-    pub source: Option<String>,
-    /// Confidence of the source, 0 to 100.
-    #[schemars(range(max = 100))]
-    pub confidence: Option<u8>,
+record_struct! {
+    /// An indicator that matches, as in `dns.intel/1`.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub struct IntelMatchFields {
+        /// Domain or prefix of addresses.
+        pub indicator: String,
+        /// `domain` or `prefix`.
+        #[schemars(extend("enum" = ["domain", "prefix"]))]
+        pub kind: String,
+        /// What it indicates, in the words of its source.
+        pub category: Option<String>,
+        /// Name of the list that the indicator comes from.
+        pub source: Option<String>,
+        /// Confidence of the source, 0 to 100.
+        #[schemars(range(max = 100))]
+        pub confidence: Option<u8>,
+    }
 }
 
 /// Statistics of a query name.

@@ -2,9 +2,10 @@
 
 use super::fields::optional_text;
 use super::{
-    AnswerFields, AnswerList, EdnsFields, EventId, FlagNames, IcmpFields, LostAtFields, PathFields,
-    RecordHead, RecordTail,
+    AnswerFields, AnswerList, EdnsFields, EventId, FlagNames, IcmpFields, IntelMatchFields,
+    LostAtFields, PathFields, RecordHead, RecordTail,
 };
+use crate::time::Timestamp;
 use crate::{Transport, record_struct};
 use dnscribe_dns::Hex;
 use schemars::JsonSchema;
@@ -205,6 +206,14 @@ record_struct! {
         pub lost_at: Option<LostAtFields<'a>>,
         /// Times on the way through this host, with `capture.path: true` and UDP.
         pub path: Option<PathFields>,
+        /// Indicators of threats from `indicators.files` that match the query name or a name above it, a CNAME or DNAME, or an
+        /// address among the answers: there, the longest prefix. At most 16.
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        #[schemars(default, with = "Vec<IntelMatchFields>")]
+        #[schemars(extend("x-ecs" = ["threat.enrichments"]))]
+        pub indicators: &'a [IntelMatchFields],
+        /// When this host first saw a response that said that the zone exists, to the second, with `first_seen.directory`.
+        pub first_seen: Option<Timestamp>,
         /// Fields that end the record.
         #[serde(flatten)]
         pub tail: RecordTail<'a>,

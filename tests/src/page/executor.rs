@@ -73,6 +73,7 @@ static ROWS: &[Row] = &[
     Row("docs/kpi", "systemctl", KPI_PACKAGE),
     Row("docs/kpi", "", Kpi),
     Row("docs/start", "dnscribe-kpi", Kpi),
+    Row("docs/indicators", "", Other("e2e indicators")),
     Row("docs/ledger", "--store", Other("stream accounts")),
     Row("docs/pcapng", "wireshark", Nowhere("a screen; e2e pcapng reads live packets")),
     Row("docs/pcapng", "tshark ", Host),

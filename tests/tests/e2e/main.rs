@@ -11,6 +11,7 @@ mod shutdown;
 mod failures;
 mod health;
 mod correlation;
+mod indicators;
 mod kubernetes;
 mod latency;
 mod load;

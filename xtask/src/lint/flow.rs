@@ -13,15 +13,13 @@ const CRATES: [&str; 5] = ["agent", "crates/analysis", "crates/transaction", "kp
 /// Package of what runs as root.
 const AGENT: &str = "dnscribe-agent";
 
-/// Packages that it does not depend on, through others neither: the program, its screens, reports, verification and imports,
-/// and what only those need.
-const REFUSED: [&str; 10] = [
+/// Packages that it does not depend on, through others neither: the program, its screens, reports and verification, and what
+/// only those need.
+const REFUSED: [&str; 8] = [
     "dnscribe",
-    "dnscribe-import",
     "dnscribe-report",
     "dnscribe-verify",
     "dnscribe-view",
-    "csv",
     "maud",
     "postgres-openssl",
     "ratatui",

@@ -14,6 +14,7 @@ const PODS: &[(&str, &str)] = &[
         "of a container without a known pod; after the first 256 pods and containers, `other`",
     ),
 ];
+const FIRST_SEEN: &str = "Only with `first_seen.directory`.";
 const KUBERNETES: &str = "Only if Kubernetes is configured.";
 const LOOKUPS: &str = "Only if a sink receives the stream lookups.";
 
@@ -239,6 +240,25 @@ pub(super) const METRICS: &[Metric] = &[
     )
     .source("the watch of pods")
     .caveat(KUBERNETES),
+    Metric::gauge("dnscribe_indicators", "indicators", "Indicators of threats that transactions are matched with.")
+        .source("the files of indicators"),
+    Metric::gauge("dnscribe_first_seen_zones", "zones", "Zones whose first time on this host is known.")
+        .source("responses that say that the zone exists")
+        .caveat(FIRST_SEEN),
+    Metric::counter(
+        "dnscribe_first_seen_evicted_total",
+        "zones",
+        "Zones that were forgotten for others. They are new when they are seen again.",
+    )
+    .source("the table of zones, which is full: `first_seen.max_zones`")
+    .caveat(FIRST_SEEN),
+    Metric::counter(
+        "dnscribe_first_seen_write_failures_total",
+        "writes",
+        "Failed writes of the file of first times. They are kept in memory.",
+    )
+    .source("the thread that writes the file")
+    .caveat(FIRST_SEEN),
     Metric::gauge(
         "dnscribe_kubernetes_pods",
         "pods",

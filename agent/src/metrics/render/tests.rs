@@ -99,6 +99,8 @@ fn page_with(hides_containers: bool) -> String {
             open: 3,
         }),
         alerts: Some(&AlertCounters::default()),
+        indicators: 3,
+        first_seen: Some(FirstSeenCounts { zones: 5, evicted: 1, write_failures: 2 }),
         kubernetes: Some(&kubernetes::PodWatchStatus {
             listed: true,
             up: true,

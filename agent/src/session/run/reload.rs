@@ -4,15 +4,17 @@ use super::super::signals::Waker;
 use super::super::{detection, host_facts};
 use super::Run;
 use crate::capture::live::LiveOptions;
-use crate::config::{Config, Drop, Sources};
+use crate::config::{Config, Drop, FileState, Sources, file_state};
 use crate::pipeline::{Control, DetectionChange, Settings, SinkChange};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use dnscribe_config::ConfigError;
 use dnscribe_delivery::{SinkError, SinkReplacement, SinkWatch, open_changes};
 use dnscribe_transaction::packet::ports::PortSet;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Change of the captured ports at run time without losing messages, in three steps: the flow stages also look for
 /// DNS on the new ports; the programs capture the new ports only; once the rings are empty, the flow stages stop
@@ -34,6 +36,67 @@ pub(super) struct Reloaded {
     settings: Arc<Settings>,
     /// The sinks, if they change.
     sinks: Option<Result<Vec<SinkReplacement>, SinkError>>,
+}
+
+/// Time between two looks at the files of indicators.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// States of files.
+type FileStates = Vec<(PathBuf, FileState)>;
+
+/// Notices changes of the files of indicators. A thread of its own looks at them: a file system may block.
+pub(super) struct IndicatorWatch {
+    /// The files as they were when they were last read, or found to be changed.
+    known: FileStates,
+    looking: Option<Receiver<FileStates>>,
+    next: Instant,
+}
+
+impl IndicatorWatch {
+    /// Watches files that were in these states when they were read.
+    pub(super) fn new(known: FileStates) -> Self {
+        Self { known, looking: None, next: Instant::now() + LOOK_INTERVAL }
+    }
+
+    /// Returns whether a file has changed since the last call, and looks again if that is due. Wakes `waker` after a look.
+    fn poll(&mut self, waker: &Waker) -> bool {
+        if self.known.is_empty() {
+            return false;
+        }
+        let found = self.looking.as_ref().map(Receiver::try_recv);
+        if let Some(Ok(_) | Err(TryRecvError::Disconnected)) = &found {
+            self.looking = None;
+        }
+        if self.looking.is_none() && Instant::now() >= self.next {
+            self.next = Instant::now() + LOOK_INTERVAL;
+            let (sender, receiver) = bounded(1);
+            let (known, waker) = (self.known.clone(), waker.clone());
+            let look = move || {
+                let states = known.into_iter().map(|(path, _)| (file_state(&path), path));
+                // Fails if the agent ends.
+                let _ = sender.send(states.map(|(state, path)| (path, state)).collect());
+                waker.wake();
+            };
+            // Without a thread, the next look is due after the interval.
+            let started = thread::Builder::new().name("indicators".to_owned()).spawn(look);
+            self.looking = started.is_ok().then_some(receiver);
+        }
+        let Some(Ok(states)) = found else { return false };
+        let is_changed = states != self.known;
+        self.known = states;
+        is_changed
+    }
+}
+
+/// Logs what was read from the files of indicators.
+pub(super) fn log_indicators(config: &Config) {
+    for (sentence, is_whole) in &config.indicators.report {
+        if *is_whole {
+            tracing::info!("{sentence}");
+        } else {
+            tracing::warn!("{sentence}");
+        }
+    }
 }
 
 /// A reload under way. Files are read and sinks opened in a thread of its own: either may block.
@@ -85,6 +148,7 @@ impl Run {
             self.pipeline.router.reopen();
             self.reload_is_due = true;
         }
+        self.reload_is_due |= self.indicator_watch.poll(&self.signals.waker);
         if let Some(reloaded) = self.reloading.as_ref().and_then(Reload::poll) {
             self.reloading = None;
             match reloaded {
@@ -148,6 +212,10 @@ impl Run {
     fn apply_settings(&mut self, new: &Config, settings: Arc<Settings>) -> bool {
         let control = Control::Reconfigure(settings);
         let reconfigured = self.runner.apply(&control, &mut self.capture, &mut self.pipeline);
+        if self.config.indicators.files != new.indicators.files {
+            self.indicator_watch = IndicatorWatch::new(new.indicators.files.clone());
+            log_indicators(new);
+        }
         take_settings(&mut self.config, new);
         match &reconfigured {
             Ok(()) => self.config.privacy = new.privacy.clone(),
@@ -213,6 +281,7 @@ fn take_settings(config: &mut Config, new: &Config) {
     (config.pairing, config.connecting) = (new.pairing, new.connecting);
     (config.windows, config.resolvers) = (new.windows, new.resolvers.clone());
     config.filters = new.filters.clone();
+    config.indicators = new.indicators.clone();
     config.drain_timeout = new.drain_timeout;
     if config.detect.is_some() && new.detect.is_some() {
         config.detect.clone_from(&new.detect);
@@ -227,6 +296,7 @@ fn settings(config: &Config) -> Settings {
         resolvers: config.resolvers.clone().into_iter().collect(),
         windows: config.windows,
         detect: config.detect.clone().map(|options| (options, host_facts(config, true))),
+        indicators: Arc::clone(&config.indicators.table),
         filters: config.filters.clone(),
         privacy: config.privacy.clone(),
     }
@@ -251,6 +321,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         privacy,
         log,
         duration,
+        first_seen,
         // Part of `capture`.
         nice_is_set: _,
         // Applied, the sinks as a whole.
@@ -272,6 +343,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         resolvers: _,
         secret_files: _,
         filters: _,
+        indicators: _,
         drain_timeout: _,
     } = new;
     // Ports are applied.
@@ -294,6 +366,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         ("privileges", now.privileges != *privileges),
         ("log", now.log != *log),
         ("duration", now.duration != *duration),
+        ("first_seen", now.first_seen != *first_seen),
     ];
     differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
 }

@@ -61,6 +61,8 @@ dnscribe_record::named_enum! {
         LocalLoss = "local_loss",
         /// The second query of A and AAAA from one socket is lost.
         ConntrackRace = "conntrack_race",
+        /// A name or address that is on a list of indicators.
+        Indicator = "indicator",
     }
 }
 

@@ -40,5 +40,6 @@ pub(crate) fn example(ts: Timestamp) -> TransactionView<'static> {
         pod: None,
         attribution: None,
         lost: None,
+        indicators: &[],
     }
 }

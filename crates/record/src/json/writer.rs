@@ -343,13 +343,23 @@ impl<T: JsonValue> JsonValue for Option<T> {
 }
 
 /// Absent without items.
-impl<T: JsonValue> JsonValue for Vec<T> {
+impl<T: JsonValue> JsonValue for [T] {
     fn is_absent(&self) -> bool {
         self.is_empty()
     }
 
     fn write(&self, out: &mut JsonBuffer<'_>) {
         out.list(self.iter());
+    }
+}
+
+impl<T: JsonValue> JsonValue for Vec<T> {
+    fn is_absent(&self) -> bool {
+        self.is_empty()
+    }
+
+    fn write(&self, out: &mut JsonBuffer<'_>) {
+        self.as_slice().write(out);
     }
 }
 
@@ -462,9 +472,9 @@ mod tests {
     use super::*;
     use crate::fields::OptionList;
     use crate::{
-        AnswerList, ContainerFields, EdeFields, EdnsFields, FlagNames, IcmpFields, K8sFields,
-        LostAtFields, MaskingFields, MessageBody, PathFields, ProcessFields, QuestionFields,
-        RecordHead, RecordTail, TransactionBody, TransactionContext,
+        AnswerList, ContainerFields, EdeFields, EdnsFields, FlagNames, IcmpFields,
+        IntelMatchFields, K8sFields, LostAtFields, MaskingFields, MessageBody, PathFields,
+        ProcessFields, QuestionFields, RecordHead, RecordTail, TransactionBody, TransactionContext,
     };
     use dnscribe_dns::{Answer, Answers, Flags, Tlvs};
     use proptest::prelude::*;
@@ -577,6 +587,7 @@ mod tests {
         real: Option<f64>,
         labels: Option<BTreeMap<String, String>>,
         bits: u16,
+        indicators: Vec<IntelMatchFields>,
     }
 
     fn parts() -> impl Strategy<Value = Parts> {
@@ -605,7 +616,25 @@ mod tests {
                         let (rtype, class, ttl_seconds) = (*rtype, *class, *ttl_seconds);
                         answers.push(&Answer { name, rtype, class, ttl_seconds, data });
                     }
-                    Parts { texts, answers, options, addresses, numbers, real, labels, bits }
+                    let indicators = records.iter().map(|(name, rtype, ..)| IntelMatchFields {
+                        indicator: name.clone(),
+                        kind: "domain".to_owned(),
+                        category: None,
+                        source: Some(name.clone()),
+                        confidence: u8::try_from(*rtype).ok(),
+                    });
+                    let indicators = indicators.collect();
+                    Parts {
+                        texts,
+                        answers,
+                        options,
+                        addresses,
+                        numbers,
+                        real,
+                        labels,
+                        bits,
+                        indicators,
+                    }
                 },
             )
     }
@@ -744,6 +773,8 @@ mod tests {
                     arrive_ms: self.real,
                     read_ms: Some(0.5),
                 }),
+                indicators: &self.indicators,
+                first_seen: self.numbers[1].map(Timestamp::from_nanos),
                 tail: self.tail(),
             };
             (body, context)

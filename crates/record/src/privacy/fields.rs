@@ -162,6 +162,10 @@ const LOST_AT: Kind = Object(fields![message, stage, reason, hook, function, cou
 
 const PATH: Kind = Object(fields![send_ms, arrive_ms, read_ms]);
 
+/// Which list matches says something of a name that is masked, as the name of the list does not.
+const INDICATORS: Kind =
+    Object(fields![indicator: must(Octets), kind, category, source, confidence]);
+
 const MESSAGE: &[Field] = fields![
     schema, event_id, ts, node, region, labels, seq, cpu, vantage, direction, transport,
     src_ip: must(Sender), src_port, dst_ip: must(Receiver), dst_port, id, qr, opcode, rcode,
@@ -182,7 +186,7 @@ const TRANSACTION: &[Field] = fields![
     transfer_messages, transfer_records, transfer_ms, transfer_complete,
     responder_ip: may(Peer), orphan_reason, resembles, rejected_responses,
     resolver: must(Resolver), sample_ratio, tcp_fallback_of, parent_event_id, parent_match,
-    cache, lost_at: may(LOST_AT), path: may(PATH), process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
+    cache, lost_at: may(LOST_AT), path: may(PATH), indicators: may(INDICATORS), first_seen, process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
 ];
 
 const LOOKUP: &[Field] = fields![

@@ -143,6 +143,7 @@ fn observe_transaction(transaction: &Transaction<'_>, watch: &mut DetectorRun) {
         attribution,
         tail: &tail,
         lost: None,
+        indicators: &[],
     };
     if let Some(observation) = TransactionView::new(transaction, &texts, &facts) {
         watch.observe(&observation);

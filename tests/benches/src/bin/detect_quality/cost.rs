@@ -7,7 +7,7 @@ use crate::event::{A, BASE36, Client, Event, NXDOMAIN, Rng, seconds};
 use crate::heap;
 use dnscribe_analysis::detect::{
     Amplification, Bypass, CachePoisoning, ConntrackRace, DetectOptions, Detector, Dga, HostFacts,
-    NoLookup, Spoofing, Tunnel, UnusedAnswers,
+    Indicators, NoLookup, Spoofing, Tunnel, UnusedAnswers,
 };
 use dnscribe_dns::registrable_domain;
 use serde_json::{Value, json};
@@ -47,6 +47,7 @@ pub fn lines() -> Vec<Value> {
         measured!("amplification", Amplification::default()),
         measured!("bypass", Bypass::default()),
         measured!("conntrack_race", ConntrackRace::default()),
+        measured!("indicator", Indicators::default()),
         measured!("no_lookup", NoLookup::new(&options, &HostFacts::default(), 0)),
         measured!("unused_answers", UnusedAnswers::new(&options, 0)),
     ]

@@ -254,6 +254,7 @@ impl Event {
             pod: self.client.pod.as_deref(),
             attribution: None,
             lost: None,
+            indicators: &[],
         }
     }
 }

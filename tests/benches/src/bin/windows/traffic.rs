@@ -86,6 +86,7 @@ impl Transaction {
             pod: Some(&self.pod),
             attribution: None,
             lost: None,
+            indicators: &[],
         }
     }
 }

@@ -27,7 +27,8 @@ public final class Migrations {
           "004_durability",
           "005_alerts",
           "006_traffic",
-          "007_uses");
+          "007_uses",
+          "008_zones");
   private static final List<String> TIMESCALEDB =
       List.of(
           "001_stream_ledger",

@@ -84,7 +84,7 @@ class ClickHouseWriterTest {
     String some = "001_transactions\n";
     String all =
         "001_transactions\n002_enriched\n003_omitted\n004_durability\n005_alerts\n006_traffic\n";
-    migrations.addAll(List.of(some, all, all + "007_uses\n"));
+    migrations.addAll(List.of(some, all, all + "007_uses\n", all + "007_uses\n008_zones\n"));
     assertThat(write("a")).containsEntry("output/clickhouse/written", 1L);
     assertThat(migrations).isEmpty();
     assertThat(inserted).containsExactly("a\n");
