@@ -18,7 +18,7 @@ pub use capture::Threads;
 pub use indicators::{FileState, FirstSeenConfig, IndicatorConfig, file_state};
 pub use privileges::{Drop, Privileges};
 
-use crate::capture::dnstap::DnstapAddress;
+use crate::capture::dnstap::{DnstapAddress, DnstapTls};
 use crate::capture::live::LiveOptions;
 use crate::enrich::kubernetes::KubernetesConfig;
 use crate::pipeline::filter::StreamFilters;
@@ -111,6 +111,8 @@ pub struct Config {
     pub capture: LiveOptions,
     /// Addresses at which servers send dnstap. If there are any, nothing is attached.
     pub dnstap: Vec<DnstapAddress>,
+    /// Files of those of these addresses that have TLS.
+    pub dnstap_tls: Option<DnstapTls>,
     /// Whether `capture.nice` is configured, so that it is worth a capability.
     pub nice_is_set: bool,
     /// Pairing of queries and responses.
@@ -321,6 +323,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let otlp = otlp::resolve(layer.otlp.clone(), windows.spans.shortest().seconds())?;
     Ok(Config {
         output: layer.output(),
+        dnstap_tls: capture::dnstap_tls(&layer.capture)?,
         dnstap: layer.capture.dnstap.clone().unwrap_or_default(),
         correlation: layer.join(),
         drain_timeout: layer.drain_timeout().0,

@@ -6,10 +6,12 @@
 mod address;
 mod order;
 mod receiver;
+mod tls;
 
 pub use address::DnstapAddress;
 pub(super) use order::{Arrival, DELAY, Ordered};
 pub use receiver::Receiver;
+pub use tls::DnstapTls;
 
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId, Transport};

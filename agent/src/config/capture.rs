@@ -2,7 +2,7 @@
 //! stages from capture to windows.
 
 use super::layer::Layer;
-use crate::capture::dnstap::DnstapAddress;
+use crate::capture::dnstap::{DnstapAddress, DnstapTls};
 use crate::capture::live::{HookChoice, ListenerPlace, LiveOptions};
 use dnscribe_analysis::window::{GroupingSet, WindowKind, WindowKindSet, WindowOptions};
 use dnscribe_common::flow::MAX_RINGS;
@@ -30,9 +30,11 @@ section! {
         text cgroup: Option<PathBuf> = example("kubepods.slice"),
         /// Interfaces that are watched with hook socket. Default: all.
         items interfaces: Option<Vec<String>> = example("[eth0]"),
-        /// Addresses at which servers send dnstap, instead of programs that are attached: unix:PATH or
-        /// tcp:ADDRESS:PORT. Default: none.
+        /// Addresses at which servers send dnstap, instead of programs that are attached: unix:PATH,
+        /// tcp:ADDRESS:PORT or tls:ADDRESS:PORT. Default: none.
         items dnstap: Option<Vec<DnstapAddress>> = example("[\"unix:/run/dnscribe/dnstap.sock\"]"),
+        /// Files of the addresses with tls.
+        section dnstap_tls: DnstapTlsLayer,
         /// Whether connections are captured that processes open, beside DNS, and matched to the lookups
         /// that they use: the stream uses, which sinks then get by default. Needs hook cgroup.
         text connections: Option<Switch> = default(false),
@@ -53,6 +55,19 @@ section! {
         text ring_bytes: Option<RingBytes> = default(LiveOptions::default().ring_bytes),
         /// Bytes that are captured of each packet: 128 to 131072.
         text snap_bytes: Option<SnapBytes> = default(LiveOptions::default().snap_bytes),
+    }
+}
+
+section! {
+    /// Section `capture.dnstap_tls`.
+    DnstapTlsLayer {
+        /// Certificate of this host with its chain, in PEM.
+        text cert_file: Option<PathBuf> = example("/etc/dnscribe/dnstap.pem"),
+        /// Key of the certificate, in PEM.
+        text key_file: Option<PathBuf> = example("/etc/dnscribe/dnstap.key"),
+        /// Authorities of the senders' certificates, in PEM. Where it is given, only senders with such a certificate are
+        /// accepted. Default: none, and every sender is.
+        text client_ca_file: Option<PathBuf> = example("/etc/dnscribe/dnstap-clients.pem"),
     }
 }
 
@@ -181,6 +196,20 @@ impl EncryptedLayer {
     /// Whether it names ports or resolvers.
     pub(super) const fn has_targets(&self) -> bool {
         self.ports.is_some() || self.https_ports.is_some() || self.resolvers.is_some()
+    }
+}
+
+/// Returns the files of the addresses for dnstap with TLS, which need them.
+pub(super) fn dnstap_tls(capture: &CaptureLayer) -> Result<Option<DnstapTls>, ConfigError> {
+    let addresses = capture.dnstap.iter().flatten();
+    let is_wanted = addresses.into_iter().any(|one| matches!(one, DnstapAddress::Tls(_)));
+    let DnstapTlsLayer { cert_file, key_file, client_ca_file } = capture.dnstap_tls.clone();
+    match (cert_file, key_file) {
+        (Some(cert_file), Some(key_file)) => {
+            Ok(Some(DnstapTls { cert_file, key_file, client_ca_file }))
+        }
+        (None, None) if !is_wanted && client_ca_file.is_none() => Ok(None),
+        _ => ConfigError::in_section("capture.dnstap_tls", "give both cert_file and key_file"),
     }
 }
 

@@ -2,15 +2,17 @@
 
 use crate::support::{agent, lab_with};
 use anyhow::{Result, bail};
+use dnscribe_tests::agent::Agent;
 use dnscribe_tests::certificates::{Authority, Validity};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::ledger::counter;
 use dnscribe_tests::{environment, shell};
 use rustix::process::Signal;
-use serde_json::Value;
-use std::fs;
+use serde_json::{Value, json};
+use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -218,6 +220,70 @@ fn an_agent_shows_what_a_resolver_is_asked_over_tls() {
     for path in [&["kernel", "dnstap", "seen"][..], &["decode", "messages"]] {
         assert_eq!(counter(ledger, path).unwrap(), received, "{ledger}");
     }
+}
+
+/// unbound with a certificate of its own is heard; who has none, or another one, is not.
+#[test]
+fn a_resolver_sends_by_tls_and_strangers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (ours, other) = (Authority::new("ours").unwrap(), Authority::new("other").unwrap());
+    let server = ours.server(&["agent.example"], Validity::Current).unwrap();
+    let client = ours.client("resolver", Validity::Current, None).unwrap();
+    let stranger = other.client("resolver", Validity::Current, None).unwrap();
+    for (name, content) in [
+        ("ca.pem", ours.pem().unwrap()),
+        ("server.pem", server.certificate),
+        ("server.key", server.key),
+        ("client.pem", client.certificate),
+        ("client.key", client.key),
+        ("stranger.pem", stranger.certificate + &stranger.key),
+    ] {
+        fs::write(at(name), content).unwrap();
+    }
+    // The agent reads it as root, before it gives that up.
+    fs::set_permissions(at("server.key"), Permissions::from_mode(0o600)).unwrap();
+    let options = [
+        "dnstap:".to_owned(),
+        "dnstap-enable: yes".to_owned(),
+        "dnstap-ip: 127.0.0.1@6000".to_owned(),
+        "dnstap-tls: yes".to_owned(),
+        "dnstap-tls-server-name: \"agent.example\"".to_owned(),
+        format!("dnstap-tls-cert-bundle: \"{}\"", at("ca.pem")),
+        format!("dnstap-tls-client-cert-file: \"{}\"", at("client.pem")),
+        format!("dnstap-tls-client-key-file: \"{}\"", at("client.key")),
+        "dnstap-log-client-query-messages: yes".to_owned(),
+        "dnstap-log-client-response-messages: yes".to_owned(),
+    ];
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let Some((lab, _alone)) = lab_with(&options) else { return };
+    let config = json!({ "version": 1, "capture": {
+        "dnstap": ["tls:127.0.0.1:6000"],
+        "dnstap_tls": {
+            "cert_file": at("server.pem"), "key_file": at("server.key"), "client_ca_file": at("ca.pem"),
+        },
+    } });
+    fs::write(at("dnscribe.yaml"), config.to_string()).unwrap();
+    let arguments = ["--config", &at("dnscribe.yaml"), "--stream", "transactions,ledger"];
+    let agent = Agent::run_on(&lab, Host::Resolver, &arguments).unwrap();
+    lab.dig(&[NAME]).unwrap();
+    let ours = |records: &[Value]| {
+        records.iter().any(|one| one["qname"] == NAME && one["status"] == "answered")
+    };
+    agent.wait_for("what unbound has sent", END, ours).unwrap();
+
+    for identity in [&[][..], &["-cert", &at("stranger.pem"), "-key", &at("stranger.pem")]] {
+        let words = ["openssl", "s_client", "-connect", "127.0.0.1:6000", "-CAfile", &at("ca.pem")];
+        lab.run(Host::Resolver, &[&words[..], identity].concat()).unwrap();
+    }
+    let refused = "a sender of dnstap was refused";
+    shell::wait_for("both refusals", START, || {
+        Ok((agent.log().matches(refused).count() == 2).then_some(()))
+    })
+    .unwrap_or_else(|error| panic!("{error}: {}", agent.log()));
+    let ended = agent.terminate().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+    ended.final_ledger().unwrap();
 }
 
 /// What the sink writes, other programs read: BIND's `dnstap-read` from a file, `fstrm_capture` from a socket, and we

@@ -13,6 +13,8 @@ pub enum DnstapAddress {
     Unix(PathBuf),
     /// `tcp:ADDRESS:PORT`.
     Tcp(SocketAddr),
+    /// `tls:ADDRESS:PORT`.
+    Tls(SocketAddr),
 }
 
 impl FromStr for DnstapAddress {
@@ -22,13 +24,14 @@ impl FromStr for DnstapAddress {
         let address = match text.split_once(':') {
             Some(("unix", path)) if !path.is_empty() => Some(Self::Unix(path.into())),
             Some(("tcp", address)) => address.parse().ok().map(Self::Tcp),
+            Some(("tls", address)) => address.parse().ok().map(Self::Tls),
             _ => None,
         };
         address.ok_or_else(|| {
             BadValue::new(
                 text,
                 "an address for dnstap",
-                "unix:PATH or tcp:ADDRESS:PORT, such as tcp:127.0.0.1:6000",
+                "unix:PATH, tcp:ADDRESS:PORT or tls:ADDRESS:PORT, such as tcp:127.0.0.1:6000",
             )
         })
     }
@@ -39,6 +42,7 @@ impl fmt::Display for DnstapAddress {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
+            Self::Tls(address) => write!(f, "tls:{address}"),
         }
     }
 }
@@ -49,11 +53,11 @@ mod tests {
 
     #[test]
     fn addresses_are_read_and_written() {
-        for text in ["unix:/run/dnstap.sock", "tcp:127.0.0.1:6000", "tcp:[::1]:6000"] {
+        for text in ["unix:/run/dnstap.sock", "tcp:127.0.0.1:6000", "tls:[::1]:6000"] {
             assert_eq!(text.parse::<DnstapAddress>().unwrap().to_string(), text);
         }
         for text in
-            ["", "unix:", "/run/dnstap.sock", "tcp:6000", "tcp:localhost:6000", "tls:127.0.0.1:1"]
+            ["", "unix:", "/run/dnstap.sock", "tcp:6000", "tcp:localhost:6000", "tls:127.0.0.1"]
         {
             let why = text.parse::<DnstapAddress>().unwrap_err().to_string();
             assert!(why.contains("give unix:PATH"), "{why}");

@@ -5,17 +5,19 @@
 
 use super::address::DnstapAddress;
 use super::order::{Arrival, DELAY, Ordered};
+use super::tls::{DnstapTls, TlsStream};
 use crate::capture::live::{CannotCapture, Clock};
 use crate::capture::replay::{Frames, Source};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::{Packet, PacketId};
+use openssl::ssl::SslAcceptor;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -97,12 +99,16 @@ impl Arrivals {
 }
 
 impl Receiver {
-    /// Binds the addresses. No thread runs before [`Self::start`].
+    /// Binds the addresses, and reads the files of those with TLS. No thread runs before [`Self::start`].
     ///
     /// # Errors
-    /// An address cannot be bound.
-    pub fn bind(addresses: &[DnstapAddress]) -> Result<Self, CannotCapture> {
-        let listeners: Result<Vec<_>, _> = addresses.iter().map(Listener::bind).collect();
+    /// An address cannot be bound, or a file of TLS cannot be used.
+    pub fn bind(
+        addresses: &[DnstapAddress],
+        tls: Option<&DnstapTls>,
+    ) -> Result<Self, CannotCapture> {
+        let listeners: Result<Vec<_>, _> =
+            addresses.iter().map(|address| Listener::bind(address, tls)).collect();
         let names: Vec<_> = addresses.iter().map(ToString::to_string).collect();
         let clock = Clock::new();
         Ok(Self {
@@ -227,21 +233,31 @@ impl Receiver {
 enum Listener {
     Unix(UnixListener, PathBuf),
     Tcp(TcpListener),
+    Tls(TcpListener, SslAcceptor),
 }
 
 impl Listener {
-    fn bind(address: &DnstapAddress) -> Result<Self, CannotCapture> {
+    fn bind(address: &DnstapAddress, tls: Option<&DnstapTls>) -> Result<Self, CannotCapture> {
         let listener = match address {
             DnstapAddress::Unix(path) => {
                 bind_unix(path).map(|listener| Self::Unix(listener, path.clone()))
             }
             DnstapAddress::Tcp(address) => TcpListener::bind(address).map(Self::Tcp),
+            DnstapAddress::Tls(address) => {
+                let acceptor = tls
+                    .map_or_else(|| Err("no certificate is given".to_owned()), DnstapTls::acceptor)
+                    .map_err(|error| CannotCapture {
+                        problem: format!("cannot receive dnstap at tls:{address}: {error}"),
+                        remedy: "give capture.dnstap_tls.cert_file and key_file, in PEM, that this user may read".to_owned(),
+                    })?;
+                TcpListener::bind(address).map(|listener| Self::Tls(listener, acceptor))
+            }
         };
         listener
             .and_then(|listener| {
                 match &listener {
                     Self::Unix(listener, _) => listener.set_nonblocking(true),
-                    Self::Tcp(listener) => listener.set_nonblocking(true),
+                    Self::Tcp(listener) | Self::Tls(listener, _) => listener.set_nonblocking(true),
                 }
                 .map(|()| listener)
             })
@@ -257,20 +273,33 @@ impl Listener {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(false)?;
                 stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-                let (fd, replies) = (stream.try_clone()?.into(), Box::new(stream.try_clone()?));
+                let (name, fd) = (path.display().to_string(), stream.try_clone()?.into());
+                let replies = stream.try_clone()?;
                 Ok(Sender {
-                    name: path.display().to_string(),
+                    name,
                     fd,
-                    replies,
-                    stream: Box::new(stream),
+                    open: Box::new(|| Ok((Box::new(stream), Box::new(replies)))),
                 })
             }
             Self::Tcp(listener) => {
-                let (stream, peer): (TcpStream, _) = listener.accept()?;
-                stream.set_nonblocking(false)?;
-                stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-                let (fd, replies) = (stream.try_clone()?.into(), Box::new(stream.try_clone()?));
-                Ok(Sender { name: peer.to_string(), fd, replies, stream: Box::new(stream) })
+                let (stream, peer) = accept_tcp(listener)?;
+                let (name, fd) = (peer.to_string(), stream.try_clone()?.into());
+                let replies = stream.try_clone()?;
+                Ok(Sender {
+                    name,
+                    fd,
+                    open: Box::new(|| Ok((Box::new(stream), Box::new(replies)))),
+                })
+            }
+            Self::Tls(listener, acceptor) => {
+                let (stream, peer) = accept_tcp(listener)?;
+                let (name, fd) = (format!("{peer}, TLS"), stream.try_clone()?.into());
+                let acceptor = acceptor.clone();
+                let open = move || -> io::Result<Ends> {
+                    let stream = TlsStream::accept(&acceptor, stream)?;
+                    Ok((Box::new(stream.clone()), Box::new(stream)))
+                };
+                Ok(Sender { name, fd, open: Box::new(open) })
             }
         }
     }
@@ -289,7 +318,7 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Unix(listener, _) => listener.as_fd(),
-            Self::Tcp(listener) => listener.as_fd(),
+            Self::Tcp(listener) | Self::Tls(listener, _) => listener.as_fd(),
         }
     }
 }
@@ -319,8 +348,18 @@ struct Sender {
     name: String,
     /// The connection, to end it.
     fd: OwnedFd,
-    replies: Box<dyn Write + Send>,
-    stream: Box<dyn Read + Send>,
+    /// Does the handshake of TLS, if there is one, in the sender's thread.
+    open: Box<dyn FnOnce() -> io::Result<Ends> + Send>,
+}
+
+/// Where frames come from, and where answers go.
+type Ends = (Box<dyn Read>, Box<dyn Write>);
+
+fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = listener.accept()?;
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+    Ok((stream, peer))
 }
 
 /// Accepts senders until the other end of `bell` is dropped, and those that had connected before that. Returns their
@@ -348,14 +387,22 @@ fn accept(
         threads.retain(|thread| !thread.is_finished());
         for listener in listeners {
             match listener.accept() {
-                Ok(Sender { name, fd, replies, stream }) if threads.len() < MAX_SENDERS => {
+                Ok(Sender { name, fd, open }) if threads.len() < MAX_SENDERS => {
                     accepted = true;
                     let arrivals = Arc::clone(arrivals);
                     arrivals.lock().senders.insert(number, fd);
                     let thread = thread::Builder::new().name(format!("dnstap-{number}"));
                     let receive = move || {
-                        let frames = Frames::of_sender(Source::plain(stream), replies);
-                        receive(frames, &name, number, &arrivals);
+                        match open() {
+                            Ok((stream, replies)) => {
+                                let frames = Frames::of_sender(Source::plain(stream), replies);
+                                receive(frames, &name, &arrivals, number);
+                            }
+                            Err(why) => {
+                                tracing::warn!("a sender of dnstap was refused: {name}: {why}")
+                            }
+                        }
+                        arrivals.lock().senders.remove(&number);
                     };
                     match thread.spawn(receive) {
                         Ok(thread) => threads.push(thread),
@@ -387,7 +434,7 @@ fn accept(
 }
 
 /// Reads what a sender sends, until it ends.
-fn receive(mut frames: Frames, name: &str, number: u32, arrivals: &Arrivals) {
+fn receive(mut frames: Frames, name: &str, arrivals: &Arrivals, number: u32) {
     tracing::info!("a sender of dnstap has connected: {name}");
     let (mut seq, mut last) = (0, Clock::new().now());
     let end = loop {
@@ -402,7 +449,6 @@ fn receive(mut frames: Frames, name: &str, number: u32, arrivals: &Arrivals) {
             Err(problem) => break Some(problem.cause()),
         }
     };
-    arrivals.lock().senders.remove(&number);
     match end {
         None => tracing::info!("a sender of dnstap has ended after {seq} frames: {name}"),
         Some(why) => tracing::warn!("a sender of dnstap is gone after {seq} frames: {name}: {why}"),
@@ -429,7 +475,7 @@ mod tests {
 
     fn receiver(folder: &Path) -> (Receiver, PathBuf) {
         let path = folder.join("dnstap.sock");
-        let mut receiver = Receiver::bind(&[DnstapAddress::Unix(path.clone())]).unwrap();
+        let mut receiver = Receiver::bind(&[DnstapAddress::Unix(path.clone())], None).unwrap();
         receiver.start().unwrap();
         (receiver, path)
     }
@@ -512,7 +558,7 @@ mod tests {
     fn what_cannot_be_kept_is_lost_and_counted() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dnstap.sock");
-        let mut receiver = Receiver::bind(&[DnstapAddress::Unix(path.clone())]).unwrap();
+        let mut receiver = Receiver::bind(&[DnstapAddress::Unix(path.clone())], None).unwrap();
         let state = Mutex::default();
         receiver.arrivals = Arc::new(Arrivals { limit: 1_000, state });
         receiver.start().unwrap();
@@ -557,15 +603,15 @@ mod tests {
         let path = folder.path().join("dnstap.sock");
         drop(UnixListener::bind(&path).unwrap());
         let (receiver, path) = receiver(folder.path());
-        let again = Receiver::bind(&[DnstapAddress::Unix(path.clone())]).err().unwrap();
+        let again = Receiver::bind(&[DnstapAddress::Unix(path.clone())], None).err().unwrap();
         assert!(again.problem.contains("in use"), "{}", again.problem);
         sender(&path);
         drop(receiver);
         fs::write(folder.path().join("file"), "").unwrap();
         let file = DnstapAddress::Unix(folder.path().join("file"));
-        assert!(Receiver::bind(&[file]).is_err(), "no file is removed");
+        assert!(Receiver::bind(&[file], None).is_err(), "no file is removed");
         let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
         let tcp = DnstapAddress::Tcp(tcp.local_addr().unwrap());
-        assert!(Receiver::bind(&[tcp]).is_err());
+        assert!(Receiver::bind(&[tcp], None).is_err());
     }
 }

@@ -32,7 +32,7 @@ impl Capture {
         let capture = if config.dnstap.is_empty() {
             Self::Hook(Box::new(Live::open(&live_options(config, icmp))?))
         } else {
-            Self::Dnstap(Receiver::bind(&config.dnstap)?)
+            Self::Dnstap(Receiver::bind(&config.dnstap, config.dnstap_tls.as_ref())?)
         };
         tracing::info!("{}", capture.description());
         Ok(capture)

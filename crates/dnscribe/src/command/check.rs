@@ -26,7 +26,8 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
         let mut probes = if config.dnstap.is_empty() {
             probe::run_probes(&live_options(config, ListenerPlace::Thread))
         } else {
-            let bound = Receiver::bind(&config.dnstap).map(|receiver| receiver.description.clone());
+            let bound = Receiver::bind(&config.dnstap, config.dnstap_tls.as_ref())
+                .map(|receiver| receiver.description.clone());
             vec![required("dnstap", bound.map_err(|why| (why.problem, why.remedy)))]
         };
         probes.push(memory::probe(config));

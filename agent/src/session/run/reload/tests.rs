@@ -70,8 +70,14 @@ const OTHER_VALUES: [(&str, &str); 39] = [
 ];
 
 /// Keys that are valid only with others, or with files that exist. They are part of the sinks or need a restart.
-const NOT_ALONE: [&str; 33] = [
+const NOT_ALONE: [&str; 39] = [
     "capture.connections",
+    "capture.dnstap_tls.cert_file",
+    "capture.dnstap_tls.key_file",
+    "capture.dnstap_tls.client_ca_file",
+    "first_seen.directory",
+    "first_seen.max_zones",
+    "indicators.files",
     "kafka.option_files",
     "kafka.format",
     "kafka.formats",
