@@ -18,14 +18,15 @@ use dnscribe_dns::{Edns, Question, class_name, opcode_name, rcode_name, to_unico
 use dnscribe_record::number::milliseconds;
 use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_record::{
-    AnswerList, ContainerFields, DlqRecord, EdnsFields, EventId, FlagNames, IcmpFields, K8sFields,
-    Labels, LostAtFields, MessageBody, Namespace, PathFields, ProcessFields, QuestionFields,
-    RecordHead, RecordTail, Stream, TransactionBody, TransactionContext,
+    AnswerList, ContainerFields, DlqRecord, DnstapFields, EdnsFields, EventId, FlagNames,
+    IcmpFields, K8sFields, Labels, LostAtFields, MessageBody, Namespace, PathFields, PolicyFields,
+    ProcessFields, QuestionFields, RecordHead, RecordTail, Stream, TransactionBody,
+    TransactionContext,
 };
 use dnscribe_transaction::correlate::{AnswerSource, TransactionLinks};
 use dnscribe_transaction::decode::{DeadLetter, Message};
 use dnscribe_transaction::packet::net::UnreachableReason;
-use dnscribe_transaction::packet::{Direction, NetfilterHook};
+use dnscribe_transaction::packet::{Direction, NetfilterHook, ServerReport};
 use dnscribe_transaction::pair::{MessageTexts, Transaction, Vantage};
 use limits::ListLimits;
 use std::borrow::Cow;
@@ -167,6 +168,7 @@ impl RecordBuilder {
             wire_bytes: message.wire_bytes,
             captured_bytes: message.captured_bytes(),
             clipped: message.is_clipped(),
+            dnstap: envelope.report.as_deref().map(dnstap),
             wire: self.wire.then(|| BASE64.encode(dns.bytes())),
         }
     }
@@ -247,6 +249,10 @@ impl RecordBuilder {
                 .orphan
                 .and_then(|stray| stray.resembles)
                 .map(|query| self.namespace.message(query)),
+            dnstap: response
+                .and_then(|response| response.envelope.report.as_deref())
+                .or_else(|| query?.envelope.report.as_deref())
+                .map(dnstap),
             rejected_responses: Some(transaction.rejected).filter(|rejected| *rejected > 0),
         })
     }
@@ -314,6 +320,22 @@ fn direction(seen: Direction, response: Option<bool>) -> Option<&'static str> {
         (Direction::Egress, _) | (Direction::Loopback, Some(false)) => Some("egress"),
         (Direction::Ingress, _) | (Direction::Loopback, Some(true)) => Some("ingress"),
         (Direction::Loopback, None) | (Direction::Passive, _) => None,
+    }
+}
+
+fn dnstap(report: &ServerReport) -> DnstapFields<'_> {
+    let ServerReport { identity, version, zone, policy } = report;
+    DnstapFields {
+        identity: identity.as_deref(),
+        version: version.as_deref(),
+        zone: zone.as_deref(),
+        policy: policy.as_ref().map(|policy| PolicyFields {
+            kind: policy.kind.as_deref(),
+            rule: policy.rule.as_deref(),
+            action: policy.action,
+            matched: policy.matched,
+            value: policy.value.as_deref(),
+        }),
     }
 }
 

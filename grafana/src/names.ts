@@ -529,6 +529,7 @@ export const dns_transactions = {
     responder_ip: "responder_ip",
     orphan_reason: "orphan_reason",
     resembles: "resembles",
+    dnstap: "dnstap",
     rejected_responses: "rejected_responses",
     sample_ratio: "sample_ratio",
     tcp_fallback_of: "tcp_fallback_of",

@@ -13,10 +13,14 @@ pub(super) use order::{Arrival, DELAY, Ordered};
 pub use receiver::Receiver;
 pub use tls::DnstapTls;
 
+use dnscribe_dns::Name;
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId, Transport};
+use dnscribe_transaction::packet::{
+    Body, Direction, Packet, PacketId, ServerPolicy, ServerReport, Transport,
+};
 use prost::Message as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 /// Content type of Frame Streams that carry dnstap.
 pub(super) const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
@@ -26,6 +30,10 @@ pub(super) const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
 mod proto {
     #[derive(prost::Message)]
     pub struct Dnstap {
+        #[prost(bytes = "vec", tag = "1")]
+        pub identity: Vec<u8>,
+        #[prost(bytes = "vec", tag = "2")]
+        pub version: Vec<u8>,
         #[prost(message, optional, tag = "14")]
         pub message: Option<Message>,
     }
@@ -52,12 +60,30 @@ mod proto {
         pub query_nanos: u32,
         #[prost(bytes = "vec", optional, tag = "10")]
         pub query: Option<Vec<u8>>,
+        #[prost(bytes = "vec", tag = "11")]
+        pub zone: Vec<u8>,
         #[prost(uint64, optional, tag = "12")]
         pub response_seconds: Option<u64>,
         #[prost(fixed32, tag = "13")]
         pub response_nanos: u32,
         #[prost(bytes = "vec", optional, tag = "14")]
         pub response: Option<Vec<u8>>,
+        #[prost(message, optional, tag = "15")]
+        pub policy: Option<Policy>,
+    }
+
+    #[derive(prost::Message)]
+    pub struct Policy {
+        #[prost(bytes = "vec", tag = "1")]
+        pub kind: Vec<u8>,
+        #[prost(bytes = "vec", tag = "2")]
+        pub rule: Vec<u8>,
+        #[prost(int32, tag = "3")]
+        pub action: i32,
+        #[prost(int32, tag = "4")]
+        pub matched: i32,
+        #[prost(bytes = "vec", tag = "5")]
+        pub value: Vec<u8>,
     }
 }
 
@@ -71,12 +97,25 @@ struct Report {
     src: SocketAddr,
     dst: SocketAddr,
     bytes: Vec<u8>,
+    /// What the server says beside it.
+    says: Option<Arc<ServerReport>>,
 }
 
 impl Report {
-    /// Reads a frame; `None` if it is not dnstap's, or lacks the message or its time.
-    fn read(frame: &[u8]) -> Option<Self> {
-        let message = proto::Dnstap::decode(frame).ok()?.message?;
+    /// Reads a frame; `None` if it is not dnstap's, or lacks the message or its time. `last` is what the sender said before: a
+    /// server says the same of itself each time.
+    fn read(frame: &[u8], last: &mut Option<Arc<ServerReport>>) -> Option<Self> {
+        let proto::Dnstap { identity, version, message } = proto::Dnstap::decode(frame).ok()?;
+        let message = message?;
+        let says = ServerReport {
+            identity: text(&identity),
+            version: text(&version),
+            zone: name(&message.zone),
+            policy: message.policy.as_ref().map(policy),
+        };
+        if last.as_deref() != Some(&says) {
+            *last = (says != ServerReport::default()).then(|| Arc::new(says));
+        }
         // Types come in pairs of a query, which is odd, and its response.
         let is_query = message.kind % 2 == 1;
         let is_asked = match message.kind {
@@ -117,14 +156,51 @@ impl Report {
             src,
             dst,
             bytes: bytes?,
+            says: last.clone(),
         })
     }
 
     /// Returns it as a packet of this time.
     fn packet(&self, ts: Timestamp, id: PacketId) -> Packet<'_> {
         let &Self { transport, src, dst, .. } = self;
-        let body = Body::Message { transport, src, dst, index: 0, bytes: &self.bytes };
+        let report = self.says.as_ref();
+        let body = Body::Message { transport, src, dst, index: 0, bytes: &self.bytes, report };
         Packet::new(ts, id, self.direction, body)
+    }
+}
+
+/// Returns bytes as a text of at most 255 characters, without control characters; none if there are no bytes.
+fn text(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let plain = text.chars().map(|one| if one.is_control() { '\u{fffd}' } else { one });
+    (!bytes.is_empty()).then(|| plain.take(255).collect())
+}
+
+/// Returns a name in wire format as records write names.
+fn name(bytes: &[u8]) -> Option<String> {
+    let name = Name::of_wire(bytes)?;
+    let mut text = String::new();
+    name.push_lower_case(&mut text);
+    Some(text)
+}
+
+fn policy(policy: &proto::Policy) -> ServerPolicy {
+    // The mnemonics of dnstap.proto. The format of rule and value depends on the type and what was matched.
+    const ACTIONS: [&str; 6] = ["NXDOMAIN", "NODATA", "PASS", "DROP", "TRUNCATE", "LOCAL_DATA"];
+    const MATCHES: [&str; 5] = ["QNAME", "CLIENT_IP", "RESPONSE_IP", "NS_NAME", "NS_IP"];
+    let known = |names: &[&'static str], number: i32| {
+        names.get(usize::try_from(number).ok()?.checked_sub(1)?).copied()
+    };
+    let value = &policy.value;
+    ServerPolicy {
+        kind: text(&policy.kind),
+        rule: name(&policy.rule).or_else(|| text(&policy.rule)),
+        action: known(&ACTIONS, policy.action),
+        matched: known(&MATCHES, policy.matched),
+        value: match (policy.matched, value.len()) {
+            (2 | 3 | 5, 4 | 16) => socket(value, 0, 0).map(|address| address.ip().to_string()),
+            _ => name(value).or_else(|| text(value)),
+        },
     }
 }
 

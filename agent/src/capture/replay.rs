@@ -168,6 +168,7 @@ impl Replay {
         let mut packets = 0;
         let mut newest = None;
         let mut last = None;
+        let mut says = None;
         let mut early = Vec::new();
         let mut ordered = Ordered::default();
         let mut more = true;
@@ -176,7 +177,7 @@ impl Replay {
                 Some(frame) => {
                     packets += 1;
                     let id = PacketId { cpu: self.files, seq: packets };
-                    let arrival = Arrival::read(frame, id, last.unwrap_or_default());
+                    let arrival = Arrival::read(frame, id, last.unwrap_or_default(), &mut says);
                     if last.is_none() && !arrival.is_readable() {
                         if early.len() == MAX_UNREADABLE {
                             return Err(Problem::NoReport);

@@ -29,6 +29,12 @@ enum NamePart<'a> {
 }
 
 impl<'a> Name<'a> {
+    /// Reads bytes that are one name, and nothing else.
+    #[must_use]
+    pub fn of_wire(bytes: &'a [u8]) -> Option<Self> {
+        Self::read(bytes, 0).filter(|(_, end)| *end == bytes.len()).map(|(name, _)| name)
+    }
+
     /// Reads the name at `at`; returns it and the offset after it. `None` if a label or pointer
     /// runs out of the message or has another label type (such as RFC 2673), if a pointer does not
     /// point back, or if the name is too long.

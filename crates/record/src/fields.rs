@@ -420,6 +420,44 @@ impl Display for LostAt {
 }
 
 record_struct! {
+    /// What a server that reports a message by dnstap says of itself and of it.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct DnstapFields<'a> {
+        /// Name of the server.
+        pub identity: Option<&'a str>,
+        /// Version of the server.
+        pub version: Option<&'a str>,
+        /// The zone that the server looked in, or whose servers it asks.
+        pub zone: Option<&'a str>,
+        /// The policy that the server applied.
+        pub policy: Option<PolicyFields<'a>>,
+    }
+}
+
+record_struct! {
+    /// A policy that a server applied to a message, such as a response policy zone.
+    #[skip_serializing_none]
+    #[derive(Clone, Debug, Serialize, JsonSchema)]
+    pub struct PolicyFields<'a> {
+        /// Type of the policy: `RPZ`.
+        #[serde(rename = "type")]
+        pub kind: Option<&'a str>,
+        /// The rule that matched; of an RPZ, its owner name.
+        pub rule: Option<&'a str>,
+        /// `NXDOMAIN`, `NODATA`, `PASS`, `DROP`, `TRUNCATE` or `LOCAL_DATA`.
+        #[schemars(extend("enum" = ["NXDOMAIN", "NODATA", "PASS", "DROP", "TRUNCATE", "LOCAL_DATA"]))]
+        pub action: Option<&'a str>,
+        /// What the rule was compared with: `QNAME`, `CLIENT_IP`, `RESPONSE_IP`, `NS_NAME` or `NS_IP`.
+        #[serde(rename = "match")]
+        #[schemars(extend("enum" = ["QNAME", "CLIENT_IP", "RESPONSE_IP", "NS_NAME", "NS_IP"]))]
+        pub matched: Option<&'a str>,
+        /// The name or address that matched.
+        pub value: Option<&'a str>,
+    }
+}
+
+record_struct! {
     /// Times that messages spent on this host outside of what `latency_ms` has.
     #[skip_serializing_none]
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

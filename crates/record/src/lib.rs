@@ -61,9 +61,10 @@ pub use enriched::{
 };
 pub use event_id::{EventId, MessageId, Namespace, PacketId};
 pub use fields::{
-    AnswerFields, AnswerList, ContainerFields, ContainerId, EdeFields, EdnsFields, FlagNames,
-    IcmpFields, K8sFields, Labels, LostAt, LostAtFields, OptionFields, OwnedRecordHead, PathFields,
-    PodName, ProcessFields, ProcessName, QuestionFields, RecordHead, RecordTail,
+    AnswerFields, AnswerList, ContainerFields, ContainerId, DnstapFields, EdeFields, EdnsFields,
+    FlagNames, IcmpFields, K8sFields, Labels, LostAt, LostAtFields, OptionFields, OwnedRecordHead,
+    PathFields, PodName, PolicyFields, ProcessFields, ProcessName, QuestionFields, RecordHead,
+    RecordTail,
 };
 pub use fleet::FleetRecord;
 pub use json::{

@@ -1,7 +1,8 @@
 //! `dns.message/1`.
 
 use super::{
-    AnswerFields, AnswerList, EdnsFields, FlagNames, QuestionFields, RecordHead, RecordTail,
+    AnswerFields, AnswerList, DnstapFields, EdnsFields, FlagNames, QuestionFields, RecordHead,
+    RecordTail,
 };
 use crate::{named_enum, record_struct};
 use schemars::JsonSchema;
@@ -138,6 +139,8 @@ record_struct! {
         pub captured_bytes: u32,
         /// True if fewer bytes were captured than were on the wire.
         pub clipped: bool,
+        /// What the server that reports it says, from dnstap.
+        pub dnstap: Option<DnstapFields<'a>>,
         /// The captured message in base64, with `messages.wire: true`.
         pub wire: Option<String>,
     }

@@ -2,8 +2,8 @@
 
 use super::fields::optional_text;
 use super::{
-    AnswerFields, AnswerList, EdnsFields, EventId, FlagNames, IcmpFields, IntelMatchFields,
-    LostAtFields, PathFields, RecordHead, RecordTail,
+    AnswerFields, AnswerList, DnstapFields, EdnsFields, EventId, FlagNames, IcmpFields,
+    IntelMatchFields, LostAtFields, PathFields, RecordHead, RecordTail,
 };
 use crate::time::Timestamp;
 use crate::{Transport, record_struct};
@@ -156,6 +156,8 @@ record_struct! {
         /// Orphans only: the `event_id` of the query that the response would match but for
         /// `orphan_reason`.
         pub resembles: Option<EventId>,
+        /// What the server that reports it says, from dnstap: with the response, else with the query.
+        pub dnstap: Option<DnstapFields<'a>>,
         /// Number of orphans that resembled the expected response while the query waited: spoofing
         /// attempts, or strays. Absent if there were none.
         pub rejected_responses: Option<u32>,
@@ -210,7 +212,6 @@ record_struct! {
         /// address among the answers: there, the longest prefix. At most 16.
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         #[schemars(default, with = "Vec<IntelMatchFields>")]
-        #[schemars(extend("x-ecs" = ["threat.enrichments"]))]
         pub indicators: &'a [IntelMatchFields],
         /// When this host first saw a response that said that the zone exists, to the second, with `first_seen.directory`.
         pub first_seen: Option<Timestamp>,

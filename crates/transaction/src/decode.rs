@@ -16,7 +16,7 @@ pub use encrypted_packet::{EncryptedContent, EncryptedPacket};
 pub use owned_message::OwnedMessage;
 
 use crate::packet::net::{self, UnreachableReason, protocol};
-use crate::packet::{ConnectStep, Direction, Loss, PacketId, Task, Transport};
+use crate::packet::{ConnectStep, Direction, Loss, PacketId, ServerReport, Task, Transport};
 pub use dnscribe_record::MessageId;
 use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
@@ -46,6 +46,8 @@ pub struct Envelope {
     pub src: SocketAddr,
     /// Receiver.
     pub dst: SocketAddr,
+    /// What the server that reports the message says, from dnstap.
+    pub report: Option<Arc<ServerReport>>,
 }
 
 named_enum! {

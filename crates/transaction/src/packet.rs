@@ -107,6 +107,8 @@ pub enum Body<'a> {
         index: u32,
         /// The message.
         bytes: &'a [u8],
+        /// What the server says of itself and of the message, if it says anything.
+        report: Option<&'a Arc<ServerReport>>,
     },
     /// A frame in which a server should have reported a message, and that cannot be read as one.
     Unreadable {
@@ -165,6 +167,34 @@ pub enum Body<'a> {
         /// The step.
         step: ConnectStep,
     },
+}
+
+/// What a server that reports a message says of itself and of it (dnstap). Texts are escaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ServerReport {
+    /// Name of the server, as NSID has it (RFC 5001).
+    pub identity: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+    /// The zone that it looked in, or asks the servers of.
+    pub zone: Option<String>,
+    /// The policy that it applied.
+    pub policy: Option<ServerPolicy>,
+}
+
+/// A policy that a server applied to a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ServerPolicy {
+    /// Type of the policy, such as `RPZ`.
+    pub kind: Option<String>,
+    /// The rule that matched: in a response policy zone, its owner name.
+    pub rule: Option<String>,
+    /// What it did.
+    pub action: Option<&'static str>,
+    /// What the rule was compared with.
+    pub matched: Option<&'static str>,
+    /// The value that matched: a name or an address.
+    pub value: Option<String>,
 }
 
 /// Where and why the kernel discarded a packet.

@@ -65,6 +65,9 @@ fn options(folder: &Path, socket: &Path) -> Vec<String> {
         "dnstap:".to_owned(),
         "dnstap-enable: yes".to_owned(),
         format!("dnstap-socket-path: \"{}\"", socket.display()),
+        "dnstap-identity: \"lab-resolver\"".to_owned(),
+        "dnstap-send-identity: yes".to_owned(),
+        "dnstap-send-version: yes".to_owned(),
     ]);
     for kind in ["client-query", "client-response", "resolver-query", "resolver-response"] {
         options.push(format!("dnstap-log-{kind}-messages: yes"));
@@ -142,6 +145,13 @@ fn check(records: &[Value], client: IpAddr) {
     assert!(!upstream.is_empty());
     for one in upstream {
         assert_eq!((&one["vantage"], &one["server_port"]), (&"client".into(), &53.into()));
+        // The zone whose servers are asked.
+        let zone = one["dnstap"]["zone"].as_str().unwrap();
+        assert!(zone == "." || NAME.ends_with(zone), "{one}");
+    }
+    for one in ours {
+        assert_eq!(one["dnstap"]["identity"], "lab-resolver", "{one}");
+        assert!(one["dnstap"]["version"].as_str().unwrap().starts_with("unbound 1."), "{one}");
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::Report;
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId};
+use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId, ServerReport};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How long a message waits for earlier ones. unbound and BIND flush once a second.
@@ -21,8 +22,14 @@ pub(in crate::capture) struct Arrival {
 
 impl Arrival {
     /// Reads a frame. One that cannot be read has the time `otherwise`.
-    pub(in crate::capture) fn read(frame: &[u8], id: PacketId, otherwise: Timestamp) -> Self {
-        let content = Report::read(frame).ok_or_else(|| frame.to_vec());
+    /// `last` is what the sender said before.
+    pub(in crate::capture) fn read(
+        frame: &[u8],
+        id: PacketId,
+        otherwise: Timestamp,
+        last: &mut Option<Arc<ServerReport>>,
+    ) -> Self {
+        let content = Report::read(frame, last).ok_or_else(|| frame.to_vec());
         let ts = content.as_ref().map_or(otherwise, |report| report.ts);
         Self { id, ts, content }
     }

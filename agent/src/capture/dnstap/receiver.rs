@@ -436,12 +436,12 @@ fn accept(
 /// Reads what a sender sends, until it ends.
 fn receive(mut frames: Frames, name: &str, arrivals: &Arrivals, number: u32) {
     tracing::info!("a sender of dnstap has connected: {name}");
-    let (mut seq, mut last) = (0, Clock::new().now());
+    let (mut seq, mut last, mut says) = (0, Clock::new().now(), None);
     let end = loop {
         match frames.next() {
             Ok(Some(frame)) => {
                 seq += 1;
-                let arrival = Arrival::read(frame, PacketId { cpu: number, seq }, last);
+                let arrival = Arrival::read(frame, PacketId { cpu: number, seq }, last, &mut says);
                 last = arrival.ts;
                 arrivals.push(arrival);
             }

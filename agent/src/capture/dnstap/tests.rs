@@ -29,13 +29,13 @@ pub(in crate::capture) fn frame_at(second: u64) -> Vec<u8> {
 }
 
 fn frame(message: proto::Message) -> Vec<u8> {
-    proto::Dnstap { message: Some(message) }.encode_to_vec()
+    proto::Dnstap { message: Some(message), ..proto::Dnstap::default() }.encode_to_vec()
 }
 
 fn read(change: impl FnOnce(&mut proto::Message)) -> Option<Report> {
     let mut message = query();
     change(&mut message);
-    Report::read(&frame(message))
+    Report::read(&frame(message), &mut None)
 }
 
 #[test]
@@ -108,8 +108,48 @@ fn what_a_message_needs_must_be_there() {
     }
     assert_eq!(read(|message| message.query_port = 65_536), None);
     for bytes in [&b"no frame"[..], &[], &[0x72, 0xff]] {
-        assert_eq!(Report::read(bytes), None, "{bytes:?}");
+        assert_eq!(Report::read(bytes, &mut None), None, "{bytes:?}");
     }
     let unknown = read(|message| message.query_address.clear()).unwrap();
     assert_eq!(unknown.src, SocketAddr::from(([0, 0, 0, 0], 4000)));
+}
+
+#[test]
+fn a_server_says_what_it_is_and_which_policy_it_applied() {
+    let policy = |matched, value: &[u8]| proto::Policy {
+        kind: b"RPZ".to_vec(),
+        rule: b"\x03BAD\x07example\x03rpz\0".to_vec(),
+        action: 1,
+        matched,
+        value: value.to_vec(),
+    };
+    let mut last = None;
+    let mut says = |version: &[u8], policy: Option<proto::Policy>| {
+        let message = Some(proto::Message { zone: b"\x07example\0".to_vec(), policy, ..query() });
+        let frame =
+            proto::Dnstap { identity: b"ns1\n".to_vec(), version: version.to_vec(), message };
+        Report::read(&frame.encode_to_vec(), &mut last).unwrap().says.unwrap()
+    };
+    let plain = says(b"unbound 1.17.1", None);
+    assert_eq!(plain.identity.as_deref(), Some("ns1\u{fffd}"));
+    assert_eq!(plain.version.as_deref(), Some("unbound 1.17.1"));
+    assert_eq!((plain.zone.as_deref(), &plain.policy), (Some("example"), &None));
+    // What is the same as before is kept once.
+    assert!(Arc::ptr_eq(&plain, &says(b"unbound 1.17.1", None)));
+
+    for (matched, value, texts) in [
+        (1, &b"\x01a\x03bad\x07example\0"[..], (Some("QNAME"), Some("a.bad.example"))),
+        (3, &[192, 0, 2, 1][..], (Some("RESPONSE_IP"), Some("192.0.2.1"))),
+        (5, &[0; 16][..], (Some("NS_IP"), Some("::"))),
+        (4, &b"no name\x00"[..], (Some("NS_NAME"), Some("no name\u{fffd}"))),
+        (0, &b""[..], (None, None)),
+        (-7, &b"\xff"[..], (None, Some("\u{fffd}"))),
+    ] {
+        let found = says(b"", Some(policy(matched, value)));
+        let found = found.policy.as_ref().unwrap();
+        assert_eq!((found.matched, found.value.as_deref()), texts);
+        assert_eq!(found.rule.as_deref(), Some("bad.example.rpz"));
+        assert_eq!((found.kind.as_deref(), found.action), (Some("RPZ"), Some("NXDOMAIN")));
+    }
+    assert_eq!(read(|_| {}).unwrap().says, None);
 }

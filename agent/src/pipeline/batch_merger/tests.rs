@@ -19,6 +19,7 @@ fn event(shard: usize, number: usize) -> Envelope {
         transport: Transport::Udp,
         src: end,
         dst: end,
+        report: None,
     }
 }
 

@@ -472,9 +472,10 @@ mod tests {
     use super::*;
     use crate::fields::OptionList;
     use crate::{
-        AnswerList, ContainerFields, EdeFields, EdnsFields, FlagNames, IcmpFields,
+        AnswerList, ContainerFields, DnstapFields, EdeFields, EdnsFields, FlagNames, IcmpFields,
         IntelMatchFields, K8sFields, LostAtFields, MaskingFields, MessageBody, PathFields,
-        ProcessFields, QuestionFields, RecordHead, RecordTail, TransactionBody, TransactionContext,
+        PolicyFields, ProcessFields, QuestionFields, RecordHead, RecordTail, TransactionBody,
+        TransactionContext,
     };
     use dnscribe_dns::{Answer, Answers, Flags, Tlvs};
     use proptest::prelude::*;
@@ -751,6 +752,7 @@ mod tests {
                 responder_ip: self.real.map(|_| self.addresses.0),
                 orphan_reason: None,
                 resembles: self.numbers[0].map(|number| EventId(number.into())),
+                dnstap: self.dnstap(),
                 rejected_responses: Some(1),
             };
             let context = TransactionContext {
@@ -778,6 +780,21 @@ mod tests {
                 tail: self.tail(),
             };
             (body, context)
+        }
+
+        fn dnstap(&self) -> Option<DnstapFields<'_>> {
+            self.real.map(|_| DnstapFields {
+                identity: self.text(0),
+                version: self.text(1),
+                zone: None,
+                policy: self.numbers[0].map(|_| PolicyFields {
+                    kind: self.text(2),
+                    rule: self.text(3),
+                    action: Some("PASS"),
+                    matched: None,
+                    value: self.text(4),
+                }),
+            })
         }
 
         fn message(&self) -> MessageBody<'_> {
@@ -820,6 +837,7 @@ mod tests {
                 wire_bytes: u32::MAX,
                 captured_bytes: 100,
                 clipped: self.real.is_some(),
+                dnstap: self.dnstap(),
                 wire: self.text(3).map(Into::into),
             }
         }

@@ -172,6 +172,7 @@ fn message(seen: &TestMessage<'_>, now_us: u64) -> Draft {
             transport: Transport::Udp,
             src: seen.from,
             dst: seen.to,
+            report: None,
         },
         dns: DraftDns {
             id: seen.id,

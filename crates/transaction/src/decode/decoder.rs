@@ -6,8 +6,8 @@ use super::fragment::Fragments;
 use super::steady_clock::SteadyClock;
 use super::tcp::Streams;
 use super::{
-    Connect, Decoded, Dropped, Malformed, MessageId, MessageKey, MessageStep, PathStep,
-    Unreachable, encrypted_packet,
+    Connect, Decoded, Dropped, Envelope, Malformed, Message, MessageId, MessageKey, MessageStep,
+    PathStep, Unreachable, encrypted_packet,
 };
 use crate::packet::encrypted::Encrypted;
 use crate::packet::net::{self, BadHeader, IpPacket, TunnelContent, UnreachableReason, protocol};
@@ -99,6 +99,20 @@ impl Decoder {
 
     /// Decodes a packet and passes the events that it completes to `each`.
     pub fn observe(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded<'_>)) {
+        let Body::Message { report: Some(report), .. } = packet.body else {
+            return self.decode(packet, each);
+        };
+        self.decode(packet, &mut |decoded| match decoded {
+            Decoded::Message(message) => {
+                let report = Some(Arc::clone(report));
+                let envelope = &Envelope { report, ..message.envelope.clone() };
+                each(Decoded::Message(Message { envelope, ..message }));
+            }
+            other => each(other),
+        });
+    }
+
+    fn decode(&mut self, packet: &Packet<'_>, each: &mut dyn FnMut(Decoded<'_>)) {
         self.counters.totals.received += 1;
         let context = PacketContext::new(packet, self.clock.read(packet.ts));
         let Self { ports, encrypted, fragments, streams, counters, scratch, .. } = self;
@@ -106,7 +120,7 @@ impl Decoder {
         let mut decoder = PacketDecoder { ports, encrypted, fragments, streams, context, out };
         match packet.body {
             Body::Ip { bytes, wire_bytes } => decoder.decode_ip(bytes, wire_bytes, 0),
-            Body::Message { transport, src, dst, mut index, bytes } => {
+            Body::Message { transport, src, dst, mut index, bytes, report: _ } => {
                 let wire_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
                 let bytes = MessageBytes { captured: bytes, wire_bytes };
                 let flow = Flow { transport, src, dst };

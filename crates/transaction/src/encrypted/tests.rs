@@ -65,6 +65,7 @@ impl Harness {
                 transport,
                 src: src.parse().unwrap(),
                 dst: dst.parse().unwrap(),
+                report: None,
             },
             content,
         };

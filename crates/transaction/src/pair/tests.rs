@@ -45,6 +45,7 @@ fn message(ms: u64, id: u16, qname: Option<&str>, response: bool) -> Draft {
             transport: Transport::Udp,
             src,
             dst,
+            report: None,
         },
         dns: DraftDns {
             id,
