@@ -98,6 +98,15 @@ impl fmt::Debug for Sources {
     }
 }
 
+/// What dnstap is captured with, if servers send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnstapPlace {
+    /// Nothing is attached.
+    InsteadOfHook,
+    /// Programs are attached to a hook as well.
+    BesideHook,
+}
+
 /// The configuration in force.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -109,8 +118,10 @@ pub struct Config {
     pub labels: Labels,
     /// Live capture. `helper` is filled in by the command.
     pub capture: LiveOptions,
-    /// Addresses at which servers send dnstap. If there are any, nothing is attached.
+    /// Addresses at which servers send dnstap.
     pub dnstap: Vec<DnstapAddress>,
+    /// Whether a hook is captured as well.
+    pub dnstap_place: DnstapPlace,
     /// Files of those of these addresses that have TLS.
     pub dnstap_tls: Option<DnstapTls>,
     /// Whether `capture.nice` is configured, so that it is worth a capability.
@@ -192,6 +203,18 @@ impl Config {
     #[must_use]
     pub fn wants(&self, stream: Stream) -> bool {
         is_wanted(&self.streams, &self.sinks, stream)
+    }
+
+    /// Whether programs are attached to a hook.
+    #[must_use]
+    pub const fn has_hook(&self) -> bool {
+        self.dnstap.is_empty() || matches!(self.dnstap_place, DnstapPlace::BesideHook)
+    }
+
+    /// Whether servers send dnstap beside a hook.
+    #[must_use]
+    pub const fn is_beside(&self) -> bool {
+        !self.dnstap.is_empty() && self.has_hook()
     }
 
     /// Reads and merges all sources.
@@ -324,6 +347,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     Ok(Config {
         output: layer.output(),
         dnstap_tls: capture::dnstap_tls(&layer.capture)?,
+        dnstap_place: capture::place(&layer.capture),
         dnstap: layer.capture.dnstap.clone().unwrap_or_default(),
         correlation: layer.join(),
         drain_timeout: layer.drain_timeout().0,

@@ -12,6 +12,7 @@ mod analysis;
 mod attribution;
 mod batch;
 mod batch_merger;
+mod beside;
 mod control;
 mod event;
 mod first_seen;
@@ -27,9 +28,10 @@ mod tests;
 
 pub use batch::EventBatch;
 pub use batch_merger::BatchMerger;
+pub use beside::{Beside, FIRST_SENDER};
 pub use control::{Control, Settings};
 pub use event::{Event, EventSink, RenderedEvent};
-pub use first_seen::{FirstSeen, FirstSeenCounts};
+pub use first_seen::FirstSeen;
 pub use flow_stage::{FlowCounters, FlowOptions, FlowStage};
 pub use held::{HOLD, MAX_HELD_BYTES};
 pub use renderer::RenderOptions;
@@ -47,7 +49,7 @@ use dnscribe_analysis::losses::LossTable;
 use dnscribe_analysis::path::PathTable;
 use dnscribe_analysis::window::WindowOptions;
 use dnscribe_delivery::{Sink, SinkReplacement, SinkRouter, Stream};
-use dnscribe_record::ledger::{self, Counters, Kernel, Ring};
+use dnscribe_record::ledger::{self, Counters, Kernel, Ring, SeenBy};
 use dnscribe_record::privacy::{KeyError, Masker};
 use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_transaction::correlate::{CorrelateStage, CorrelationMode};
@@ -71,6 +73,8 @@ pub struct InputCounters {
     pub capture: CaptureCounters,
     /// Counters of the flow stages.
     pub flows: Vec<FlowCounters>,
+    /// Who saw transactions, where a hook and servers are captured together.
+    pub seen_by: Option<SeenBy>,
 }
 
 /// Time between two ledger records.
@@ -399,8 +403,15 @@ impl Pipeline {
         let sampling = self.sampling.clone();
         let lost = kernel.get("connect").map_or(0, |connect| connect.lost_ring_full);
         let uses = self.analysis.uses.as_ref().map(|uses| uses.counters(lost));
-        let mut counters =
-            Counters { kernel, ring, sampling, uses, delivery, ..Counters::default() };
+        let mut counters = Counters {
+            kernel,
+            ring,
+            sampling,
+            uses,
+            seen_by: input.seen_by.clone(),
+            delivery,
+            ..Counters::default()
+        };
         input.flows.iter().for_each(|flow| flow.add_to(&mut counters));
         counters
     }

@@ -24,7 +24,7 @@ use dnscribe_record::{
     TransactionContext,
 };
 use dnscribe_transaction::correlate::{AnswerSource, TransactionLinks};
-use dnscribe_transaction::decode::{DeadLetter, Message};
+use dnscribe_transaction::decode::{DeadLetter, Message, View};
 use dnscribe_transaction::packet::net::UnreachableReason;
 use dnscribe_transaction::packet::{Direction, NetfilterHook, ServerReport};
 use dnscribe_transaction::pair::{MessageTexts, Transaction, Vantage};
@@ -168,6 +168,7 @@ impl RecordBuilder {
             wire_bytes: message.wire_bytes,
             captured_bytes: message.captured_bytes(),
             clipped: message.is_clipped(),
+            seen_by: envelope.seen_by.map_or(&[], View::names),
             dnstap: envelope.report.as_deref().map(dnstap),
             wire: self.wire.then(|| BASE64.encode(dns.bytes())),
         }
@@ -249,6 +250,7 @@ impl RecordBuilder {
                 .orphan
                 .and_then(|stray| stray.resembles)
                 .map(|query| self.namespace.message(query)),
+            seen_by: subject.envelope.seen_by.map_or(&[], View::names),
             dnstap: response
                 .and_then(|response| response.envelope.report.as_deref())
                 .or_else(|| query?.envelope.report.as_deref())

@@ -111,6 +111,17 @@ impl Prepared {
     }
 }
 
+/// Logs what was read from the files of indicators.
+fn log_indicators(config: &Config) {
+    for (sentence, is_whole) in &config.indicators.report {
+        if *is_whole {
+            tracing::info!("{sentence}");
+        } else {
+            tracing::warn!("{sentence}");
+        }
+    }
+}
+
 /// Options of the flow stages.
 #[must_use]
 pub fn flow_options(config: &Config) -> FlowOptions {
@@ -150,7 +161,11 @@ pub fn pipeline_options(
         indicators: Arc::clone(&config.indicators.table),
         first_seen: config.first_seen.as_ref().map(|one| {
             // A capture file says nothing of what this host sees now.
-            if live { FirstSeen::open(one, epoch) } else { FirstSeen::in_memory(one) }
+            if live {
+                FirstSeen::open(&one.directory, one.max_zones, epoch)
+            } else {
+                FirstSeen::in_memory(one.max_zones)
+            }
         }),
         filters: config.filters.clone(),
         connects: config.capture.connects,

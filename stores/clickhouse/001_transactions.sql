@@ -51,6 +51,7 @@ CREATE TABLE IF NOT EXISTS dns_transactions
     `responder_ip` String CODEC(ZSTD(1)),
     `orphan_reason` LowCardinality(String),
     `resembles` String CODEC(ZSTD(1)),
+    `seen_by` Array(LowCardinality(String)) CODEC(ZSTD(1)),
     `dnstap` Tuple(identity LowCardinality(String), version LowCardinality(String), zone String, policy Tuple(type LowCardinality(String), rule String, action LowCardinality(String), match LowCardinality(String), value String)) CODEC(ZSTD(1)),
     `rejected_responses` Nullable(UInt64) CODEC(ZSTD(1)),
     `sample_ratio` Nullable(Float64) CODEC(ZSTD(1)),

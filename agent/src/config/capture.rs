@@ -1,6 +1,7 @@
 //! Sections `capture`, `sampling`, `pairing`, `encrypted`, and `windows`: the settings of the
 //! stages from capture to windows.
 
+use super::DnstapPlace;
 use super::layer::Layer;
 use crate::capture::dnstap::{DnstapAddress, DnstapTls};
 use crate::capture::live::{HookChoice, ListenerPlace, LiveOptions};
@@ -30,8 +31,9 @@ section! {
         text cgroup: Option<PathBuf> = example("kubepods.slice"),
         /// Interfaces that are watched with hook socket. Default: all.
         items interfaces: Option<Vec<String>> = example("[eth0]"),
-        /// Addresses at which servers send dnstap, instead of programs that are attached: unix:PATH,
-        /// tcp:ADDRESS:PORT or tls:ADDRESS:PORT. Default: none.
+        /// Addresses at which servers send dnstap: unix:PATH, tcp:ADDRESS:PORT or tls:ADDRESS:PORT. It takes the place
+        /// of programs that are attached, unless hook, cgroup or interfaces are given: then what both see
+        /// becomes one. Default: none.
         items dnstap: Option<Vec<DnstapAddress>> = example("[\"unix:/run/dnscribe/dnstap.sock\"]"),
         /// Files of the addresses with tls.
         section dnstap_tls: DnstapTlsLayer,
@@ -199,6 +201,17 @@ impl EncryptedLayer {
     }
 }
 
+/// Returns what dnstap is captured with: a hook that is given, or none.
+pub(super) fn place(capture: &CaptureLayer) -> DnstapPlace {
+    let has_hook =
+        capture.hook.is_some() || capture.cgroup.is_some() || capture.interfaces.is_some();
+    if has_hook && capture.dnstap.as_ref().is_some_and(|addresses| !addresses.is_empty()) {
+        DnstapPlace::BesideHook
+    } else {
+        DnstapPlace::InsteadOfHook
+    }
+}
+
 /// Returns the files of the addresses for dnstap with TLS, which need them.
 pub(super) fn dnstap_tls(capture: &CaptureLayer) -> Result<Option<DnstapTls>, ConfigError> {
     let addresses = capture.dnstap.iter().flatten();
@@ -223,19 +236,12 @@ pub(super) fn live_options(
     let (capture, sampling) = (&layer.capture, &layer.sampling);
     let ports = capture.ports.clone().unwrap_or_default();
     let is_dnstap = capture.dnstap.as_ref().is_some_and(|addresses| !addresses.is_empty());
-    if is_dnstap
-        && (capture.hook.is_some() || capture.cgroup.is_some() || capture.interfaces.is_some())
-    {
-        return ConfigError::in_section(
-            "capture.dnstap",
-            "servers that send dnstap and a hook cannot be captured by one agent: leave out hook, cgroup and \
-             interfaces, or run two agents",
-        );
-    }
-    if connects && is_dnstap {
+    let has_hook = !is_dnstap || place(capture) == DnstapPlace::BesideHook;
+    if connects && !has_hook {
         return ConfigError::in_section(
             "capture.connections",
-            "servers that send dnstap report no connections: leave out connections and the stream uses, or dnstap",
+            "servers that send dnstap report no connections: give hook: cgroup beside it, or leave out connections and \
+             the stream uses",
         );
     }
     if connects && capture.hook == Some(HookChoice::Socket) {
@@ -248,7 +254,7 @@ pub(super) fn live_options(
     if path && is_dnstap {
         return ConfigError::in_section(
             "capture.path",
-            "servers that send dnstap know nothing of lost packets: leave out path, or dnstap",
+            "servers that send dnstap know nothing of lost packets, also beside a hook: leave out path, or dnstap",
         );
     }
     if path && (capture.hook == Some(HookChoice::Socket) || capture.cgroup.is_some()) {
@@ -265,7 +271,7 @@ pub(super) fn live_options(
         ports,
         encrypted,
         // Each sender of dnstap has a thread of its own.
-        rings: if is_dnstap { 1 } else { capture.threads.unwrap_or_else(Threads::of_this_host).0 },
+        rings: if has_hook { capture.threads.unwrap_or_else(Threads::of_this_host).0 } else { 1 },
         nice: capture.nice().0,
         ring_bytes: capture.ring_bytes().0,
         snap_bytes: capture.snap_bytes().0,

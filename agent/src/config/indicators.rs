@@ -78,7 +78,8 @@ pub(super) fn resolve(layer: IndicatorsLayer) -> Result<IndicatorConfig, ConfigE
         let mut sentence = format!("{} indicators in {}", imported.items.len(), path.display());
         if let Some(first) = imported.refused.first() {
             let count = imported.refused.len();
-            sentence += &format!("; {count} entries cannot be used, the first in line {first}");
+            let more = format!("; {count} entries cannot be used, the first in line {first}");
+            sentence.push_str(&more);
         }
         config.report.push((sentence, imported.refused.is_empty()));
         all.extend(imported.items);

@@ -6,10 +6,10 @@ use super::pods::PodMetrics;
 use super::transactions::TransactionMetrics;
 use crate::capture::live::CaptureStatus;
 use crate::enrich::kubernetes::{self, ApiErrorReason};
-use crate::pipeline::FirstSeenCounts;
 use dnscribe_admin::text::Page;
 use dnscribe_admin::{process, sinks};
 use dnscribe_analysis::detect::{AlertCounters, Rule};
+use dnscribe_analysis::first_seen::FirstSeenCounts;
 use dnscribe_analysis::lookup::{LookupCounters, Outcome};
 use dnscribe_analysis::losses::LossKey;
 use dnscribe_analysis::uses::{Match, UseCounts, UseOutcome};
@@ -84,6 +84,14 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     }
     if let Some(sampling) = &snapshot.counters.sampling {
         sampled(&mut page, sampling);
+    }
+    if let Some(seen_by) = &snapshot.counters.seen_by {
+        let mut family = page.family("dnscribe_seen_total");
+        for (by, count) in
+            [("both", seen_by.both), ("socket", seen_by.socket), ("dnstap", seen_by.dnstap)]
+        {
+            family.count(&[("by", by)], count);
+        }
     }
     sinks::write_records(&mut page, &snapshot.counters.delivery);
     dropped(&mut page, snapshot.counters);

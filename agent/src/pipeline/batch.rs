@@ -186,6 +186,32 @@ impl EventBatch {
         self.packets >= FULL_PACKETS || self.bytes.len() >= FULL_BYTES
     }
 
+    /// Number of events, those included that were replayed.
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Calls `each` with what the messages of an event carry beside the message.
+    pub(super) fn each_envelope(&mut self, event: usize, each: &mut dyn FnMut(&mut Envelope)) {
+        let of_event = match self.events.get(event) {
+            Some((_, StoredEvent::Message { index, .. } | StoredEvent::Began(index))) => {
+                [Some(*index), None]
+            }
+            Some((_, StoredEvent::Transaction { query, response, .. })) => [*query, *response],
+            _ => [None, None],
+        };
+        for index in of_event.into_iter().flatten() {
+            if let Some(message) = self.messages.get_mut(index) {
+                each(&mut message.envelope);
+            }
+        }
+    }
+
+    /// Passes over the next event.
+    pub(super) const fn skip_next(&mut self) {
+        self.next += 1;
+    }
+
     /// Returns whether no event is left to replay.
     pub(super) const fn is_empty(&self) -> bool {
         self.next >= self.events.len()

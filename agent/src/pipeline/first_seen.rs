@@ -1,28 +1,17 @@
 //! When zones were first seen on this host, and the file in which that outlives the agent.
 
-use crate::config::FirstSeenConfig;
-use dnscribe_analysis::first_seen::FirstSeenTable;
+use dnscribe_analysis::first_seen::{FirstSeenCounts, FirstSeenTable};
 use dnscribe_delivery::StateFile;
 use dnscribe_record::time::Timestamp;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::time::Duration;
 
 const NAME: &str = "zones";
 
 /// Time between two writes of the file: what a crash forgets.
 const SAVE_INTERVAL: Duration = Duration::from_mins(5);
-
-/// Counts of the zones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FirstSeenCounts {
-    /// Zones that are remembered.
-    pub zones: u64,
-    /// Zones that were forgotten for others.
-    pub evicted: u64,
-    /// Writes of the file that failed.
-    pub write_failures: u64,
-}
 
 /// The table, and its file in a live capture.
 pub struct FirstSeen {
@@ -35,30 +24,30 @@ pub struct FirstSeen {
 impl FirstSeen {
     /// Creates an empty table, which has no file.
     #[must_use]
-    pub fn in_memory(config: &FirstSeenConfig) -> Self {
-        let table = FirstSeenTable::new(config.max_zones);
+    pub fn in_memory(max_zones: usize) -> Self {
+        let table = FirstSeenTable::new(max_zones);
         Self { table, file: None, next_save: Timestamp::default() }
     }
 
-    /// Reads the file, at `now`. One that cannot be used is set aside, and a directory that cannot be written leaves the
+    /// Reads the file in a directory, at `now`. One that cannot be used is set aside, and a directory that cannot be written leaves the
     /// table without a file; both are logged.
     #[must_use]
-    pub fn open(config: &FirstSeenConfig, now: Timestamp) -> Self {
-        let mut opened = Self { next_save: now.plus(SAVE_INTERVAL), ..Self::in_memory(config) };
-        if let Err(error) = opened.read(config) {
+    pub fn open(directory: &Path, max_zones: usize, now: Timestamp) -> Self {
+        let mut opened = Self { next_save: now.plus(SAVE_INTERVAL), ..Self::in_memory(max_zones) };
+        if let Err(error) = opened.read(directory, max_zones) {
             tracing::warn!(
-                directory = %config.directory.display(), %error,
+                directory = %directory.display(), %error,
                 "first times of zones are kept in memory only; make first_seen.directory writable"
             );
         }
         opened
     }
 
-    fn read(&mut self, config: &FirstSeenConfig) -> io::Result<()> {
-        fs::create_dir_all(&config.directory)?;
-        let path = config.directory.join(NAME);
+    fn read(&mut self, directory: &Path, max_zones: usize) -> io::Result<()> {
+        fs::create_dir_all(directory)?;
+        let path = directory.join(NAME);
         match fs::read(&path) {
-            Ok(bytes) => match FirstSeenTable::from_bytes(config.max_zones, &bytes) {
+            Ok(bytes) => match FirstSeenTable::from_bytes(max_zones, &bytes) {
                 Ok(table) => self.table = table,
                 Err(why) => {
                     let aside = path.with_extension("corrupt");

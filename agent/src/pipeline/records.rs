@@ -214,7 +214,7 @@ impl Pipeline {
     }
 
     /// Looks up the process of a packet while the process is alive.
-    fn note_process(&mut self, task: Option<&Task>, cgroup_id: u64) {
+    pub(super) fn note_process(&mut self, task: Option<&Task>, cgroup_id: u64) {
         if task.is_some() {
             attribute(&mut self.enricher, task, cgroup_id);
         }

@@ -1,5 +1,6 @@
 //! Properties of all stages together: whatever packets come in whatever order, every unit is counted.
 
+mod beside;
 mod clock;
 
 use super::*;
@@ -171,7 +172,8 @@ fn flow_options() -> FlowOptions {
 fn input(packets: u64, flows: Vec<FlowCounters>) -> InputCounters {
     let kernel = Kernel { seen: packets, submitted: packets, ..Kernel::default() };
     let ring = Ring { submitted: packets, received: packets, ..Ring::default() };
-    InputCounters { capture: (BTreeMap::from([("replay".to_owned(), kernel)]), ring), flows }
+    let capture = (BTreeMap::from([("replay".to_owned(), kernel)]), ring);
+    InputCounters { capture, flows, seen_by: None }
 }
 
 /// A pipeline, and the records that it writes.

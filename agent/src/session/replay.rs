@@ -1,7 +1,7 @@
 //! Replay: runs capture files through the pipeline, in the time of the capture.
 
 use super::signals::Signals;
-use super::{Endpoint, Start, close, flow_options, pipeline_options};
+use super::{Endpoint, Start, close, flow_options, log_indicators, pipeline_options};
 use crate::capture::replay::{InputError, Replay};
 use crate::config::Config;
 use crate::pipeline::{CaptureCounters, FlowStage, InputCounters, Pipeline, PipelineOptions};
@@ -26,6 +26,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_mins(10);
 pub fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), Exit> {
     let capture = &start.config.capture;
     let mut reader = Replay::new(capture.ports.clone()).with_encrypted(capture.encrypted.clone());
+    log_indicators(&start.config);
     let mut session = Session::new(start, pace);
     let mut failure = None;
     for file in files {
@@ -65,7 +66,7 @@ struct Stages {
 impl Stages {
     /// Counters of the file reader and the flow stage.
     fn input(&self, capture: CaptureCounters) -> InputCounters {
-        InputCounters { capture, flows: vec![self.flow.counters(&[])] }
+        InputCounters { capture, flows: vec![self.flow.counters(&[])], seen_by: None }
     }
 }
 

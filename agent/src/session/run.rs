@@ -8,12 +8,14 @@ pub use capture::Capture;
 
 use super::pressure::{NotExportedPoller, SamplingLog};
 use super::signals::Signals;
-use super::{Endpoint, LOG_TIMEOUT, Prepared, Start, close, flow_options, pipeline_options};
+use super::{
+    Endpoint, LOG_TIMEOUT, Prepared, Start, close, flow_options, log_indicators, pipeline_options,
+};
 use crate::capture::live::{CaptureStatus, ClockStep, cgroup2_mount};
 use crate::config::{Config, Sources};
 use crate::enrich::Enricher;
 use crate::enrich::kubernetes::{KubernetesConfig, Pods};
-use crate::pipeline::{Control, Pipeline, PipelineOptions};
+use crate::pipeline::{Beside, Control, Pipeline, PipelineOptions};
 use crate::privilege::drop_privileges;
 use crate::privilege::helper::{PrivilegedHelper, listener_place, start_file_helper};
 use dnscribe_admin::Phase;
@@ -21,7 +23,7 @@ use dnscribe_cli::exit::Exit;
 use dnscribe_cli::service::{State, notify};
 use dnscribe_config::log;
 use dnscribe_delivery::{SinkStatus, SinkWatch};
-use reload::{IndicatorWatch, PortChange, Reload, log_indicators};
+use reload::{IndicatorWatch, PortChange, Reload};
 use runner::Runner;
 use std::time::{Duration, Instant};
 
@@ -46,8 +48,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 pub fn run(mut prepared: Prepared, settle: fn()) -> Result<(), Exit> {
     let config_file = prepared.sources.file.clone();
     // Servers know no processes of their clients.
-    let is_dnstap = !prepared.config.dnstap.is_empty();
-    let helper = (!is_dnstap).then(|| PrivilegedHelper::start(&prepared.config)).flatten();
+    let helper =
+        prepared.config.has_hook().then(|| PrivilegedHelper::start(&prepared.config)).flatten();
     start_file_helper(&prepared.config, config_file.as_deref());
     let icmp = listener_place(&prepared.config, helper.as_ref());
     let capture = Capture::open(&prepared.config, icmp)?;
@@ -131,7 +133,8 @@ impl Run {
             flow_options.hold = Some(unread_hold);
         }
         let flows = pipeline.flow_stages(&flow_options, threads);
-        let runner = Runner::start(&mut capture, flows, epoch)?;
+        let beside = config.is_beside().then(|| Beside::new(flow_options, &pipeline));
+        let runner = Runner::start(&mut capture, flows, beside, epoch)?;
         endpoint.set_phase(Phase::Ready(capture.description().to_owned()));
         notify(State::Ready);
         log_indicators(&config);

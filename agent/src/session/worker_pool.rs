@@ -1,5 +1,5 @@
 //! Threads of a live capture. Each worker has a ring with its share of the flows, and a flow stage behind it. Its
-//! events go in batches to the thread that has the [`Pipeline`].
+//! events go in batches to the thread of the pipeline.
 //!
 //! No packet takes a lock. A worker has a few batches and waits until one of them comes back: what the pipeline
 //! cannot process stays in the ring, so that only the kernel loses packets, and counts them.
@@ -9,7 +9,7 @@ mod worker;
 use super::run::Capture;
 use crate::capture::live::Reader;
 use crate::pipeline::{
-    BATCHES_PER_SHARD, BatchMerger, Control, EventBatch, FlowCounters, FlowStage, Pipeline,
+    BATCHES_PER_SHARD, BatchMerger, Control, EventBatch, EventSink, FlowCounters, FlowStage,
 };
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use dnscribe_cli::exit::Exit;
@@ -139,7 +139,7 @@ impl WorkerPool {
     pub(super) fn poll(
         &mut self,
         capture: &Capture,
-        pipeline: &mut Pipeline,
+        sink: &mut dyn EventSink,
         limit: Duration,
     ) -> Result<(usize, Instant), Exit> {
         let max_sleep = if self.merger.is_waiting() { IDLE_CHECK_INTERVAL } else { MAX_SLEEP };
@@ -161,9 +161,9 @@ impl WorkerPool {
         for (shard, time) in idle {
             self.merger.advance(shard, time);
         }
-        self.merge(pipeline);
+        self.merge(sink);
         if let Some(expired) = self.expired() {
-            pipeline.expire(expired.min(self.merger.horizon()));
+            sink.expired(expired.min(self.merger.horizon()));
         }
         if self.ended == 0 && self.workers.iter().any(|worker| worker.thread.is_finished()) {
             return Err(ended());
@@ -173,19 +173,19 @@ impl WorkerPool {
 
     /// Makes all workers read their rings until `drained`, and end. Waits for that until `end`. What they have not
     /// sent by then counts as still in the rings.
-    pub(super) fn stop(&mut self, pipeline: &mut Pipeline, drained: Instant, end: Instant) {
+    pub(super) fn stop(&mut self, sink: &mut dyn EventSink, drained: Instant, end: Instant) {
         self.send(|| Command::Stop(drained));
-        self.join(pipeline, end);
+        self.join(sink, end);
     }
 
     /// Waits until `end` for the last batches of all workers.
-    fn join(&mut self, pipeline: &mut Pipeline, end: Instant) {
+    fn join(&mut self, sink: &mut dyn EventSink, end: Instant) {
         while self.ended < self.workers.len() {
             match self.messages.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(Ok(batch)) => {
                     self.ended += usize::from(batch.is_last);
                     self.merger.push(batch);
-                    self.merge(pipeline);
+                    self.merge(sink);
                 }
                 Ok(Err(error)) => {
                     self.ended += 1;
@@ -197,7 +197,7 @@ impl WorkerPool {
                 }
             }
         }
-        self.merge_all(pipeline);
+        self.merge_all(sink);
     }
 
     fn push(&mut self, message: WorkerMessage) -> Result<usize, Exit> {
@@ -209,8 +209,8 @@ impl WorkerPool {
     }
 
     /// Passes on the events that all workers are past, and returns the empty batches.
-    fn merge(&mut self, pipeline: &mut Pipeline) {
-        self.merger.merge(pipeline);
+    fn merge(&mut self, sink: &mut dyn EventSink) {
+        self.merger.merge(sink);
         for batch in self.merger.spent() {
             if let Some(worker) = self.workers.get(batch.shard) {
                 // The channel holds all batches of a worker. One that has ended needs none.
@@ -220,9 +220,9 @@ impl WorkerPool {
     }
 
     /// Passes on all events, although earlier ones may follow, and returns the empty batches.
-    pub(super) fn merge_all(&mut self, pipeline: &mut Pipeline) {
-        self.merger.merge_all(pipeline);
-        self.merge(pipeline);
+    pub(super) fn merge_all(&mut self, sink: &mut dyn EventSink) {
+        self.merger.merge_all(sink);
+        self.merge(sink);
     }
 
     /// Counters of the flow stages, as of the events that were passed on.

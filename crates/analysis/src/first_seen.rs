@@ -23,6 +23,17 @@ struct Slot {
     last: u32,
 }
 
+/// Counts of the zones that are remembered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FirstSeenCounts {
+    /// Zones that are remembered.
+    pub zones: u64,
+    /// Zones that were forgotten for others.
+    pub evicted: u64,
+    /// Writes of the file that failed.
+    pub write_failures: u64,
+}
+
 /// The table.
 #[derive(Clone, Debug)]
 pub struct FirstSeenTable {

@@ -23,8 +23,8 @@ const DNAME: u16 = 39;
 /// The indicators of all lists. Of those that are alike, the first counts.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct IndicatorTable {
-    domains: HashMap<Box<str>, Entry>,
-    prefixes: HashMap<IpNet, Entry>,
+    domains: HashMap<Box<str>, Listed>,
+    prefixes: HashMap<IpNet, Listed>,
     /// Lengths of these prefixes, longest first: of IPv4 and of IPv6.
     lengths: [Vec<u8>; 2],
     /// What indicators have in common: lists repeat it.
@@ -32,7 +32,7 @@ pub struct IndicatorTable {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
+struct Listed {
     /// Index of its details.
     details: u32,
     valid_until: Option<Timestamp>,
@@ -63,7 +63,7 @@ impl IndicatorTable {
                 table.details.push(details.clone());
                 u32::try_from(table.details.len() - 1).unwrap_or(u32::MAX)
             });
-            let entry = Entry { details, valid_until };
+            let entry = Listed { details, valid_until };
             if kind == "domain" {
                 table.domains.entry(indicator.into()).or_insert(entry);
             } else if let Ok(prefix) = indicator.parse::<IpNet>() {
@@ -144,7 +144,7 @@ impl IndicatorTable {
         &self,
         ts: Timestamp,
         kind: &str,
-        Entry { details, valid_until }: Entry,
+        Listed { details, valid_until }: Listed,
         text: impl FnOnce() -> String,
         found: &mut Vec<IntelMatchFields>,
     ) -> bool {

@@ -193,7 +193,7 @@ pub struct CaptureArgs {
     #[arg(long, value_name = "NAME")]
     pub interface: Vec<String>,
 
-    /// Receive dnstap of servers at unix:PATH, tcp:ADDRESS:PORT or tls:ADDRESS:PORT instead; may be repeated
+    /// Receive dnstap of servers at unix:PATH, tcp:ADDRESS:PORT or tls:ADDRESS:PORT, instead of a hook or beside --hook; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     pub dnstap: Vec<DnstapAddress>,
 

@@ -180,6 +180,22 @@ merged_struct! {
 }
 
 merged_struct! {
+    /// Transactions by who saw them, and those that were another view of one. At the end, the outcomes in `pairing` are those
+    /// of `both + socket + dnstap` records and of `merged`.
+    #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+    pub struct SeenBy {
+        /// Transactions that a socket and the server saw.
+        pub both: u64,
+        /// Transactions that only a socket saw.
+        pub socket: u64,
+        /// Transactions that only the server saw.
+        pub dnstap: u64,
+        /// Second views of a transaction, which have no record, by their status.
+        pub merged: BTreeMap<String, u64>,
+    }
+}
+
+merged_struct! {
     /// Counters of one stream at one sink. Identity 5: `records = delivered + spooled + in_flight +
     /// filtered + Σ dropped`.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -271,6 +287,9 @@ pub struct Counters {
     /// Connections that processes opened; present if they are captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<Uses>,
+    /// Who saw the transactions; present if a hook and servers that send dnstap are captured together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_by: Option<SeenBy>,
     /// Sampling; present in live capture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,

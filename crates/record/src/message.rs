@@ -139,6 +139,10 @@ record_struct! {
         pub captured_bytes: u32,
         /// True if fewer bytes were captured than were on the wire.
         pub clipped: bool,
+        /// Who saw it, where a hook and dnstap are captured together: `socket`, `dnstap`, or both.
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        #[schemars(default, with = "Vec<&'static str>")]
+        pub seen_by: &'static [&'static str],
         /// What the server that reports it says, from dnstap.
         pub dnstap: Option<DnstapFields<'a>>,
         /// The captured message in base64, with `messages.wire: true`.

@@ -156,6 +156,10 @@ record_struct! {
         /// Orphans only: the `event_id` of the query that the response would match but for
         /// `orphan_reason`.
         pub resembles: Option<EventId>,
+        /// Who saw it, where a hook and dnstap are captured together: `socket`, `dnstap`, or both.
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        #[schemars(default, with = "Vec<&'static str>")]
+        pub seen_by: &'static [&'static str],
         /// What the server that reports it says, from dnstap: with the response, else with the query.
         pub dnstap: Option<DnstapFields<'a>>,
         /// Number of orphans that resembled the expected response while the query waited: spoofing

@@ -48,6 +48,31 @@ pub struct Envelope {
     pub dst: SocketAddr,
     /// What the server that reports the message says, from dnstap.
     pub report: Option<Arc<ServerReport>>,
+    /// Who has seen it, where a hook and servers are captured together.
+    pub seen_by: Option<View>,
+}
+
+/// Who has seen a message: a socket of this host, the server that reports it by dnstap, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// A socket.
+    Socket,
+    /// The server.
+    Dnstap,
+    /// Both.
+    Both,
+}
+
+impl View {
+    /// Returns the names in records.
+    #[must_use]
+    pub const fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Socket => &["socket"],
+            Self::Dnstap => &["dnstap"],
+            Self::Both => &["socket", "dnstap"],
+        }
+    }
 }
 
 named_enum! {

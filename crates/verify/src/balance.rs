@@ -367,7 +367,9 @@ impl LedgerClaim<'_> {
 /// transaction was delivered.
 fn check_statuses(what: &str, epoch: &CaptureBalance<'_>, report: &mut BalanceReport) {
     for ((status, counter), found) in STATUSES.iter().zip(epoch.found.statuses) {
-        let counted = counter(&epoch.ledger.counters.pairing);
+        let counters = &epoch.ledger.counters;
+        let merged = counters.seen_by.as_ref().and_then(|seen_by| seen_by.merged.get(*status));
+        let counted = counter(&counters.pairing) - merged.copied().unwrap_or(0);
         if found != counted {
             report.problems.add(|| {
                 format!(

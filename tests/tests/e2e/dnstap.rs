@@ -9,6 +9,7 @@ use dnscribe_tests::ledger::counter;
 use dnscribe_tests::{environment, shell};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::net::IpAddr;
@@ -230,6 +231,104 @@ fn an_agent_shows_what_a_resolver_is_asked_over_tls() {
     for path in [&["kernel", "dnstap", "seen"][..], &["decode", "messages"]] {
         assert_eq!(counter(ledger, path).unwrap(), received, "{ledger}");
     }
+}
+
+/// What a socket and the server saw is one transaction, with the process of the one and what the other says; what is encrypted only
+/// the server saw, and it has the server's process.
+#[test]
+fn both_views_of_an_exchange_are_one_transaction() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("sock");
+    let options = options(folder.path(), &socket);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    // unbound connects once the agent is there. No other test has traffic now.
+    let Some((lab, _alone)) = lab_with(&options) else { return };
+    let address = format!("unix:{}", socket.display());
+    let streams = "messages,transactions,ledger";
+    let agent =
+        Agent::run(&["--hook", "cgroup", "--dnstap", &address, "--stream", streams]).unwrap();
+    shell::wait_for("unbound's connection", END, || {
+        Ok(agent.log().contains("a sender of dnstap has connected").then_some(()))
+    })
+    .unwrap();
+    ask(&lab);
+    let client = lab.client_addr().to_string();
+    let is_ours = |one: &Value| {
+        one["vantage"] == "server" && one["client_ip"] == *client && one["qname"] == NAME
+    };
+    let is_joined = |records: &[Value]| {
+        records
+            .iter()
+            .any(|one| is_ours(one) && one["transport"] == "tcp" && one["seen_by"][1] == "dnstap")
+    };
+    agent
+        .wait_for("the last transaction", END, is_joined)
+        .unwrap_or_else(|error| panic!("{error}: {:#?} {}", agent.records(), agent.log()));
+    drop(lab);
+    let ended = agent.terminate().unwrap();
+    assert!(ended.status.success(), "{}", ended.stderr);
+
+    let transactions: Vec<&Value> = ended.records_of("dns.transaction/1").collect();
+    let mut ours: Vec<&Value> = transactions.iter().copied().filter(|one| is_ours(one)).collect();
+    ours.sort_by_key(|one| one["ts"].as_str());
+    let seen: Vec<Value> = ours
+        .iter()
+        .map(|one| {
+            json!([
+                one["transport"],
+                one["status"],
+                one["cache"],
+                one["seen_by"],
+                one["process"]["comm"],
+                one["dnstap"]["identity"]
+            ])
+        })
+        .collect();
+    let row = |transport: &str, cache: &str, seen_by: &[&str]| {
+        json!([transport, "answered", cache, seen_by, "unbound", "lab-resolver"])
+    };
+    let (server, both) = (&["dnstap"][..], &["socket", "dnstap"][..]);
+    let wanted = [
+        row("dot", "miss", server),
+        row("doh", "hit", server),
+        row("udp", "hit", both),
+        row("tcp", "hit", both),
+    ];
+    assert_eq!(seen, wanted);
+    // The encrypted question is the parent of what sockets saw for it.
+    let upstream: Vec<_> = transactions
+        .iter()
+        .filter(|one| one["parent_event_id"] == ours[0]["event_id"])
+        .map(|one| (&one["vantage"], &one["seen_by"]))
+        .collect();
+    assert!(!upstream.is_empty());
+    for (vantage, seen_by) in upstream {
+        assert_eq!((vantage, seen_by), (&json!("client"), &json!(both)));
+    }
+    // The client's own view is that of a socket.
+    let own =
+        transactions.iter().find(|one| one["vantage"] == "client" && one["client_ip"] == *client);
+    assert_eq!(own.unwrap()["seen_by"], json!(["socket"]));
+    // No message is there twice.
+    let questions = ended.records_of("dns.message/1").filter(|one| {
+        one["vantage"] == "server" && one["src_ip"] == *client && one["qname"] == NAME
+    });
+    assert_eq!(questions.count(), 4);
+
+    let ledger = ended.final_ledger().unwrap();
+    let count = |name: &str| counter(ledger, &["seen_by", name]).unwrap();
+    let records = counter(ledger, &["delivery", "stdout", "transactions", "records"]).unwrap();
+    assert_eq!(count("both") + count("socket") + count("dnstap"), records, "{ledger}");
+    let merged = ledger["seen_by"]["merged"].as_object().unwrap().values();
+    assert_eq!(merged.filter_map(Value::as_u64).sum::<u64>(), count("both"), "{ledger}");
+    let ids: BTreeSet<&str> =
+        transactions.iter().filter_map(|one| one["event_id"].as_str()).collect();
+    assert_eq!(ids.len(), transactions.len());
+    let records = folder.path().join("records.ndjson");
+    let lines: Vec<String> = ended.records.iter().map(|one| format!("{one}\n")).collect();
+    fs::write(&records, lines.concat()).unwrap();
+    let mut verify = Command::new(environment::binary().unwrap());
+    shell::output(verify.args(["ledger", "verify"]).arg(&records)).unwrap();
 }
 
 /// unbound with a certificate of its own is heard; who has none, or another one, is not.

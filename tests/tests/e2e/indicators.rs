@@ -26,7 +26,8 @@ fn wait_for_metric(agent: &Agent, line: &str) {
     shell::wait_for(line, RELOADED, || {
         Ok(agent.get("/metrics")?.1.lines().any(|other| other == line).then_some(()))
     })
-    .unwrap_or_else(|error| panic!("{error}: {}", agent.log()));
+    .map_err(|error| error.context(agent.log()))
+    .unwrap();
 }
 
 #[test]

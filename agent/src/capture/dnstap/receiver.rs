@@ -53,6 +53,8 @@ pub struct Receiver {
     arrivals: Arc<Arrivals>,
     listeners: Vec<Listener>,
     threads: Option<Threads>,
+    /// Number of the first sender, which is the CPU in the ids of its messages.
+    first_sender: u32,
 }
 
 /// The thread that accepts senders. It ends, and returns the threads of the senders, once the bell is dropped.
@@ -121,7 +123,14 @@ impl Receiver {
             arrivals: Arc::new(Arrivals { limit: MAX_WAITING_BYTES, state: Mutex::default() }),
             listeners: listeners?,
             threads: None,
+            first_sender: 0,
         })
+    }
+
+    /// Gives senders numbers from `first_sender` on, since ids with smaller ones are those of a hook.
+    #[must_use]
+    pub fn beside_hook(self, first_sender: u32) -> Self {
+        Self { first_sender, ..self }
     }
 
     /// Starts to accept senders.
@@ -133,7 +142,8 @@ impl Receiver {
         let (bell, rung) = UnixStream::pair()?;
         let arrivals = Arc::clone(&self.arrivals);
         let acceptor = thread::Builder::new().name("dnstap".to_owned());
-        let acceptor = acceptor.spawn(move || accept(&listeners, &rung, &arrivals))?;
+        let first = self.first_sender;
+        let acceptor = acceptor.spawn(move || accept(&listeners, &rung, &arrivals, first))?;
         self.threads = Some(Threads { bell, acceptor });
         Ok(())
     }
@@ -144,14 +154,19 @@ impl Receiver {
         self.clock.now().minus(self.delay)
     }
 
+    /// Time until messages may be due, at most `limit`.
+    #[must_use]
+    pub fn until_due(&self, limit: Duration) -> Duration {
+        let due = self.ordered.first_due().map(|due| due.since(self.now()).max(MIN_SLEEP));
+        due.map_or(limit, |due| due.min(limit))
+    }
+
     /// Waits until messages may be due, `bell` can be read, or `limit` is over. Returns whether `bell` can be read.
     ///
     /// # Errors
     /// Returns an error if `poll(2)` fails.
     pub fn wait(&self, limit: Duration, bell: BorrowedFd<'_>) -> io::Result<bool> {
-        let due = self.ordered.first_due().map(|due| due.since(self.now()).max(MIN_SLEEP));
-        let timeout = due.map_or(limit, |due| due.min(limit));
-        let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
+        let timeout = Timespec::try_from(self.until_due(limit)).map_err(io::Error::other)?;
         match poll(&mut [PollFd::from_borrowed_fd(bell, PollFlags::IN)], Some(&timeout)) {
             Ok(ready) => Ok(ready > 0),
             Err(rustix::io::Errno::INTR) => Ok(false),
@@ -368,9 +383,10 @@ fn accept(
     listeners: &[Listener],
     bell: &UnixStream,
     arrivals: &Arc<Arrivals>,
+    first_sender: u32,
 ) -> Vec<JoinHandle<()>> {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
-    let mut number = 0;
+    let mut number = first_sender;
     let mut last_turns = MAX_SENDERS;
     loop {
         let fds = listeners.iter().map(AsFd::as_fd).chain([bell.as_fd()]);
@@ -399,7 +415,7 @@ fn accept(
                                 receive(frames, &name, &arrivals, number);
                             }
                             Err(why) => {
-                                tracing::warn!("a sender of dnstap was refused: {name}: {why}")
+                                tracing::warn!("a sender of dnstap was refused: {name}: {why}");
                             }
                         }
                         arrivals.lock().senders.remove(&number);

@@ -240,6 +240,10 @@ pub(super) const METRICS: &[Metric] = &[
     )
     .source("the watch of pods")
     .caveat(KUBERNETES),
+    Metric::counter("dnscribe_seen_total", "transactions", "Transactions by who saw them: a socket, the server that reports by dnstap, or both.")
+        .labels(&[("by", "both, socket, dnstap")])
+        .source("the join of both views")
+        .caveat("Only where a hook is captured beside dnstap."),
     Metric::gauge("dnscribe_indicators", "indicators", "Indicators of threats that transactions are matched with.")
         .source("the files of indicators"),
     Metric::gauge("dnscribe_first_seen_zones", "zones", "Zones whose first time on this host is known.")

@@ -39,6 +39,7 @@ fn page_with(hides_containers: bool) -> String {
     counters.pairing.evicted = 4;
     counters.pairing.open = 5;
     counters.connections = Some(dnscribe_record::ledger::Connections::default());
+    counters.seen_by = Some(dnscribe_record::ledger::SeenBy { both: 6, ..Default::default() });
     counters.sampling = Some(Sampling { ratio: 0.25, ..Default::default() });
     let delivery = |delivered, full| Delivery {
         records: delivered + full + 1,

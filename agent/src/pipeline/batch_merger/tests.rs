@@ -20,6 +20,7 @@ fn event(shard: usize, number: usize) -> Envelope {
         src: end,
         dst: end,
         report: None,
+        seen_by: None,
     }
 }
 

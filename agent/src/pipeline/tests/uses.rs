@@ -41,7 +41,7 @@ impl Traffic {
         let hooks = [("cgroup", rest), ("connect", self.connects), ("sock_ops", self.steps)];
         let hooks = hooks.map(|(hook, count)| (hook.to_owned(), kernel(count)));
         let ring = Ring { submitted: self.seq, received: self.seq, ..Ring::default() };
-        InputCounters { capture: (BTreeMap::from(hooks), ring), flows }
+        InputCounters { capture: (BTreeMap::from(hooks), ring), flows, seen_by: None }
     }
 }
 

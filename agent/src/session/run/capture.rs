@@ -4,7 +4,7 @@ use super::super::live_options;
 use crate::capture::dnstap::Receiver;
 use crate::capture::live::{CaptureStatus, ClockStep, ListenerPlace, Live, Reader};
 use crate::config::Config;
-use crate::pipeline::{CaptureCounters, FlowCounters};
+use crate::pipeline::{CaptureCounters, FIRST_SENDER, FlowCounters};
 use aya::maps::MapError;
 use dnscribe_cli::exit::Exit;
 use dnscribe_record::time::Timestamp;
@@ -21,6 +21,8 @@ pub enum Capture {
     Hook(Box<Live>),
     /// Servers send dnstap.
     Dnstap(Receiver),
+    /// Both, with a sentence about them.
+    Both(Box<Live>, Receiver, String),
 }
 
 impl Capture {
@@ -29,10 +31,21 @@ impl Capture {
     /// # Errors
     /// This host cannot capture.
     pub fn open(config: &Config, icmp: ListenerPlace) -> Result<Self, Exit> {
-        let capture = if config.dnstap.is_empty() {
-            Self::Hook(Box::new(Live::open(&live_options(config, icmp))?))
-        } else {
-            Self::Dnstap(Receiver::bind(&config.dnstap, config.dnstap_tls.as_ref())?)
+        let receiver = (!config.dnstap.is_empty())
+            .then(|| Receiver::bind(&config.dnstap, config.dnstap_tls.as_ref()))
+            .transpose()?;
+        let live = config
+            .has_hook()
+            .then(|| Live::open(&live_options(config, icmp)).map(Box::new))
+            .transpose()?;
+        let capture = match (live, receiver) {
+            (Some(live), Some(receiver)) => {
+                let description = format!("{}; {}", live.description, receiver.description);
+                Self::Both(live, receiver.beside_hook(FIRST_SENDER), description)
+            }
+            (Some(live), None) => Self::Hook(live),
+            (None, Some(receiver)) => Self::Dnstap(receiver),
+            (None, None) => return Err(Exit::failed("nothing is captured")),
         };
         tracing::info!("{}", capture.description());
         Ok(capture)
@@ -43,19 +56,20 @@ impl Capture {
         match self {
             Self::Hook(live) => &live.description,
             Self::Dnstap(receiver) => &receiver.description,
+            Self::Both(.., description) => description,
         }
     }
 
     /// Whether it is seen that processes read messages over UDP.
     pub(super) const fn sees_reads(&self) -> bool {
-        matches!(self, Self::Hook(live) if live.sees_reads)
+        matches!(self, Self::Hook(live) | Self::Both(live, ..) if live.sees_reads)
     }
 
     /// What to do if nothing comes.
     pub(super) fn hint(&self, ports: &PortSet) -> String {
         let description = self.description();
         match self {
-            Self::Hook(_) => format!(
+            Self::Hook(_) | Self::Both(..) => format!(
                 "no DNS yet on port {ports}: {description}; make a query with, for example, `dig example.com`"
             ),
             Self::Dnstap(_) => format!(
@@ -69,21 +83,23 @@ impl Capture {
     pub(super) fn start(&mut self) -> Result<(), Exit> {
         match self {
             Self::Hook(live) => live.start_diagnostics(),
-            Self::Dnstap(receiver) => receiver
-                .start()
-                .map_err(|error| Exit::failed(format!("cannot start a thread: {error}")))?,
+            Self::Dnstap(receiver) => start(receiver)?,
+            Self::Both(live, receiver, _) => {
+                live.start_diagnostics();
+                start(receiver)?;
+            }
         }
         Ok(())
     }
 
     /// Whether it goes on only with the privilege of reading maps.
     pub(super) fn needs_bpf(&self) -> bool {
-        matches!(self, Self::Hook(live) if !live.is_readable_by_anyone())
+        matches!(self, Self::Hook(live) | Self::Both(live, ..) if !live.is_readable_by_anyone())
     }
 
     pub(in crate::session) fn now(&self) -> Timestamp {
         match self {
-            Self::Hook(live) => live.now(),
+            Self::Hook(live) | Self::Both(live, ..) => live.now(),
             Self::Dnstap(receiver) => receiver.now(),
         }
     }
@@ -93,11 +109,15 @@ impl Capture {
         match self {
             Self::Hook(live) => live.check_clock(),
             Self::Dnstap(receiver) => receiver.clock.check(),
+            Self::Both(live, receiver, _) => {
+                receiver.clock.check();
+                live.check_clock()
+            }
         }
     }
 
     pub(super) fn set_query_timeout(&mut self, query_timeout: Duration) {
-        if let Self::Hook(live) = self {
+        if let Self::Hook(live) | Self::Both(live, ..) = self {
             live.set_query_timeout(query_timeout);
         }
     }
@@ -105,7 +125,7 @@ impl Capture {
     /// Captures these ports of plain DNS from now on. Servers report all that they have.
     pub(super) fn set_ports(&mut self, ports: &PortSet) -> Result<(), MapError> {
         match self {
-            Self::Hook(live) => live.set_ports(ports),
+            Self::Hook(live) | Self::Both(live, ..) => live.set_ports(ports),
             Self::Dnstap(_) => Ok(()),
         }
     }
@@ -113,7 +133,7 @@ impl Capture {
     /// Moves the readers out, for worker threads.
     pub(super) fn take_readers(&mut self) -> Vec<Reader> {
         match self {
-            Self::Hook(live) => live.take_readers(),
+            Self::Hook(live) | Self::Both(live, ..) => live.take_readers(),
             Self::Dnstap(_) => Vec::new(),
         }
     }
@@ -121,7 +141,7 @@ impl Capture {
     /// Waits for packets, `bell` or `limit`. Returns whether `bell` can be read.
     pub(super) fn wait(&mut self, limit: Duration, bell: BorrowedFd<'_>) -> io::Result<bool> {
         match self {
-            Self::Hook(live) => live.wait(limit, Some(bell)),
+            Self::Hook(live) | Self::Both(live, ..) => live.wait(limit, Some(bell)),
             Self::Dnstap(receiver) => receiver.wait(limit, bell),
         }
     }
@@ -129,7 +149,7 @@ impl Capture {
     /// Calls `each` with up to `max` packets, and returns their number.
     pub(super) fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
         match self {
-            Self::Hook(live) => live.drain(max, each),
+            Self::Hook(live) | Self::Both(live, ..) => live.drain(max, each),
             Self::Dnstap(receiver) => receiver.drain(max, each),
         }
     }
@@ -137,7 +157,7 @@ impl Capture {
     /// Whether nothing waits in a ring.
     pub(in crate::session) fn is_empty(&self, ring: usize) -> bool {
         match self {
-            Self::Hook(live) => live.is_empty(ring),
+            Self::Hook(live) | Self::Both(live, ..) => live.is_empty(ring),
             Self::Dnstap(receiver) => receiver.is_empty(),
         }
     }
@@ -150,13 +170,52 @@ impl Capture {
                 live.counters_of(live.received().chain(flows))
             }
             Self::Dnstap(receiver) => receiver.counters(),
+            Self::Both(live, receiver, _) => {
+                let flows = flows.iter().map(|flow| &*flow.received);
+                let (mut kernel, mut ring) = live.counters_of(live.received().chain(flows));
+                let (reported, queue) = receiver.counters();
+                kernel.extend(reported);
+                ring.submitted += queue.submitted;
+                ring.received += queue.received;
+                ring.in_ring += queue.in_ring;
+                ring.sequence_gaps += queue.sequence_gaps;
+                (kernel, ring)
+            }
+        }
+    }
+
+    /// Time that may be slept until reports beside a hook are due, at most `limit`.
+    pub(super) fn until_reports(&self, limit: Duration) -> Duration {
+        match self {
+            Self::Both(_, receiver, _) => receiver.until_due(limit),
+            Self::Hook(_) | Self::Dnstap(_) => limit,
+        }
+    }
+
+    /// Time up to which reports beside a hook are due.
+    pub(super) fn reports_now(&self) -> Timestamp {
+        match self {
+            Self::Both(_, receiver, _) => receiver.now(),
+            Self::Hook(_) | Self::Dnstap(_) => self.now(),
+        }
+    }
+
+    /// Calls `each` with up to `max` reports beside a hook. Returns their number, and whether no more are due.
+    pub(super) fn drain_reports(
+        &mut self,
+        max: usize,
+        each: &mut dyn FnMut(&Packet<'_>),
+    ) -> (usize, bool) {
+        match self {
+            Self::Both(_, receiver, _) => (receiver.drain(max, each), receiver.is_empty()),
+            Self::Hook(_) | Self::Dnstap(_) => (0, true),
         }
     }
 
     /// Packets that were counted instead of exported, since the last call.
     pub(in crate::session) fn not_exported(&mut self) -> Vec<NotExported> {
         match self {
-            Self::Hook(live) => live.not_exported(),
+            Self::Hook(live) | Self::Both(live, ..) => live.not_exported(),
             Self::Dnstap(_) => Vec::new(),
         }
     }
@@ -164,14 +223,14 @@ impl Capture {
     /// Changes the share of packets that is left out: see [`Live::regulate`].
     pub(super) fn regulate(&mut self, behind: Option<Duration>) -> Option<Change> {
         match self {
-            Self::Hook(live) => live.regulate(behind),
+            Self::Hook(live) | Self::Both(live, ..) => live.regulate(behind),
             Self::Dnstap(_) => None,
         }
     }
 
     pub(super) fn status(&self) -> CaptureStatus {
         match self {
-            Self::Hook(live) => live.status(),
+            Self::Hook(live) | Self::Both(live, ..) => live.status(),
             Self::Dnstap(receiver) => {
                 CaptureStatus { clock_steps: receiver.clock.steps(), ..CaptureStatus::default() }
             }
@@ -183,6 +242,14 @@ impl Capture {
         match self {
             Self::Hook(live) => live.detach(),
             Self::Dnstap(receiver) => receiver.detach(),
+            Self::Both(live, receiver, _) => {
+                live.detach();
+                receiver.detach();
+            }
         }
     }
+}
+
+fn start(receiver: &mut Receiver) -> Result<(), Exit> {
+    receiver.start().map_err(|error| Exit::failed(format!("cannot start a thread: {error}")))
 }

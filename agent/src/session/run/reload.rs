@@ -1,7 +1,7 @@
 //! SIGHUP: reloads the configuration and applies what can change while capture runs.
 
 use super::super::signals::Waker;
-use super::super::{detection, host_facts};
+use super::super::{detection, host_facts, log_indicators};
 use super::Run;
 use crate::capture::live::LiveOptions;
 use crate::config::{Config, Drop, FileState, Sources, file_state};
@@ -38,64 +38,53 @@ pub(super) struct Reloaded {
     sinks: Option<Result<Vec<SinkReplacement>, SinkError>>,
 }
 
-/// Time between two looks at the files of indicators.
-const LOOK_INTERVAL: Duration = Duration::from_secs(10);
+/// Time between two checks of the files of indicators.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// States of files.
 type FileStates = Vec<(PathBuf, FileState)>;
 
-/// Notices changes of the files of indicators. A thread of its own looks at them: a file system may block.
+/// Notices changes of the files of indicators. A thread of its own reads their states: a file system may block.
 pub(super) struct IndicatorWatch {
     /// The files as they were when they were last read, or found to be changed.
     known: FileStates,
-    looking: Option<Receiver<FileStates>>,
+    checking: Option<Receiver<FileStates>>,
     next: Instant,
 }
 
 impl IndicatorWatch {
     /// Watches files that were in these states when they were read.
     pub(super) fn new(known: FileStates) -> Self {
-        Self { known, looking: None, next: Instant::now() + LOOK_INTERVAL }
+        Self { known, checking: None, next: Instant::now() + CHECK_INTERVAL }
     }
 
-    /// Returns whether a file has changed since the last call, and looks again if that is due. Wakes `waker` after a look.
+    /// Returns whether a file has changed since the last call, and checks again if that is due. Wakes `waker` after a check.
     fn poll(&mut self, waker: &Waker) -> bool {
         if self.known.is_empty() {
             return false;
         }
-        let found = self.looking.as_ref().map(Receiver::try_recv);
+        let found = self.checking.as_ref().map(Receiver::try_recv);
         if let Some(Ok(_) | Err(TryRecvError::Disconnected)) = &found {
-            self.looking = None;
+            self.checking = None;
         }
-        if self.looking.is_none() && Instant::now() >= self.next {
-            self.next = Instant::now() + LOOK_INTERVAL;
+        if self.checking.is_none() && Instant::now() >= self.next {
+            self.next = Instant::now() + CHECK_INTERVAL;
             let (sender, receiver) = bounded(1);
             let (known, waker) = (self.known.clone(), waker.clone());
-            let look = move || {
+            let check = move || {
                 let states = known.into_iter().map(|(path, _)| (file_state(&path), path));
                 // Fails if the agent ends.
                 let _ = sender.send(states.map(|(state, path)| (path, state)).collect());
                 waker.wake();
             };
-            // Without a thread, the next look is due after the interval.
-            let started = thread::Builder::new().name("indicators".to_owned()).spawn(look);
-            self.looking = started.is_ok().then_some(receiver);
+            // Without a thread, the next check is due after the interval.
+            let started = thread::Builder::new().name("indicators".to_owned()).spawn(check);
+            self.checking = started.is_ok().then_some(receiver);
         }
         let Some(Ok(states)) = found else { return false };
         let is_changed = states != self.known;
         self.known = states;
         is_changed
-    }
-}
-
-/// Logs what was read from the files of indicators.
-pub(super) fn log_indicators(config: &Config) {
-    for (sentence, is_whole) in &config.indicators.report {
-        if *is_whole {
-            tracing::info!("{sentence}");
-        } else {
-            tracing::warn!("{sentence}");
-        }
     }
 }
 
@@ -311,6 +300,8 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         capture,
         dnstap,
         dnstap_tls,
+        // Part of `dnstap` below.
+        dnstap_place: _,
         correlation,
         kubernetes,
         metrics_listen,
@@ -354,7 +345,7 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         ("region", now.region != *region),
         ("labels", now.labels != *labels),
         ("capture (but for ports)", now_capture != *capture),
-        ("capture.dnstap", now.dnstap != *dnstap),
+        ("capture.dnstap", now.dnstap != *dnstap || now.is_beside() != new.is_beside()),
         ("capture.dnstap_tls", now.dnstap_tls != *dnstap_tls),
         ("join", now.correlation != *correlation),
         ("sinks", now.sink_plans() != new.sink_plans()),

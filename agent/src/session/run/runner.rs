@@ -3,7 +3,9 @@
 use super::super::signals::Waker;
 use super::super::worker_pool::WorkerPool;
 use super::Capture;
-use crate::pipeline::{Control, FlowStage, InputCounters, Pipeline};
+use crate::pipeline::{
+    Beside, Control, EventSink, FlowStage, InputCounters, Pipeline, RenderOptions,
+};
 use dnscribe_cli::exit::Exit;
 use dnscribe_record::privacy::KeyError;
 use dnscribe_record::time::Timestamp;
@@ -26,7 +28,14 @@ pub(super) struct Polled {
 }
 
 /// The flow stages.
-pub(super) enum Runner {
+pub(super) struct Runner {
+    flows: Flows,
+    /// Servers that send dnstap beside the hook.
+    beside: Option<Box<Beside>>,
+}
+
+/// The flow stages of the capture, or of its hook.
+enum Flows {
     /// There is one, in this thread.
     Inline(Box<FlowStage>),
     /// Each has a thread.
@@ -38,15 +47,32 @@ impl Runner {
     pub(super) fn start(
         capture: &mut Capture,
         mut flows: Vec<FlowStage>,
+        beside: Option<Beside>,
         epoch: Timestamp,
     ) -> Result<Self, Exit> {
-        if flows.len() == 1
-            && let Some(flow) = flows.pop()
-        {
-            return Ok(Self::Inline(Box::new(flow)));
+        if beside.is_some() {
+            // Records are rendered after the join.
+            let render = Control::Render(RenderOptions::default());
+            for flow in &mut flows {
+                flow.apply(&render);
+            }
         }
         let failed = |error| Exit::failed(format!("cannot start a thread: {error}"));
-        WorkerPool::start(capture.take_readers(), flows, epoch).map(Self::Pool).map_err(failed)
+        let flows = match flows.pop() {
+            Some(flow) if flows.is_empty() => Flows::Inline(Box::new(flow)),
+            last => {
+                flows.extend(last);
+                let pool = WorkerPool::start(capture.take_readers(), flows, epoch);
+                Flows::Pool(pool.map_err(failed)?)
+            }
+        };
+        Ok(Self { flows, beside: beside.map(Box::new) })
+    }
+
+    /// One flow stage, in this thread.
+    #[cfg(test)]
+    pub(super) fn inline(flow: FlowStage) -> Self {
+        Self { flows: Flows::Inline(Box::new(flow)), beside: None }
     }
 
     /// Waits for packets up to `limit`, and processes them.
@@ -57,26 +83,23 @@ impl Runner {
         limit: Duration,
         waker: &Waker,
     ) -> Result<Polled, Exit> {
-        let flow = match self {
-            Self::Inline(flow) => flow,
-            Self::Pool(pool) => {
-                let (packets, since) = pool.poll(capture, pipeline, limit)?;
-                return Ok(Polled { packets, is_busy: packets >= BUSY_PACKETS, since });
-            }
+        let Some(beside) = &mut self.beside else {
+            return self.flows.poll(capture, pipeline, limit, waker);
         };
-        let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
-        if capture.wait(limit, waker.as_fd()).map_err(failed)? {
-            waker.drain();
-        }
-        let since = Instant::now();
-        // Packets still in the ring may answer a query whose time is over by the clock. So timers are checked only
-        // after the ring was found empty, up to the time before that. An incomplete record hides those behind it.
-        let before = capture.now();
-        let packets = capture.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline));
-        if capture.is_empty(0) {
-            flow.ring_drained(before, pipeline);
-        }
-        Ok(Polled { packets, is_busy: packets >= DRAIN_PACKETS, since })
+        let limit = capture.until_reports(limit);
+        let mut polled = self.flows.poll(capture, &mut beside.hook_side(pipeline), limit, waker)?;
+        let now = capture.reports_now();
+        beside.poll(
+            now,
+            |each| {
+                let (packets, is_empty) = capture.drain_reports(DRAIN_PACKETS, each);
+                polled.packets += packets;
+                polled.is_busy |= packets >= DRAIN_PACKETS;
+                is_empty
+            },
+            pipeline,
+        );
+        Ok(polled)
     }
 
     /// Applies a change of settings to all stages: the capture, the flow stages and the pipeline.
@@ -92,43 +115,56 @@ impl Runner {
         if let Control::Reconfigure(settings) = control {
             capture.set_query_timeout(settings.pairing.query_timeout);
         }
-        match self {
-            Self::Inline(flow) => flow.apply(control),
-            Self::Pool(pool) => pool.apply(control),
+        // Beside a hook, records are rendered after the join.
+        if self.beside.is_none() || !matches!(control, Control::Render(_)) {
+            match &mut self.flows {
+                Flows::Inline(flow) => flow.apply(control),
+                Flows::Pool(pool) => pool.apply(control),
+            }
+            if let Some(beside) = &mut self.beside {
+                beside.apply(control);
+            }
         }
         pipeline.apply(control)
     }
 
     /// Returns whether all changes of settings have taken effect.
     pub(super) fn is_settled(&self) -> bool {
-        match self {
-            Self::Inline(flow) => !flow.has_pending_change(),
-            Self::Pool(pool) => pool.is_settled(),
+        match &self.flows {
+            Flows::Inline(flow) => !flow.has_pending_change(),
+            Flows::Pool(pool) => pool.is_settled(),
         }
     }
 
     /// Time that the pipeline has waited for workers; none without workers.
     pub(super) const fn waited(&self) -> Option<Duration> {
-        match self {
-            Self::Inline(_) => None,
-            Self::Pool(pool) => Some(pool.waited),
+        match &self.flows {
+            Flows::Inline(_) => None,
+            Flows::Pool(pool) => Some(pool.waited),
         }
     }
 
     /// Counters of the capture and the flow stages, as of the events that the pipeline has processed.
     pub(super) fn counters(&self, capture: &Capture) -> InputCounters {
-        let flows: Vec<_> = match self {
-            Self::Inline(flow) => vec![flow.counters(&[])],
-            Self::Pool(pool) => pool.counters().cloned().collect(),
+        let mut flows: Vec<_> = match &self.flows {
+            Flows::Inline(flow) => vec![flow.counters(&[])],
+            Flows::Pool(pool) => pool.counters().cloned().collect(),
         };
-        InputCounters { capture: capture.counters(&flows), flows }
+        let counted = capture.counters(&flows);
+        let beside = self.beside.as_ref();
+        flows.extend(beside.map(|beside| beside.counters()));
+        let seen_by = beside.map(|beside| beside.seen_by().clone());
+        InputCounters { capture: counted, flows, seen_by }
     }
 
     /// Makes the pipeline process all events that the flow stages have passed, so that counters and records agree for
     /// a ledger record.
     pub(super) fn merge_all(&mut self, pipeline: &mut Pipeline) {
-        if let Self::Pool(pool) = self {
-            pool.merge_all(pipeline);
+        let Flows::Pool(pool) = &mut self.flows else { return };
+        match &mut self.beside {
+            // What both saw is not yet together.
+            Some(beside) => pool.merge_all(&mut beside.hook_side(pipeline)),
+            None => pool.merge_all(pipeline),
         }
     }
 
@@ -141,14 +177,60 @@ impl Runner {
         drained: Instant,
         end: Instant,
     ) {
+        let Some(beside) = &mut self.beside else {
+            return self.flows.stop(capture, pipeline, drained, end);
+        };
+        self.flows.stop(capture, &mut beside.hook_side(pipeline), drained, end);
+        let now = capture.now();
+        beside.finish(now, |each| capture.drain_reports(usize::MAX, each).1, pipeline);
+    }
+}
+
+impl Flows {
+    fn poll(
+        &mut self,
+        capture: &mut Capture,
+        sink: &mut dyn EventSink,
+        limit: Duration,
+        waker: &Waker,
+    ) -> Result<Polled, Exit> {
+        let flow = match self {
+            Self::Inline(flow) => flow,
+            Self::Pool(pool) => {
+                let (packets, since) = pool.poll(capture, sink, limit)?;
+                return Ok(Polled { packets, is_busy: packets >= BUSY_PACKETS, since });
+            }
+        };
+        let failed = |error| Exit::failed(format!("cannot wait for the ring: {error}"));
+        if capture.wait(limit, waker.as_fd()).map_err(failed)? {
+            waker.drain();
+        }
+        let since = Instant::now();
+        // Packets still in the ring may answer a query whose time is over by the clock. So timers are checked only
+        // after the ring was found empty, up to the time before that. An incomplete record hides those behind it.
+        let before = capture.now();
+        let packets = capture.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, sink));
+        if capture.is_empty(0) {
+            flow.ring_drained(before, sink);
+        }
+        Ok(Polled { packets, is_busy: packets >= DRAIN_PACKETS, since })
+    }
+
+    fn stop(
+        &mut self,
+        capture: &mut Capture,
+        sink: &mut dyn EventSink,
+        drained: Instant,
+        end: Instant,
+    ) {
         match self {
             Self::Inline(flow) => {
-                while capture.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, pipeline)) > 0
+                while capture.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, sink)) > 0
                     && Instant::now() < drained
                 {}
-                flow.finish(capture.now(), pipeline);
+                flow.finish(capture.now(), sink);
             }
-            Self::Pool(pool) => pool.stop(pipeline, drained, end),
+            Self::Pool(pool) => pool.stop(sink, drained, end),
         }
     }
 }

@@ -158,7 +158,8 @@ mod tests {
             for number in 0..5_000_u32 {
                 let found = [one(&format!("{number}{}", ".a".repeat(120)), 1)];
                 query(f64::from(number) / 100.0, &"a.".repeat(120), |query| {
-                    let client = ([10, 0, (number >> 8) as u8, number as u8], 53_000).into();
+                    let address = std::net::Ipv4Addr::from_bits(0x0A00_0000 + number);
+                    let client = (address, 53_000).into();
                     indicators.observe(&TransactionView {
                         indicators: &found,
                         client,

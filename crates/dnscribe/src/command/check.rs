@@ -23,13 +23,16 @@ pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
     let sources = args.sources();
     let loaded = Config::load(&sources);
     let report = probe_all(loaded.as_ref(), args.create_topics, |config| {
-        let mut probes = if config.dnstap.is_empty() {
+        let mut probes = if config.has_hook() {
             probe::run_probes(&live_options(config, ListenerPlace::Thread))
         } else {
+            Vec::new()
+        };
+        if !config.dnstap.is_empty() {
             let bound = Receiver::bind(&config.dnstap, config.dnstap_tls.as_ref())
                 .map(|receiver| receiver.description.clone());
-            vec![required("dnstap", bound.map_err(|why| (why.problem, why.remedy)))]
-        };
+            probes.push(required("dnstap", bound.map_err(|why| (why.problem, why.remedy))));
+        }
         probes.push(memory::probe(config));
         probes.extend(privilege::probe::probe(config, sources.file.as_deref()));
         probes

@@ -71,8 +71,7 @@ impl View<'_> {
     /// Runs the pipeline of `run` with the view as its only sink.
     fn live(self, sources: Sources, mut config: Config) -> Result<(), Exit> {
         // Servers that send dnstap report no connections, and hook socket sees none.
-        config.capture.connects =
-            config.dnstap.is_empty() && config.capture.hook != HookChoice::Socket;
+        config.capture.connects = config.has_hook() && config.capture.hook != HookChoice::Socket;
         let mut capture = Capture::open(&config, ListenerPlace::Thread);
         if capture.is_err() && config.capture.connects {
             config.capture.connects = false;

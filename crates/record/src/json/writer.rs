@@ -752,6 +752,7 @@ mod tests {
                 responder_ip: self.real.map(|_| self.addresses.0),
                 orphan_reason: None,
                 resembles: self.numbers[0].map(|number| EventId(number.into())),
+                seen_by: if self.bits.is_multiple_of(2) { &[] } else { &["socket", "dnstap"] },
                 dnstap: self.dnstap(),
                 rejected_responses: Some(1),
             };
@@ -837,6 +838,7 @@ mod tests {
                 wire_bytes: u32::MAX,
                 captured_bytes: 100,
                 clipped: self.real.is_some(),
+                seen_by: if self.bits.is_multiple_of(2) { &[] } else { &["socket", "dnstap"] },
                 dnstap: self.dnstap(),
                 wire: self.text(3).map(Into::into),
             }

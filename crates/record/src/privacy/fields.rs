@@ -176,7 +176,7 @@ const MESSAGE: &[Field] = fields![
     flags, qname: may(Name), qname_unicode: may(Spelling), qname_case: may(Spelling), qtype,
     qclass, further_questions: may(QUESTIONS), questions_omitted, question_count, answer_count,
     authority_count, additional_count, answers: may(ANSWERS), answers_omitted, edns: may(EDNS),
-    trailing_bytes, wire_bytes, captured_bytes, clipped, dnstap: may(DNSTAP), wire: may(Octets), process: may(PROCESS),
+    trailing_bytes, wire_bytes, captured_bytes, clipped, seen_by, dnstap: may(DNSTAP), wire: may(Octets), process: may(PROCESS),
     container: may(CONTAINER), k8s: may(K8S),
 ];
 
@@ -188,7 +188,7 @@ const TRANSACTION: &[Field] = fields![
     answers_omitted, answer_count, authority_count, additional_count, min_ttl_seconds, edns: may(EDNS),
     query_ecs: may(Subnet), query_cookie: may(Octets), traceparent: may(Octets), query_bytes, response_bytes,
     transfer_messages, transfer_records, transfer_ms, transfer_complete,
-    responder_ip: may(Peer), orphan_reason, resembles, dnstap: may(DNSTAP), rejected_responses,
+    responder_ip: may(Peer), orphan_reason, resembles, seen_by, dnstap: may(DNSTAP), rejected_responses,
     resolver: must(Resolver), sample_ratio, tcp_fallback_of, parent_event_id, parent_match,
     cache, lost_at: may(LOST_AT), path: may(PATH), indicators: may(INDICATORS), first_seen, process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
 ];
@@ -309,6 +309,7 @@ const LEDGER: &[Field] = fields![
     pairing,
     connections,
     uses,
+    seen_by,
     sampling,
     probing,
     delivery,

@@ -173,6 +173,7 @@ fn message(seen: &TestMessage<'_>, now_us: u64) -> Draft {
             src: seen.from,
             dst: seen.to,
             report: None,
+            seen_by: None,
         },
         dns: DraftDns {
             id: seen.id,

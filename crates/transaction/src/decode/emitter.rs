@@ -139,6 +139,6 @@ pub(super) fn envelope(context: &PacketContext, flow: &Flow, index: &mut u32) ->
     let Flow { transport, src, dst } = *flow;
     let id = MessageId { packet, index: *index };
     *index += 1;
-    let report = None;
-    Envelope { id, ts, scope, direction, task, cgroup_id, transport, src, dst, report }
+    let (report, seen_by) = (None, None);
+    Envelope { id, ts, scope, direction, task, cgroup_id, transport, src, dst, report, seen_by }
 }

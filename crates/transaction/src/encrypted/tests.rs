@@ -66,6 +66,7 @@ impl Harness {
                 src: src.parse().unwrap(),
                 dst: dst.parse().unwrap(),
                 report: None,
+                seen_by: None,
             },
             content,
         };

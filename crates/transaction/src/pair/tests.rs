@@ -46,6 +46,7 @@ fn message(ms: u64, id: u16, qname: Option<&str>, response: bool) -> Draft {
             src,
             dst,
             report: None,
+            seen_by: None,
         },
         dns: DraftDns {
             id,

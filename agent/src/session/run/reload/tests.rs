@@ -248,7 +248,7 @@ fn capture_has_the_new_query_timeout() {
     let live = Bench::load(&options, false).unwrap().live;
     let mut capture = Capture::Hook(Box::new(live));
     let (mut pipeline, flow) = start(&with("version", "1").unwrap());
-    let mut runner = Runner::Inline(Box::new(flow));
+    let mut runner = Runner::inline(flow);
     for timeout in ["5s", "1m"] {
         let config = with("pairing.query_timeout", timeout).unwrap();
         let control = Control::Reconfigure(Arc::new(settings(&config)));

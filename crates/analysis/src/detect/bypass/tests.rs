@@ -133,6 +133,7 @@ fn connect_encrypted(bypass: &mut Bypass, server: Ipv4Addr, answered: bool) {
             src: ends[turn],
             dst: ends[1 - turn],
             report: None,
+            seen_by: None,
         };
         let payload: Box<[u8]> = [0xC0, 0, 0, 0, 1].into();
         let content = EncryptedContent::Datagram { payload, payload_wire: 1200, datagram_bytes: 0 };

@@ -21,6 +21,8 @@ const BASE: u64 = 25 * MIB;
 const QUEUE: u64 = 64 * MIB;
 /// Most that the path of packets needs: those that wait, messages that were not read, exchanges and losses.
 const PATH: u64 = MAX_HELD_BYTES as u64 + 64 * MIB;
+/// Most that dnstap beside a hook needs for events that wait for their other view.
+const BESIDE: u64 = 512 * MIB;
 /// Most that detection needs.
 const DETECTION: u64 = 80 * MIB;
 
@@ -70,6 +72,7 @@ impl Need {
                 * LookupOptions::DEFAULT.max_bytes as u64,
             u64::from(config.capture.connects) * UseOptions::DEFAULT.max_bytes(),
             u64::from(config.capture.path) * PATH,
+            u64::from(config.is_beside()) * (BESIDE + config.pairing.memory_limit_bytes() as u64),
             u64::from(config.detect.is_some()) * DETECTION,
             queues.sum(),
         ];
