@@ -151,8 +151,11 @@ impl Files {
         account: Option<&Account>,
         keep: &CapsHashSet,
     ) -> Option<PathBuf> {
+        if overrides(keep, Access::Read) {
+            return None;
+        }
         let wanted = self.credentials.iter().map(|path| (Access::Read, path.clone()));
-        let wanted: Vec<_> = wanted.filter(|_| !overrides(keep, Access::Read)).collect();
+        let wanted: Vec<_> = wanted.collect();
         denied(account, &wanted).into_iter().next().map(|(_, path)| path)
     }
 

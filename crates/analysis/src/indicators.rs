@@ -103,6 +103,9 @@ impl IndicatorTable {
     ) -> Vec<IntelMatchFields> {
         // Does not allocate where nothing matches.
         let mut found = Vec::new();
+        if self.is_empty() {
+            return found;
+        }
         if let Some(qname) = qname.filter(|_| !self.domains.is_empty()) {
             self.find_name(ts, qname, &mut found);
         }

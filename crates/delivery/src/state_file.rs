@@ -111,3 +111,30 @@ fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     written?;
     path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_that_fails_leaves_the_old_contents_and_is_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        // What a crash left of an earlier write is replaced.
+        fs::write(path.with_extension("new"), "half").unwrap();
+        let write = |contents: &str| {
+            let mut file = StateFile::start(path.clone(), "contents").unwrap();
+            file.write(contents.into());
+            let status = Arc::clone(&file.status);
+            file.close();
+            assert!(!status.busy.load(Ordering::Acquire));
+            (fs::read_to_string(&path).unwrap(), status.failures.load(Ordering::Relaxed))
+        };
+        assert_eq!(write("first"), ("first".to_owned(), 0));
+        assert!(!path.with_extension("new").exists());
+        fs::create_dir(path.with_extension("new")).unwrap();
+        assert_eq!(write("second"), ("first".to_owned(), 1));
+        fs::remove_dir(path.with_extension("new")).unwrap();
+        assert_eq!(write("third"), ("third".to_owned(), 0));
+    }
+}

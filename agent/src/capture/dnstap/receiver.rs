@@ -412,7 +412,7 @@ fn accept(
                         match open() {
                             Ok((stream, replies)) => {
                                 let frames = Frames::of_sender(Source::plain(stream), replies);
-                                receive(frames, &name, &arrivals, number);
+                                receive(frames, &name, number, &arrivals);
                             }
                             Err(why) => {
                                 tracing::warn!("a sender of dnstap was refused: {name}: {why}");
@@ -450,7 +450,7 @@ fn accept(
 }
 
 /// Reads what a sender sends, until it ends.
-fn receive(mut frames: Frames, name: &str, arrivals: &Arrivals, number: u32) {
+fn receive(mut frames: Frames, name: &str, number: u32, arrivals: &Arrivals) {
     tracing::info!("a sender of dnstap has connected: {name}");
     let (mut seq, mut last, mut says) = (0, Clock::new().now(), None);
     let end = loop {

@@ -73,8 +73,7 @@ impl Watcher {
                 }
             };
             let reload_at = self.failures + RELOAD_AFTER;
-            let mut is_refused = false;
-            while self.failures < reload_at && !is_refused {
+            while self.failures < reload_at {
                 match self.follow(&api).await {
                     Ok(()) => sleep(WATCH_PAUSE).await,
                     Err(error) if error.gone => {
@@ -83,8 +82,10 @@ impl Watcher {
                     }
                     Err(error) => {
                         self.handle_failure(&error).await;
-                        // A token was renewed, and this one has expired.
-                        is_refused = error.reason == ApiErrorReason::Unauthorized;
+                        if error.reason == ApiErrorReason::Unauthorized {
+                            // A token was renewed, and this one has expired.
+                            break;
+                        }
                     }
                 }
             }

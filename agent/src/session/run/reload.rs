@@ -72,9 +72,12 @@ impl IndicatorWatch {
             let (sender, receiver) = bounded(1);
             let (known, waker) = (self.known.clone(), waker.clone());
             let check = move || {
-                let states = known.into_iter().map(|(path, _)| (file_state(&path), path));
+                let states = known.into_iter().map(|(path, _)| {
+                    let state = file_state(&path);
+                    (path, state)
+                });
                 // Fails if the agent ends.
-                let _ = sender.send(states.map(|(state, path)| (path, state)).collect());
+                let _ = sender.send(states.collect());
                 waker.wake();
             };
             // Without a thread, the next check is due after the interval.
