@@ -98,7 +98,7 @@ class ArchiveS3Test {
   }
 
   @Test
-  @Timeout(120)
+  @Timeout(600)
   void eachRecordOnceAlthoughTheJobFails() throws Exception {
     ArchiveConfig settings = new ArchiveConfig("s3a://dns/archive", null, null);
     Config.Checkpoints checkpoints = new Config.Checkpoints(Duration.ofMillis(200), null);

@@ -311,7 +311,6 @@ class WindowRulesTest {
   @Test
   void tenThousandNodes() throws Exception {
     try (Detection detection = new Detection(Detection.defaults())) {
-      long start = System.nanoTime();
       for (int minute = 0; minute < 4; minute++) {
         for (int node = 0; node < 10_000; node++) {
           long failed = minute == 3 && node % 2 == 0 ? 80 : 0;
@@ -324,8 +323,6 @@ class WindowRulesTest {
         }
         detection.advance(at(minute + 1));
       }
-      System.out.printf(
-          "a node's minute of ten groups costs %.1f µs%n", (System.nanoTime() - start) / 4e7);
       assertThat(detection.counter("detect/overflow")).isZero();
       assertThat(detection.texts())
           .containsExactly("resolver_failing " + RESOLVER + " critical firing");
