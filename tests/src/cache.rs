@@ -55,19 +55,6 @@ fn python_with(scratch: &Path, requirements: &Path, options: &[&str]) -> Result<
     shell::output(&mut install).with_context(what).map(drop)
 }
 
-/// Builds a program from crates.io, into `bin`.
-pub fn cargo(scratch: &Path, name: &str, version: &str, words: &[&str]) -> Result<()> {
-    let mut install = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    install.args(["install", name, "--version", version, "--locked", "--root"]);
-    install.arg(scratch.join("ready")).arg("--target-dir").arg(scratch.join("build")).args(words);
-    // A shorter build matters more than a faster program.
-    let profile = [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")];
-    install.envs(profile.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
-    shell::output(install.current_dir(scratch))
-        .with_context(|| format!("cannot build {name} {version} from crates.io"))
-        .map(drop)
-}
-
 /// Downloads the packages of the `package-lock.json` in a folder, into `node_modules`. Their scripts do not run.
 pub fn npm(scratch: &Path, folder: &Path) -> Result<()> {
     let ready = scratch.join("ready");

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Version of mdBook.
+/// Version of mdBook, as in `tests/site/requirements.txt`.
 const VERSION: &str = "0.5.4";
 /// Folder of the pages in the workspace.
 const PAGES: &str = "docs";
@@ -21,18 +21,15 @@ const SUMMARY: &str = "SUMMARY.md";
 /// Branch of the repository that links lead to.
 const BRANCH: &str = "main";
 
-/// Builds mdBook if it is missing, so that tests need not.
+/// Downloads mdBook if it is missing, so that tests need not.
 pub fn prepare() -> Result<()> {
     mdbook().map(drop)
 }
 
-/// Returns the program mdBook; builds it if it is missing, which takes a minute or two.
+/// Returns the program mdBook; downloads it if it is missing.
 fn mdbook() -> Result<PathBuf> {
-    let folder = cache::folder("mdbook", VERSION, |scratch| {
-        // Without its server, which takes longest to compile.
-        let features = ["--no-default-features", "--features", "search"];
-        cache::cargo(scratch, "mdbook", VERSION, &features)
-    })?;
+    let requirements = environment::workspace().join("tests/site/requirements.txt");
+    let folder = cache::folder("mdbook", VERSION, |scratch| cache::python(scratch, &requirements))?;
     Ok(folder.join("bin/mdbook"))
 }
 
