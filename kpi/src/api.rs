@@ -7,7 +7,7 @@ use crate::lineage::describe;
 use crate::metrics::newest_verdicts;
 use crate::openapi;
 use crate::store::{State as Commits, Store};
-use crate::values::{Detail, Grain, KpiValue, Question, UTC, Values};
+use crate::values::{ChangeQuestion, Detail, Grain, KpiValue, Question, UTC, Values};
 use crate::verdict::Verdict;
 use axum::Router;
 use axum::extract::{Path, RawQuery, State};
@@ -24,6 +24,8 @@ use url::form_urlencoded;
 /// Values in one answer if the request gives no limit, and at most.
 const DEFAULT_LIMIT: usize = 1000;
 const MAX_LIMIT: usize = 10_000;
+/// Parts before and after a moment that are compared if the request gives no number.
+const DEFAULT_PARTS: usize = 12;
 /// Answers that are kept until the values change.
 const CACHED_ANSWERS: usize = 4096;
 
@@ -105,6 +107,7 @@ impl Service {
             .route("/v1/health", get(health))
             .route("/v1/kpis", get(kpis))
             .route("/v1/kpis/{name}", get(values))
+            .route("/v1/kpis/{name}/change", get(change))
             .route("/v1/kpis/{name}/lineage", get(lineage))
             .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
             .method_not_allowed_fallback(|| async {
@@ -307,6 +310,60 @@ async fn values(
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     response
+}
+
+async fn change(
+    State(service): State<Arc<Service>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let kpi = match service.kpi(&headers, &name) {
+        Ok(kpi) => kpi,
+        Err(response) => return *response,
+    };
+    let asked = asked_change(&service.dictionary, kpi, query.as_deref().unwrap_or(""));
+    let asked = match asked {
+        Ok(asked) => asked,
+        Err(detail) => return bad_request(&detail),
+    };
+    let published = service.published();
+    let change =
+        tokio::task::block_in_place(|| published.values.change(&service.dictionary, kpi, &asked));
+    json_response(&json!({
+        "kpi": kpi.name, "unit": kpi.unit, "grain": asked.question.grain, "at": asked.at,
+        "as_of": published.values.as_of, "change": change,
+    }))
+}
+
+/// Reads the parameters of a comparison: `at`, `parts`, and those of a question.
+fn asked_change(dictionary: &Dictionary, kpi: &Kpi, query: &str) -> Result<ChangeQuestion, String> {
+    let (mut at, mut parts, mut has_grain) = (None, DEFAULT_PARTS, false);
+    let mut rest = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match &*name {
+            "at" => {
+                let bad = |_| format!("at {value}: give a time such as 2026-11-21T10:00:00Z");
+                at = Some(value.parse().map_err(bad)?);
+            }
+            "parts" => parts = value.parse().map_err(|_| "parts: not a number")?,
+            "from" | "to" | "date" | "limit" | "offset" => {
+                return Err(format!("unknown parameter {name}"));
+            }
+            _ => {
+                has_grain |= name == "grain";
+                rest.append_pair(&name, &value);
+            }
+        }
+    }
+    if !has_grain {
+        rest.append_pair("grain", dictionary.grain(kpi).name());
+    }
+    let Asked { question, .. } = Asked::parse(&rest.finish(), &dictionary.dimensions(kpi))?;
+    let at = at.ok_or("at: give the time that before and after are divided by")?;
+    let asked = ChangeQuestion { at, parts, question };
+    asked.check(dictionary, kpi)?;
+    Ok(asked)
 }
 
 fn answer(service: &Service, published: &Published, kpi: &Kpi, question: &Question) -> Arc<Answer> {

@@ -77,6 +77,8 @@ pub struct Cli {
 pub enum Command {
     /// Add events, DNS windows or probe results from files
     Import(ImportArgs),
+    /// Fetch what declared sources have had since the last time, from HTTP APIs and S3-compatible storage
+    Pull(PullArgs),
     /// List rows that were refused at import
     Rejected(OutputArgs),
     /// Compute the values of all KPIs
@@ -173,6 +175,30 @@ pub struct ImportArgs {
     /// Why the import is taken back; kept for ever
     #[arg(long, value_name = "TEXT", requires = "undo")]
     pub reason: Option<String>,
+
+    /// Write text or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// `pull`.
+#[derive(Clone, Debug, Args)]
+pub struct PullArgs {
+    /// Names of sources [default: all whose declaration has `pull`]
+    #[arg(value_name = "SOURCE")]
+    pub names: Vec<String>,
+
+    /// Fetch everything again, not only what is new
+    #[arg(long)]
+    pub from_beginning: bool,
+
+    /// Also send refused rows to the topic registrar.dlq of these brokers (HOST:PORT,...)
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub brokers: Vec<Broker>,
+
+    /// Policy for personal data: which fields are kept, tokenised or refused
+    #[arg(long, value_name = "FILE", env = "DNSCRIBE_KPI_POLICY", hide_env_values = true)]
+    pub policy: Option<PathBuf>,
 
     /// Write text or json
     #[arg(short, long, value_enum, default_value_t)]
@@ -309,6 +335,8 @@ pub enum ExportFormat {
     /// YAML of the dbt Semantic Layer.
     #[default]
     Dbt,
+    /// YAML of Apache Ossie.
+    Ossie,
     /// The reference of all KPIs (docs/kpis.md).
     Markdown,
     /// SQL for `ClickHouse` that computes all values from the store's files.

@@ -5,8 +5,8 @@ mod demo;
 use crate::access::Access;
 use crate::api::Service;
 use crate::cli::{
-    Cli, Command, ComputeArgs, ExportArgs, ExportFormat, ImportArgs, OutputFormat, ReconcileArgs,
-    SampleArgs, ServeArgs,
+    Cli, Command, ComputeArgs, ExportArgs, ExportFormat, ImportArgs, OutputFormat, PullArgs,
+    ReconcileArgs, SampleArgs, ServeArgs,
 };
 use crate::compute;
 use crate::dictionary::Dictionary;
@@ -16,11 +16,13 @@ use crate::import::{self, Imported, undo};
 use crate::input;
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
+use crate::pull::Puller;
+use crate::pull::http::{download, without_secrets};
 use crate::query::{self, Dialect};
 use crate::reconcile::{self, Extent, Report, Tolerance};
 use crate::rows::{Columns, text};
 use crate::sample::{self, Plan};
-use crate::sources::Sources;
+use crate::sources::{Source, Sources};
 use crate::store::{State, Store};
 use crate::values::{Detail, Values};
 use crate::{export, kafka, reference, report, server, topic};
@@ -34,7 +36,6 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Store where neither `--data` nor a service manager names one.
 const STATE_DIRECTORY: &str = "/var/lib/dnscribe-kpi";
@@ -77,6 +78,7 @@ async fn run(cli: &Cli) -> Result<ExitCode, Exit> {
     let sources = || cli.config.as_deref().map_or_else(|| Ok(Sources::default()), Sources::read);
     match &cli.command {
         Command::Import(args) => import(&open(cli)?, &sources()?, args).await,
+        Command::Pull(args) => pull(&open(cli)?, &sources()?, args).await,
         Command::Rejected(args) => rejected(&open(cli)?, args.output).await.map(done),
         Command::Compute(args) => {
             compute(&open(cli)?, &dictionary()?, &sources()?, args).await.map(done)
@@ -163,6 +165,42 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
         import::complete(store, sources, source, day).await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Pulls sources. One that cannot be read does not keep the others away.
+async fn pull(store: &Store, sources: &Sources, args: &PullArgs) -> Result<ExitCode, Exit> {
+    let has = |source: &Source| args.names.is_empty() || args.names.contains(&source.name);
+    let pulled = sources.iter().filter_map(|source| Some((source, source.pull.as_ref()?)));
+    let pulled: Vec<_> = pulled.filter(|(source, _)| has(source)).collect();
+    let is_missing = |name: &&String| !pulled.iter().any(|(source, _)| source.name == **name);
+    if let Some(name) = args.names.iter().find(is_missing) {
+        return Err(Exit::usage(format!("{name}: no source of this name has `pull`"))
+            .with_remedy("give --config with its declaration"));
+    }
+    if pulled.is_empty() {
+        return print("no source is declared with `pull`: nothing to fetch\n").map(done);
+    }
+    let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
+    let kafka = (!args.brokers.is_empty()).then(|| kafka::config(&args.brokers)).transpose()?;
+    let is_restart = args.from_beginning;
+    let dead_letters = kafka.as_ref();
+    let puller = Puller { store, sources, policy: &policy, dead_letters, is_restart };
+    let mut code = ExitCode::SUCCESS;
+    for (source, pull) in pulled {
+        let mut page = String::new();
+        let mut each =
+            |name: &str, imported: &Imported| page += &import_text(name, imported, args.output);
+        let result = puller.pull(source, pull, &mut each).await;
+        if page.is_empty() && result.is_ok() && args.output == OutputFormat::Text {
+            page = format!("{}: nothing new\n", source.name);
+        }
+        print(&page)?;
+        if let Err(error) = result {
+            tracing::error!("{}: {error}", source.name);
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
 }
 
 fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String {
@@ -319,7 +357,7 @@ async fn reconcile(
 ) -> Result<ExitCode, Exit> {
     let tolerance = Tolerance { absolute: args.tolerance, ratio: args.tolerance_ratio };
     let is_url = args.against.starts_with("http://") || args.against.starts_with("https://");
-    let fetched = is_url.then(|| fetch(&args.against)).transpose()?;
+    let fetched = is_url.then(|| download(&args.against)).transpose()?;
     let file =
         fetched.as_ref().map_or_else(|| PathBuf::from(&args.against), |file| file.path().into());
     let extent =
@@ -339,27 +377,6 @@ async fn reconcile(
         print(&reconciliation_text(&report))?;
     }
     Ok(if report.within_tolerance { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// Returns a URL without user, password, query and fragment: signed URLs differ each day, and what is secret stays so.
-fn without_secrets(text: &str) -> String {
-    let Ok(mut url) = url::Url::parse(text) else { return "export".to_owned() };
-    url.set_query(None);
-    url.set_fragment(None);
-    // Every HTTP URL has a host, and so may have neither.
-    let _ = url.set_username("");
-    let _ = url.set_password(None);
-    url.into()
-}
-
-/// Time that the download of an export may take.
-const FETCH_TIMEOUT: Duration = Duration::from_mins(15);
-
-fn fetch(url: &str) -> Result<tempfile::NamedTempFile, KpiError> {
-    let fail = |error: ureq::Error| KpiError::Usage(format!("{}: {error}", without_secrets(url)));
-    let request = ureq::get(url).config().timeout_global(Some(FETCH_TIMEOUT)).build();
-    let response = request.call().map_err(fail)?;
-    input::spooled(response.into_body().into_reader())
 }
 
 fn reconciliation_text(report: &Report) -> String {
@@ -440,6 +457,7 @@ async fn check(
 async fn export(cli: &Cli, dictionary: &Dictionary, args: &ExportArgs) -> Result<(), Exit> {
     let text = match args.format {
         ExportFormat::Dbt => export::dbt(dictionary),
+        ExportFormat::Ossie => export::ossie(dictionary),
         ExportFormat::Markdown => reference::markdown(dictionary),
         ExportFormat::Prometheus => export::prometheus(dictionary),
         ExportFormat::Clickhouse => {
@@ -476,16 +494,4 @@ fn sample(args: &SampleArgs) -> Result<(), Exit> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_exports_have_no_secrets() {
-        let name =
-            without_secrets("https://me:secret@billing.example:8443/export.csv?signature=abc#top");
-        assert_eq!(name, "https://billing.example:8443/export.csv");
-    }
 }

@@ -214,7 +214,7 @@ pub struct Kpi {
     /// Kind.
     #[serde(rename = "type")]
     pub kind: KpiType,
-    /// Measures that are added.
+    /// Measures that are added. Here, in `minus` and in `over`, `kpi:NAME` stands for the sum of a KPI above.
     #[serde(default)]
     pub plus: Vec<String>,
     /// Measures that are subtracted.
@@ -316,6 +316,7 @@ impl Dictionary {
             .map_err(|error| KpiError::Usage(format!("{name}: {error}")))?;
         dictionary.sha256 = crate::input::hex(&Sha256::digest(text.as_bytes()));
         let mut problems = dictionary.unclear();
+        dictionary.resolve_kpis(&mut problems);
         dictionary.complete();
         problems.extend(dictionary.problems());
         if problems.is_empty() {
@@ -344,6 +345,51 @@ impl Dictionary {
             }
         }
         problems
+    }
+
+    /// Replaces names of KPIs in formulas by their measures.
+    fn resolve_kpis(&mut self, problems: &mut Vec<String>) {
+        for index in 0..self.kpis.len() {
+            let (above, rest) = self.kpis.split_at_mut(index);
+            let Some(kpi) = rest.first_mut() else { return };
+            let mut slices = Vec::new();
+            let mut resolve = |names: &[String]| {
+                let (mut same, mut other) = (Vec::new(), Vec::new());
+                for name in names {
+                    let Some(wanted) = name.strip_prefix("kpi:") else {
+                        same.push(name.clone());
+                        continue;
+                    };
+                    let is_sum =
+                        |kpi: &&Kpi| matches!(kpi.kind, KpiType::Simple | KpiType::Derived);
+                    match above.iter().find(|kpi| kpi.name == wanted).filter(is_sum) {
+                        Some(sum) => {
+                            same.extend(sum.plus.iter().cloned());
+                            other.extend(sum.minus.iter().cloned());
+                            slices.extend(sum.always_by.iter().cloned());
+                        }
+                        None => problems.push(format!(
+                            "kpi {}: {name}: no KPI above it of this name is a sum",
+                            kpi.name
+                        )),
+                    }
+                }
+                (same, other)
+            };
+            let (plus, minus) = resolve(&kpi.plus);
+            let (subtracted, added) = resolve(&kpi.minus);
+            let (over, not_over) = resolve(&kpi.over);
+            if !not_over.is_empty() {
+                problems.push(format!("kpi {}: over: nothing can be subtracted there", kpi.name));
+            }
+            (kpi.plus, kpi.minus, kpi.over) =
+                ([plus, added].concat(), [minus, subtracted].concat(), over);
+            for name in slices {
+                if !kpi.always_by.contains(&name) {
+                    kpi.always_by.push(name);
+                }
+            }
+        }
     }
 
     /// Writes out what is declared in short.
@@ -642,6 +688,39 @@ fn unknown_types<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kpis_are_made_of_kpis() {
+        let dictionary = Dictionary::load(None).unwrap();
+        let (total, growth) =
+            (dictionary.kpi("portfolio").unwrap(), dictionary.kpi("portfolio_growth").unwrap());
+        assert_eq!((&total.plus, &total.minus), (&growth.plus, &growth.minus));
+        let with = |plus: &str, over: &str| {
+            let kpi = format!(
+                "\n  - name: made\n    label: Made\n    family: sales\n    description: Made of others.\n    type: ratio\n    plus: [{plus}]\n    \
+                 minus: [\"kpi:net_transfers\"]\n    over: [{over}]\n    unit: ratio\n    cadence: daily\n    owner: sales\n    \
+                 decision: {{ action: None., runbook: docs/kpi.md#sales }}\n"
+            );
+            Dictionary::parse(&format!("{}{kpi}", BUILT_IN.trim_end()), "test")
+        };
+        let made = with("\"kpi:portfolio_growth\"", "\"kpi:transfers_in\"").unwrap();
+        let made = made.kpi("made").unwrap();
+        assert_eq!(
+            made.plus,
+            ["registration_completed", "transfer_in_completed", "transfer_out_completed"]
+        );
+        assert_eq!(made.minus, ["deleted", "transfer_out_completed", "transfer_in_completed"]);
+        assert_eq!(made.over, ["transfer_in_completed"]);
+        assert_eq!(dictionary.kpi("revenue_month_to_date").unwrap().always_by, ["currency"]);
+        for (plus, over, problem) in [
+            ("\"kpi:refund_ratio\"", "registration_completed", "kpi:refund_ratio: no KPI above"),
+            ("\"kpi:made\"", "registration_completed", "kpi:made: no KPI above"),
+            ("registration_completed", "\"kpi:revenue\"", "over: nothing can be subtracted"),
+        ] {
+            let error = with(plus, over).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
+    }
 
     #[test]
     fn built_in_dictionary_has_the_kpis_of_the_contract() {

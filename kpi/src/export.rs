@@ -1,4 +1,9 @@
-//! The dictionary for other tools: YAML of the dbt Semantic Layer, SQL for `ClickHouse`, and rules for Prometheus.
+//! The dictionary for other tools: YAML of the dbt Semantic Layer and of Apache Ossie, SQL for `ClickHouse`, and rules for
+//! Prometheus.
+
+mod ossie;
+
+pub use ossie::ossie;
 
 use crate::attributes::Kind;
 use crate::definition::Window;
@@ -91,6 +96,7 @@ fn semantic_model(dictionary: &Dictionary, model: &Model) -> Value {
         "node_relation": { "schema_name": "kpi", "alias": model.name },
         "defaults": { "agg_time_dimension": TIME_DIMENSION },
         "primary_entity": model.name,
+        "config": { "meta": { "sql": model.sql.trim() } },
         "dimensions": dimensions,
         "measures": list,
     } })

@@ -149,6 +149,8 @@ pub struct Request<'a> {
     pub offsets: BTreeMap<i32, i64>,
     /// Topic: hash of the newest message by partition.
     pub last_messages: BTreeMap<String, String>,
+    /// Pull: up to where the source was read.
+    pub position: Option<String>,
 }
 
 impl<'a> Request<'a> {
@@ -168,6 +170,7 @@ impl<'a> Request<'a> {
             dead_letters: None,
             offsets: BTreeMap::new(),
             last_messages: BTreeMap::new(),
+            position: None,
         }
     }
 }
@@ -220,6 +223,7 @@ impl<'a> Importer<'a> {
             replaces: request.replaces.clone(),
             offsets: request.offsets.clone(),
             last_messages: request.last_messages.clone(),
+            position: request.position.clone(),
             files: Vec::new(),
         };
         let origin = Origin {

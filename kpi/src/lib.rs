@@ -19,6 +19,7 @@ pub mod kafka;
 pub mod dead_letter;
 pub mod import;
 pub mod topic;
+pub mod pull;
 // What is counted, and how.
 pub mod decision;
 pub mod dictionary;

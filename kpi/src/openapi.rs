@@ -30,6 +30,10 @@ pub fn document(dictionary: &Dictionary) -> Value {
             "/v1/kpis/{name}": { "get": operation(
                 "getValues", "Values of a KPI", &[vec![name.clone()], parameters()].concat(), "Answer",
             ) },
+            "/v1/kpis/{name}/change": { "get": operation(
+                "getChange", "A KPI before and after a moment", &[vec![name.clone()], change_parameters()].concat(),
+                "ChangeAnswer",
+            ) },
             "/v1/kpis/{name}/lineage": { "get": operation(
                 "getLineage", "Formula, measures, queries and imports behind a KPI", &[name], "Lineage",
             ) },
@@ -76,6 +80,22 @@ fn parameters() -> Vec<Value> {
             json!({ "type": "integer", "minimum": 0, "default": 0 }),
         ),
     ]
+}
+
+fn change_parameters() -> Vec<Value> {
+    let of_values = parameters().into_iter();
+    let of_values = of_values.filter(|one| one["name"] == "grain" || one["name"] == "filter");
+    let mut all: Vec<Value> = of_values.collect();
+    // The finest one of the KPI, unless it is given.
+    let schema = all.iter_mut().find(|one| one["name"] == "grain");
+    if let Some(schema) = schema.and_then(|grain| grain["schema"].as_object_mut()) {
+        schema.remove("default");
+    }
+    all.push(json!({ "name": "at", "in": "query", "required": true, "description": "The moment.",
+        "schema": { "type": "string", "format": "date-time" } }));
+    all.push(json!({ "name": "parts", "in": "query", "description": "Parts before, and after, of the length `grain`.",
+        "schema": { "type": "integer", "minimum": 3, "maximum": 576, "default": 12 } }));
+    all
 }
 
 fn operation(id: &str, summary: &str, parameters: &[Value], schema: &str) -> Value {
@@ -166,6 +186,20 @@ fn schemas() -> Value {
             "reasons": { "type": "array", "items": text, "description": "Why the value is incomplete." },
             "rejected_rows": { "type": "integer",
                 "description": "Rows of these days that were refused at import and wait for a correction." } } },
+        "ChangeAnswer": { "type": "object", "required": ["kpi", "unit", "grain", "at", "change"],
+            "properties": { "kpi": text, "unit": text, "grain": text, "at": { "type": "string", "format": "date-time" },
+                "as_of": { "type": ["string", "null"], "format": "date-time" },
+                "change": { "type": "object", "required": ["before", "after", "difference", "interval"], "properties": {
+                    "before": { "$ref": "#/components/schemas/Side" }, "after": { "$ref": "#/components/schemas/Side" },
+                    "difference": number,
+                    "interval": { "type": ["array", "null"], "items": { "type": "number" }, "minItems": 2, "maxItems": 2,
+                        "description": "What the difference is between, with a confidence of 95 %." },
+                    "reasons": { "type": "array", "items": text, "description": "Why there is no interval." } } } } },
+        "Side": { "type": "object", "required": ["parts", "value"], "properties": {
+            "start": { "type": ["string", "null"], "format": "date-time" },
+            "end": { "type": ["string", "null"], "format": "date-time" },
+            "parts": { "type": "integer" },
+            "value": { "type": ["number", "null"], "description": "Mean of a part, or ratio of the sums of all." } } },
         "Lineage": { "type": "object", "required": ["kpi", "formula", "measures", "models", "sources"],
             "properties": { "kpi": text, "formula": text } },
     })

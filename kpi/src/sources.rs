@@ -1,5 +1,9 @@
 //! Declared sources: which events they deliver, on which days, and how far their rows may be refused.
 
+mod pull;
+
+pub use pull::{Paging, Pull, Secret, Since};
+
 use crate::error::KpiError;
 use crate::event::Rejection;
 use jiff::civil::{Date, Weekday};
@@ -44,6 +48,8 @@ pub struct Source {
     /// Technical key of its events.
     #[serde(default)]
     pub key: KeyRule,
+    /// Where it is pulled from, if it does not come by files or topics.
+    pub pull: Option<Pull>,
 }
 
 /// Technical key of a source's events.
@@ -189,7 +195,12 @@ impl Sources {
     /// # Errors
     /// The file cannot be read, or a value in it is wrong.
     pub fn read(path: &Path) -> Result<Self, KpiError> {
-        KpiError::reading(path, Self::parse)
+        let mut sources = KpiError::reading(path, Self::parse)?;
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        for pull in sources.all.iter_mut().filter_map(|source| source.pull.as_mut()) {
+            pull.resolve(folder);
+        }
+        Ok(sources)
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -212,6 +223,9 @@ impl Sources {
             if !(0.0..1.0).contains(&source.tolerance) {
                 let given = source.tolerance;
                 return Err(format!("{place}.tolerance {given}: give a share such as 0.001"));
+            }
+            if let Some(pull) = &source.pull {
+                pull.check(&format!("{place}.pull"))?;
             }
         }
         Ok(Self { all: config.sources, is_declared: true })

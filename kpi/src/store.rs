@@ -12,7 +12,7 @@ use crate::definition::Definition;
 use crate::error::KpiError;
 use crate::input::Format;
 use futures_util::StreamExt as _;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
@@ -157,6 +157,9 @@ pub struct ImportCommit {
     /// Topic: hash of the newest message by partition, by which a topic that was made anew is noticed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub last_messages: BTreeMap<String, String>,
+    /// Pull: up to where the source was read, or the version of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<String>,
     /// Files that were written.
     pub files: Vec<FactFile>,
 }
@@ -252,8 +255,7 @@ impl Store {
     pub fn open(place: &str) -> Result<Self, KpiError> {
         if let Some(rest) = place.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            let builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-            let objects = builder.build().map_err(|error| KpiError::store(place, &error))?;
+            let objects = self::bucket(bucket)?;
             let url = Url::parse(&format!("s3://{bucket}"))
                 .map_err(|error| KpiError::store(place, &error))?;
             return Ok(Self { objects: Arc::new(objects), url, prefix: ObjectPath::from(prefix) });
@@ -376,6 +378,15 @@ impl Store {
             Err(error) => Err(KpiError::write(&path, &error)),
         }
     }
+}
+
+/// Opens a bucket of S3-compatible storage, to which the environment describes the access.
+///
+/// # Errors
+/// The environment is wrong.
+pub fn bucket(name: &str) -> Result<AmazonS3, KpiError> {
+    let builder = AmazonS3Builder::from_env().with_bucket_name(name);
+    builder.build().map_err(|error| KpiError::store(&format!("s3://{name}"), &error))
 }
 
 /// Folder of the commits.

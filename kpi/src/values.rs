@@ -1,9 +1,11 @@
 //! Values in memory: the rows of all measures by day, and KPIs made of them at any grain and slice.
 
 mod calendar;
+mod change;
 mod question;
 mod sums;
 
+pub use change::{Change, ChangeQuestion};
 pub use question::{
     Adjustment, AdjustmentCause, Grain, KpiValue, Question, Restatement, UTC, ValueState,
 };

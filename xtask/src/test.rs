@@ -346,13 +346,14 @@ impl Program {
     }
 }
 
-/// Version of the packages in kpi/tests/requirements.txt.
-const KPI_VALIDATORS: &str = "0.10.5";
+/// Versions of the packages in kpi/tests/requirements.txt, which has all that they depend on, and of what azem needs only what a
+/// model's reader needs.
+const KPI_VALIDATORS: &str = "0.10.5-azem-0.2.0";
 
 /// Downloads the validators of what dnscribe-kpi writes for other tools, if they are missing.
 fn kpi_validators() -> Result<PathBuf> {
     cache::folder("kpi-validators", KPI_VALIDATORS, |scratch| {
-        cache::python(scratch, &environment::workspace().join("kpi/tests/requirements.txt"))
+        cache::python_alone(scratch, &environment::workspace().join("kpi/tests/requirements.txt"))
     })
 }
 

@@ -37,6 +37,28 @@ pub struct Response {
     pub body: Vec<u8>,
 }
 
+/// Creates a client that trusts the certificates in `ca_file`, else the system's. Errors name the configuration
+/// section `section`.
+///
+/// # Errors
+/// The certificates cannot be used.
+pub fn agent(section: &str, ca_file: Option<&Path>) -> Result<ureq::Agent, String> {
+    let roots = match ca_file {
+        Some(path) => RootCerts::new_with_certs(&certificates(path, section)?),
+        None => RootCerts::PlatformVerifier,
+    };
+    let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build();
+    let config = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        // Callers follow redirects themselves: not every request may be repeated as a GET.
+        .max_redirects(0)
+        // librdkafka uses no proxy either.
+        .proxy(None)
+        .tls_config(tls)
+        .user_agent(concat!("dnscribe/", env!("CARGO_PKG_VERSION")));
+    Ok(config.build().into())
+}
+
 impl HttpClient {
     /// Creates a client that trusts the certificates in `ca_file`, else the system's. Errors name
     /// the configuration section `section`.
@@ -50,21 +72,7 @@ impl HttpClient {
         media_type: &'static str,
         limit: u64,
     ) -> Result<Self, String> {
-        let roots = match ca_file {
-            Some(path) => RootCerts::new_with_certs(&certificates(path, section)?),
-            None => RootCerts::PlatformVerifier,
-        };
-        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build();
-        let agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            // Callers follow redirects themselves: not every request may be repeated as a GET.
-            .max_redirects(0)
-            // librdkafka uses no proxy either.
-            .proxy(None)
-            .tls_config(tls)
-            .user_agent(concat!("dnscribe/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .into();
+        let agent = agent(section, ca_file)?;
         let authorization = authorization.map(|given| header(given, section)).transpose()?;
         Ok(Self { agent, authorization, headers: HeaderMap::new(), media_type, limit })
     }
@@ -111,8 +119,9 @@ impl HttpClient {
     }
 }
 
-/// Reads seconds; dates, which no server of telemetry sends, are no time.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+/// Reads after which time to try again: seconds; dates, which no server of telemetry sends, are no time.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }

@@ -42,7 +42,7 @@ fn find(state: &State, earlier: &str, mapping: Option<&Mapping>) -> Result<Impor
         return Ok(import.as_ref().clone());
     }
     let file = Path::new(earlier).file_name().unwrap_or_default().to_string_lossy();
-    let names = [file.into_owned(), format!("kafka:{earlier}")];
+    let names = [file.into_owned(), format!("kafka:{earlier}"), earlier.to_owned()];
     let mut found: Vec<_> =
         state.imports.values().filter(|(_, _, import)| names.contains(&import.name)).collect();
     if found.is_empty() {

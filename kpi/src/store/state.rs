@@ -24,6 +24,8 @@ pub struct State {
     pub offsets: BTreeMap<String, BTreeMap<i32, i64>>,
     /// Hash of the newest message by partition, by the name of the import of a topic.
     pub last_messages: BTreeMap<String, BTreeMap<String, String>>,
+    /// Up to where sources were pulled, by the names of the source and of the import.
+    pub positions: BTreeMap<(String, String), String>,
     /// Time of the newest computation.
     pub computed_at: Option<jiff::Timestamp>,
     /// Number of the newest commit that is no import.
@@ -137,6 +139,10 @@ impl State {
                 if !import.offsets.is_empty() {
                     self.offsets.insert(import.name.clone(), import.offsets.clone());
                     self.last_messages.insert(import.name.clone(), import.last_messages.clone());
+                }
+                if let Some(position) = &import.position {
+                    let place = (import.source.clone(), import.name.clone());
+                    self.positions.insert(place, position.clone());
                 }
                 self.imports.insert(import.sha256.clone(), (number, commit.at, import));
             }

@@ -83,11 +83,16 @@ fn other_tools_read_what_is_exported() {
     let world = World::new();
     let semantics = world.path("dbt.yaml");
     world.ok(&["export", "--file", semantics.to_str().unwrap()]);
+    let ossie = world.path("ossie.yaml");
+    world.ok(&["export", "--format", "ossie", "--file", ossie.to_str().unwrap()]);
     let document = world.path("openapi.json");
     fs::write(&document, world.serve(&["--no-auth"]).get("/openapi.json").1.to_string()).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/dbt.py");
+    let scripts = ["dbt.py", "ossie.py"];
+    let [dbt_reader, ossie_reader] =
+        scripts.map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name));
     for words in [
-        vec![script.as_path(), semantics.as_path()],
+        vec![dbt_reader.as_path(), semantics.as_path()],
+        vec![ossie_reader.as_path(), ossie.as_path()],
         vec![Path::new("-m"), Path::new("openapi_spec_validator"), document.as_path()],
     ] {
         let output = Command::new(&python).args(&words).output().unwrap();

@@ -162,3 +162,56 @@ fn without_new_columns(batch: &RecordBatch) -> RecordBatch {
         kept.fields().iter().map(|field| batch.column_by_name(field.name()).unwrap().clone());
     RecordBatch::try_new(Arc::new(kept.clone()), columns.collect()).unwrap()
 }
+
+#[test]
+fn a_change_is_judged_by_what_was_before_and_after() {
+    let world = World::new();
+    let at = |minute: u32| format!("2026-03-05T{:02}:{:02}:30Z", 9 + minute / 60, minute % 60);
+    // Two registrations in each quarter of an hour, of which one fails from 10:00 on; 9:00 to 11:59.
+    let rows = (0..180).step_by(5).map(|minute| {
+        let is_failed = minute >= 60 && minute % 15 == 0;
+        let kind = if is_failed { "registration_failed" } else { "registration_completed" };
+        event(minute, kind, &at(minute), json!({}))
+    });
+    world.import("a.ndjson", &rows.collect::<Vec<_>>());
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let change = |path: &str| {
+        let (status, answer) = server.get(&format!("/v1/kpis/{path}"));
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
+    };
+    let moment = "at=2026-03-05T10:00:00Z&grain=15m&parts=4";
+    let answer = change(&format!("registration_success_ratio/change?{moment}"));
+    assert_eq!(answer["grain"], "15m");
+    let found = &answer["change"];
+    assert_eq!((&found["before"]["value"], &found["before"]["parts"]), (&json!(1.0), &json!(4)));
+    assert_eq!(found["before"]["start"], "2026-03-05T09:00:00Z");
+    assert_eq!(
+        (&found["after"]["start"], &found["after"]["end"]),
+        (&json!("2026-03-05T10:00:00Z"), &json!("2026-03-05T11:00:00Z"))
+    );
+    assert!((found["difference"].as_f64().unwrap() + 1.0 / 3.0).abs() < 1e-9, "{found}");
+    let [low, high] = [0, 1].map(|side| found["interval"][side].as_f64().unwrap());
+    assert!(low <= -1.0 / 3.0 && high < 0.0, "the change shows: {found}");
+    // Within a part: neither side has it.
+    let within = change("registrations/change?at=2026-03-05T10:07:00Z&grain=15m&parts=3");
+    assert_eq!(within["change"]["before"]["end"], "2026-03-05T10:00:00Z");
+    assert_eq!(within["change"]["after"]["start"], "2026-03-05T10:15:00Z");
+    // A day of facts has no three days before it.
+    let days = change("registrations/change?at=2026-03-05T00:00:00Z&grain=day&parts=3");
+    assert_eq!(days["change"]["interval"], Value::Null);
+    assert!(!days["change"]["reasons"].as_array().unwrap().is_empty(), "{days}");
+    for (path, problem) in [
+        ("registrations/change?parts=4", "at: give the time"),
+        ("registrations/change?at=soon", "at soon"),
+        ("registrations/change?at=2026-03-05T10:00:00Z&parts=2", "parts: give 3"),
+        ("registrations/change?at=2026-03-05T10:00:00Z&by=tld", "neither time_zone nor by"),
+        ("revenue/change?at=2026-03-05T10:00:00Z", "choose one currency"),
+        ("portfolio/change?at=2026-03-05T10:00:00Z", "running totals"),
+    ] {
+        let (status, answer) = server.get(&format!("/v1/kpis/{path}"));
+        assert_eq!(status, 400, "{path}: {answer}");
+        assert!(answer["detail"].as_str().unwrap().contains(problem), "{path}: {answer}");
+    }
+}

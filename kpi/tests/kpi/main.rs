@@ -10,6 +10,7 @@ mod hours;
 mod kafka;
 mod oracle;
 mod page;
+mod pull;
 mod sources;
 mod storage;
 mod undo;

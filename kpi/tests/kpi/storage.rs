@@ -2,6 +2,8 @@
 
 use crate::world::{World, event};
 use dnscribe_tests::{archive, environment, shell};
+use object_store::ObjectStoreExt as _;
+use object_store::aws::AmazonS3Builder;
 use serde_json::json;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -14,13 +16,13 @@ const SECRET: &str = "dnscribe-development";
 const BUCKET: &str = "facts";
 
 /// The Versity gateway with an empty bucket in a folder.
-struct Gateway {
+pub struct Gateway {
     child: Child,
     address: String,
 }
 
 impl Gateway {
-    fn up(folder: &Path) -> Self {
+    pub fn up(folder: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{port}");
         for name in ["metadata", "buckets/facts"] {
@@ -50,14 +52,29 @@ impl Gateway {
         Self { child, address }
     }
 
-    fn world(&self, prefix: &str) -> World {
-        let environment = vec![
+    /// Stores an object.
+    pub fn put(&self, key: &str, content: &str) {
+        let builder = AmazonS3Builder::new().with_bucket_name(BUCKET).with_allow_http(true);
+        let builder = builder.with_endpoint(format!("http://{}", self.address));
+        let bucket =
+            builder.with_access_key_id(KEY).with_secret_access_key(SECRET).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (key, content) = (key.into(), content.to_owned().into());
+        runtime.block_on(bucket.put(&key, content)).unwrap();
+    }
+
+    /// Variables that describe the access.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
             ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
             ("AWS_ENDPOINT", format!("http://{}", self.address)),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
-        ];
-        World::with_store(&format!("s3://{BUCKET}/{prefix}"), environment)
+        ]
+    }
+
+    fn world(&self, prefix: &str) -> World {
+        World::with_store(&format!("s3://{BUCKET}/{prefix}"), self.environment())
     }
 }
 

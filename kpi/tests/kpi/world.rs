@@ -27,6 +27,10 @@ impl World {
         Self { data: data.to_owned(), environment, ..Self::new() }
     }
 
+    pub fn with_environment(environment: Vec<(&'static str, String)>) -> Self {
+        Self { environment, ..Self::new() }
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

@@ -1,0 +1,447 @@
+//! Rows of an HTTP API: answer by answer, at the rate that the server allows.
+
+use crate::error::KpiError;
+use crate::input;
+use crate::sources::{Paging, Pull, Secret, Since};
+use dnscribe_delivery::http::{agent, error_message, retry_after};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{Read as _, Write as _};
+use std::thread;
+use std::time::{Duration, Instant};
+use tempfile::NamedTempFile;
+use ureq::Body;
+use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LINK};
+use ureq::http::{HeaderMap, Response, StatusCode};
+use url::Url;
+
+/// Time that an answer with rows may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// Time that the download of a file may take.
+const FILE_TIMEOUT: Duration = Duration::from_mins(15);
+/// Largest answer with rows, in bytes.
+const MAX_ANSWER_BYTES: u64 = 64 << 20;
+/// Times that a request is sent before it has failed.
+const TRIES: u32 = 5;
+/// Pause before the second time; it doubles each time.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause that a server may ask for: one that wants more is asked by the next pull.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// Redirects that the download of a file follows.
+const REDIRECTS: u32 = 5;
+
+/// Rows that were fetched.
+pub(super) struct Fetched {
+    pub(super) file: NamedTempFile,
+    pub(super) is_empty: bool,
+    /// Up to where the source was read.
+    pub(super) position: Option<Position>,
+}
+
+/// Up to where a source was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Position {
+    Number(i64),
+    Time(Timestamp),
+}
+
+impl Position {
+    /// Reads one.
+    pub(super) fn parse(value: &Value) -> Result<Self, String> {
+        let number = match value {
+            Value::String(text) => {
+                if let Ok(time) = text.parse() {
+                    return Ok(Self::Time(time));
+                }
+                text.parse().ok()
+            }
+            other => other.as_i64(),
+        };
+        number
+            .map(Self::Number)
+            .ok_or_else(|| format!("{value} is neither a time as of RFC 3339 nor an integer"))
+    }
+
+    /// Where to begin, so that what has appeared late is seen, too.
+    fn start(self, since: &Since) -> Self {
+        match self {
+            Self::Number(_) => self,
+            Self::Time(time) => Self::Time(time.saturating_sub(since.overlap).unwrap_or(time)),
+        }
+    }
+
+    /// A time in the future, of a wrong clock, would hide what comes until then.
+    fn until_now(self) -> Self {
+        match self {
+            Self::Number(_) => self,
+            Self::Time(time) => Self::Time(time.min(crate::clock::now())),
+        }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(out),
+            Self::Time(time) => time.fmt(out),
+        }
+    }
+}
+
+/// Fetches what a source has had since `known`.
+pub(super) fn fetch(pull: &Pull, known: Option<Position>) -> Result<Fetched, KpiError> {
+    let mut client = Client::new(pull)?;
+    let mut url = parsed(&pull.url)?;
+    let Some(rows) = &pull.rows else {
+        let file = client.get(&url, FILE_TIMEOUT, |answer| {
+            input::spooled(answer.into_body().into_reader()).map_err(|error| error.to_string())
+        })?;
+        return Ok(Fetched { file, is_empty: false, position: None });
+    };
+    if let Some((since, known)) = pull.since.as_ref().zip(known) {
+        url = with_parameter(&url, &since.parameter, &known.start(since).to_string());
+    }
+    if let Some(Paging::Number { parameter, first }) = &pull.paging {
+        url = with_parameter(&url, parameter, &first.to_string());
+    }
+    let mut file = RowFile::new(known)?;
+    let mut seen = HashSet::new();
+    loop {
+        let (links, body) = client.get(&url, ANSWER_TIMEOUT, read_answer)?;
+        let wrong =
+            |why: String| KpiError::Failed(format!("{}: {why}", without_secrets(url.as_str())));
+        let answer: Value =
+            serde_json::from_slice(&body).map_err(|error| wrong(format!("no JSON: {error}")))?;
+        let found = answer.pointer(rows).and_then(Value::as_array);
+        let found = found.ok_or_else(|| wrong(format!("the answer has no list at \"{rows}\"")))?;
+        file.add(found, pull.since.as_ref()).map_err(wrong)?;
+        let next = next(pull, &url, &answer, &links, found.len()).map_err(wrong)?;
+        seen.insert(url.clone());
+        let Some(next) = next else { break };
+        if seen.contains(&next) {
+            return Err(wrong("the answer leads back to one that was read".to_owned()));
+        }
+        url = next;
+    }
+    file.finish()
+}
+
+/// Rows as a file of NDJSON.
+struct RowFile {
+    file: NamedTempFile,
+    is_empty: bool,
+    newest: Option<Position>,
+}
+
+impl RowFile {
+    fn new(newest: Option<Position>) -> Result<Self, KpiError> {
+        let file = NamedTempFile::new().map_err(|error| KpiError::Failed(temporary(&error)))?;
+        Ok(Self { file, is_empty: true, newest })
+    }
+
+    fn add(&mut self, rows: &[Value], since: Option<&Since>) -> Result<(), String> {
+        for row in rows {
+            if let Some(since) = since {
+                let field = &since.field;
+                let value = row.pointer(field).ok_or_else(|| format!("a row has no {field}"))?;
+                let position = Position::parse(value).map_err(|why| format!("{field}: {why}"))?;
+                self.newest = self.newest.max(Some(position.until_now()));
+            }
+            writeln!(self.file, "{row}").map_err(|error| temporary(&error))?;
+            self.is_empty = false;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Fetched, KpiError> {
+        self.file.flush().map_err(|error| KpiError::Failed(temporary(&error)))?;
+        Ok(Fetched { file: self.file, is_empty: self.is_empty, position: self.newest })
+    }
+}
+
+fn temporary(error: &std::io::Error) -> String {
+    format!("temporary file: {error}")
+}
+
+/// Sends requests, no more than are allowed.
+struct Client<'a> {
+    pull: &'a Pull,
+    agent: ureq::Agent,
+    credentials: Option<(HeaderName, HeaderValue)>,
+    next_request: Instant,
+}
+
+impl<'a> Client<'a> {
+    fn new(pull: &'a Pull) -> Result<Self, KpiError> {
+        let agent = agent("pull", pull.ca_file.as_deref()).map_err(KpiError::Usage)?;
+        let credentials =
+            pull.secret.as_ref().map(credentials).transpose().map_err(KpiError::Usage)?;
+        Ok(Self { pull, agent, credentials, next_request: Instant::now() })
+    }
+
+    /// Requests an address, again after errors that may pass, and reads the answer.
+    fn get<T>(
+        &mut self,
+        url: &Url,
+        timeout: Duration,
+        read: impl Fn(Response<Body>) -> Result<T, String>,
+    ) -> Result<T, KpiError> {
+        let mut pause = PAUSE;
+        for number in 1.. {
+            let (why, wanted) = match self.send(url, timeout) {
+                Ok(answer) if answer.status().is_success() => match read(answer) {
+                    Ok(result) => return Ok(result),
+                    Err(why) => (why, None),
+                },
+                Ok(answer) => {
+                    let (status, wanted) = (answer.status(), retry_after(answer.headers()));
+                    let why = refusal(answer);
+                    let may_pass = status.is_server_error()
+                        || matches!(
+                            status,
+                            StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT
+                        );
+                    if !may_pass {
+                        return Err(failed(url, &why));
+                    }
+                    (why, wanted)
+                }
+                Err(error) => (error.to_string(), None),
+            };
+            let wanted = wanted.unwrap_or(pause);
+            if number == TRIES || wanted > LONGEST_PAUSE {
+                return Err(failed(url, &format!("{why}, {number} times")));
+            }
+            tracing::warn!(
+                "{}: {why}: again in {} s",
+                without_secrets(url.as_str()),
+                wanted.as_secs()
+            );
+            thread::sleep(wanted);
+            pause *= 2;
+        }
+        Err(failed(url, "no answer"))
+    }
+
+    fn send(&mut self, url: &Url, timeout: Duration) -> Result<Response<Body>, ureq::Error> {
+        thread::sleep(self.next_request.saturating_duration_since(Instant::now()));
+        self.next_request = Instant::now() + Duration::from_mins(1) / self.pull.requests_per_minute;
+        // A header with a secret must not follow a redirect to somebody else.
+        let redirects = if self.credentials.is_none() { REDIRECTS } else { 0 };
+        let mut request = self
+            .agent
+            .get(url.as_str())
+            .config()
+            .timeout_global(Some(timeout))
+            .max_redirects(redirects)
+            .proxy(ureq::Proxy::try_from_env())
+            .build();
+        if let Some((name, value)) = &self.credentials {
+            request = request.header(name, value);
+        }
+        request.call()
+    }
+}
+
+/// Downloads a file.
+///
+/// # Errors
+/// There is no answer, or another one than a file.
+pub fn download(url: &str) -> Result<NamedTempFile, KpiError> {
+    let wrong = |why: String| KpiError::Usage(format!("{}: {why}", without_secrets(url)));
+    let agent = agent("export", None).map_err(wrong)?;
+    let request = agent.get(url).config().timeout_global(Some(FILE_TIMEOUT));
+    let request = request.max_redirects(REDIRECTS).proxy(ureq::Proxy::try_from_env()).build();
+    let answer = request.call().map_err(|error| wrong(error.to_string()))?;
+    if !answer.status().is_success() {
+        return Err(wrong(refusal(answer)));
+    }
+    input::spooled(answer.into_body().into_reader())
+}
+
+fn credentials(secret: &Secret) -> Result<(HeaderName, HeaderValue), String> {
+    let text = match (&secret.file, &secret.env) {
+        (Some(path), _) => std::fs::read_to_string(path)
+            .map_err(|error| format!("secret.file {}: {error}", path.display()))?,
+        (None, Some(name)) => {
+            std::env::var(name).map_err(|error| format!("secret.env {name}: {error}"))?
+        }
+        (None, None) => String::new(),
+    };
+    let text = text.trim();
+    let (name, text) = match &secret.header {
+        Some(header) => {
+            let name = header.parse().map_err(|_| format!("secret.header {header}: no name"))?;
+            (name, text.to_owned())
+        }
+        None => (AUTHORIZATION, format!("Bearer {text}")),
+    };
+    let mut value =
+        HeaderValue::from_str(&text).map_err(|_| "the secret cannot be sent in a header")?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+/// Returns the headers `Link` of an answer, and its body.
+fn read_answer(answer: Response<Body>) -> Result<(String, Vec<u8>), String> {
+    let links = links(answer.headers());
+    let mut body = answer.into_body();
+    let body = body.with_config().limit(MAX_ANSWER_BYTES).read_to_vec();
+    Ok((links, body.map_err(|error| error.to_string())?))
+}
+
+fn links(headers: &HeaderMap) -> String {
+    let all = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
+    all.collect::<Vec<_>>().join(", ")
+}
+
+fn refusal(answer: Response<Body>) -> String {
+    let status = answer.status();
+    let mut said = String::new();
+    // A message that cannot be read says no more than the status does.
+    let _ = answer.into_body().into_reader().take(4096).read_to_string(&mut said);
+    format!("answers {}: {}", status.as_u16(), error_message(&said))
+}
+
+fn failed(url: &Url, why: &str) -> KpiError {
+    KpiError::Failed(format!("{}: {why}", without_secrets(url.as_str())))
+}
+
+fn parsed(url: &str) -> Result<Url, KpiError> {
+    Url::parse(url).map_err(|error| KpiError::Usage(format!("{}: {error}", without_secrets(url))))
+}
+
+/// Returns a URL without user, password, query and fragment: signed URLs differ each day, and what is secret stays so.
+#[must_use]
+pub fn without_secrets(text: &str) -> String {
+    let Ok(mut url) = Url::parse(text) else { return "address".to_owned() };
+    url.set_query(None);
+    url.set_fragment(None);
+    // What cannot have a login has none.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.into()
+}
+
+/// Returns the address of the next answer; `rows` is how many rows this one has.
+fn next(
+    pull: &Pull,
+    here: &Url,
+    answer: &Value,
+    links: &str,
+    rows: usize,
+) -> Result<Option<Url>, String> {
+    let given = |field: &str| answer.pointer(field).and_then(text);
+    match &pull.paging {
+        None => Ok(None),
+        Some(Paging::Link) => next_link(links).map(|link| join(here, link)).transpose(),
+        Some(Paging::Next(field)) => given(field).map(|link| join(here, &link)).transpose(),
+        Some(Paging::Cursor { field, parameter }) => {
+            Ok(given(field).map(|value| with_parameter(here, parameter, &value)))
+        }
+        Some(Paging::Number { .. }) if rows == 0 => Ok(None),
+        Some(Paging::Number { parameter, first }) => {
+            let number = here.query_pairs().find(|(name, _)| name == parameter);
+            let number = number.and_then(|(_, value)| value.parse().ok()).unwrap_or(*first);
+            Ok(Some(with_parameter(here, parameter, &(number + 1).to_string())))
+        }
+    }
+}
+
+/// Returns a text or number; none if it is empty.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// Returns the target of `rel="next"` in headers `Link` (RFC 8288, 3).
+fn next_link(links: &str) -> Option<&str> {
+    let is_next = |parameter: &str| {
+        parameter.split_once('=').is_some_and(|(name, value)| {
+            let value = value.trim().trim_end_matches(',').trim().trim_matches('"');
+            name.trim().eq_ignore_ascii_case("rel")
+                && value.split_whitespace().any(|relation| relation.eq_ignore_ascii_case("next"))
+        })
+    };
+    links.split('<').skip(1).find_map(|link| {
+        let (target, parameters) = link.split_once('>')?;
+        parameters.split(';').any(is_next).then_some(target)
+    })
+}
+
+/// Resolves the address of the next answer. It must be of the same server, which is the one that may know the secret.
+fn join(here: &Url, link: &str) -> Result<Url, String> {
+    let next = here.join(link).map_err(|error| format!("next answer: {error}"))?;
+    if next.origin() == here.origin() {
+        Ok(next)
+    } else {
+        let there = next.origin().ascii_serialization();
+        Err(format!("the next answer is at another server, {there}"))
+    }
+}
+
+fn with_parameter(url: &Url, name: &str, value: &str) -> Url {
+    let mut with = url.clone();
+    let others: Vec<_> = url.query_pairs().filter(|(known, _)| known != name).collect();
+    with.query_pairs_mut().clear().extend_pairs(others).append_pair(name, value);
+    with
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_next_link() {
+        for (links, expected) in [
+            (
+                "<https://a.example/?page=2>; rel=\"next\", <https://a.example/?page=9>; rel=last",
+                Some("https://a.example/?page=2"),
+            ),
+            ("</a,b>; title=\"x\"; REL=\"prev Next\"", Some("/a,b")),
+            ("</a>; rel=prev, </b>; rel=next", Some("/b")),
+            ("</a>; rel=nextdoor", None),
+            ("", None),
+        ] {
+            assert_eq!(next_link(links), expected, "{links}");
+        }
+    }
+
+    #[test]
+    fn the_next_answer_is_of_the_same_server() {
+        let here: Url = "https://a.example/v1?page=1&limit=5".parse().unwrap();
+        assert_eq!(join(&here, "?page=2").unwrap().as_str(), "https://a.example/v1?page=2");
+        for other in
+            ["http://a.example/v1", "https://a.example:444/", "//b.example/v1", "file:///a"]
+        {
+            assert!(join(&here, other).is_err(), "{other}");
+        }
+        let with = with_parameter(&here, "page", "2 & 3");
+        assert_eq!(with.as_str(), "https://a.example/v1?limit=5&page=2+%26+3");
+    }
+
+    #[test]
+    fn positions_are_of_one_order() {
+        let parse = |text: &str| Position::parse(&serde_json::from_str(text).unwrap());
+        assert!(
+            parse("\"2026-03-01T10:00:00+01:00\"").unwrap()
+                < parse("\"2026-03-01T09:30:00Z\"").unwrap()
+        );
+        assert_eq!(parse("\"17\""), parse("17"));
+        assert!(parse("\"soon\"").is_err() && parse("1.5").is_err() && parse("null").is_err());
+        let future = parse("\"2999-01-01T00:00:00Z\"").unwrap().until_now();
+        assert!(future <= Position::Time(crate::clock::now()));
+    }
+
+    #[test]
+    fn names_of_exports_have_no_secrets() {
+        let name =
+            without_secrets("https://me:secret@billing.example:8443/export.csv?signature=abc#top");
+        assert_eq!(name, "https://billing.example:8443/export.csv");
+    }
+}

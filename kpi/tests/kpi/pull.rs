@@ -1,0 +1,328 @@
+//! Pulls: from an API with pages, a secret and a limit of its rate, and from a real S3-compatible server.
+
+use crate::storage::Gateway;
+use crate::world::{World, event};
+use dnscribe_tests::certificates::{Authority, Validity};
+use dnscribe_tests::{environment, shell};
+use serde_json::{Value, json};
+use std::collections::VecDeque;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const TOKEN: &str = "a token of the tests";
+const SOURCE: &str = "registry";
+
+/// What the API has, and what it was asked.
+#[derive(Default)]
+struct Ledger {
+    events: Vec<Value>,
+    /// Answers that come instead: status, headers, body.
+    instead: VecDeque<(u16, String, String)>,
+    /// Targets of requests.
+    asked: Vec<String>,
+}
+
+/// An API of a registry: two events a page, in order of their times, to those who know the token.
+struct Api {
+    address: String,
+    ledger: Arc<Mutex<Ledger>>,
+}
+
+impl Api {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let ledger = Arc::<Mutex<Ledger>>::default();
+        let shared = Arc::clone(&ledger);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                answer(&stream.unwrap(), &mut shared.lock().unwrap());
+            }
+        });
+        Self { address, ledger }
+    }
+
+    fn add(&self, numbers: impl IntoIterator<Item = u32>) {
+        let row = |number: u32| {
+            let at = format!("2026-03-{number:02}T10:00:00Z");
+            let mut row = event(number, "registration_completed", &at, json!({}));
+            row["source_system"] = json!(SOURCE);
+            row
+        };
+        self.ledger.lock().unwrap().events.extend(numbers.into_iter().map(row));
+    }
+
+    fn instead(&self, status: u16, headers: &str, body: &Value) {
+        let answer = (status, headers.to_owned(), body.to_string());
+        self.ledger.lock().unwrap().instead.push_back(answer);
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.ledger.lock().unwrap().asked)
+    }
+}
+
+fn answer(stream: &TcpStream, ledger: &mut Ledger) {
+    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
+    let Some(request) = lines.next() else { return };
+    let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+    let target = request.split(' ').nth(1).unwrap().to_owned();
+    let authorized = format!("authorization: bearer {TOKEN}");
+    let is_known = head.iter().any(|line| line.to_lowercase() == authorized);
+    let (status, headers, body) = match ledger.instead.pop_front() {
+        Some(answer) => answer,
+        None if !is_known => (401, String::new(), json!({"error": "who are you?"}).to_string()),
+        None => (200, String::new(), page(&target, &ledger.events).to_string()),
+    };
+    ledger.asked.push(target);
+    let length = body.len();
+    write!(&*stream, "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}").unwrap();
+}
+
+fn page(target: &str, events: &[Value]) -> Value {
+    let url = url::Url::parse(&format!("http://api{target}")).unwrap();
+    let parameter = |wanted: &str| {
+        url.query_pairs().find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
+    };
+    assert_eq!(parameter("kind").as_deref(), Some("all"), "{target}");
+    let after = parameter("after").unwrap_or_default();
+    let at: usize = parameter("cursor").map_or(0, |cursor| cursor.parse().unwrap());
+    let found: Vec<_> =
+        events.iter().filter(|row| row["event_ts"].as_str().unwrap() >= &*after).collect();
+    let next = (at + 2 < found.len()).then(|| at + 2);
+    let rows: Vec<_> = found.into_iter().skip(at).take(2).collect();
+    json!({"data": {"items": rows}, "next": next})
+}
+
+/// A store whose source is pulled from an address.
+struct Pulled {
+    world: World,
+    config: String,
+}
+
+impl Pulled {
+    fn new(world: World, pull: &str) -> Self {
+        let config = world.path("kpi.yaml").to_str().unwrap().to_owned();
+        fs::write(world.path("token"), TOKEN).unwrap();
+        let text = format!(
+            "version: 1\nsources:\n  - {{ name: {SOURCE}, types: [\"registration_*\"], first_day: 2026-03-01,\n      pull: {pull} }}\n"
+        );
+        fs::write(&config, text).unwrap();
+        Self { world, config }
+    }
+
+    fn of(api: &Api) -> Self {
+        let address = &api.address;
+        Self::new(
+            World::new(),
+            &format!(
+                "{{ url: 'http://{address}/v1/events?kind=all', rows: /data/items, secret: {{ file: token }},\n      \
+                 paging: {{ cursor: {{ field: /next, parameter: cursor }} }}, requests_per_minute: 6000,\n      \
+                 since: {{ parameter: after, field: /event_ts, overlap: 1h }} }}"
+            ),
+        )
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.world.run(&[&["--config", &self.config, "pull"], words].concat())
+    }
+
+    fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a pull that must fail says.
+    fn error(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    fn registrations(&self) -> Vec<Value> {
+        self.world.ok(&["--config", &self.config, "compute"]);
+        let server = self.world.serve(&["--no-auth"]);
+        World::values(&server, "/v1/kpis/registrations?from=2026-03-01&to=2026-03-09")
+            .values()
+            .map(|value| value["value"].clone())
+            .filter(|value| !value.is_null())
+            .collect()
+    }
+}
+
+#[test]
+fn only_what_is_new_is_asked_for() {
+    let api = Api::start();
+    let store = Pulled::of(&api);
+    assert_eq!(store.ok(&[]), "registry: nothing new\n");
+    api.add(1..=5);
+    let text = store.ok(&[]);
+    assert!(text.contains("5 rows, 5 accepted, 0 rejected"), "{text}");
+    assert!(text.starts_with(&format!("http://{}/v1/events (JSON)", api.address)), "{text}");
+    let asked = api.asked();
+    let expected = ["?kind=all", "?kind=all", "?kind=all&cursor=2", "?kind=all&cursor=4"];
+    assert_eq!(asked, expected.map(|query| format!("/v1/events{query}")));
+
+    // The newest row is asked for again, and changes nothing.
+    let again = store.ok(&["registry"]);
+    assert!(again.contains("1 rows, 1 accepted"), "{again}");
+    let hour_before = "after=2026-03-05T09%3A00%3A00Z";
+    assert_eq!(api.asked(), [format!("/v1/events?kind=all&{hour_before}")]);
+    assert!(store.ok(&[]).contains("imported before, nothing changed"));
+    api.add(6..=8);
+    assert!(store.ok(&[]).contains("4 rows, 4 accepted"));
+    let asked = api.asked();
+    assert_eq!(asked.last().unwrap(), &format!("/v1/events?kind=all&{hour_before}&cursor=2"));
+    assert_eq!(store.registrations(), [1, 1, 1, 1, 1, 1, 1, 1]);
+
+    let all = store.ok(&["--from-beginning"]);
+    assert!(all.contains("8 rows, 8 accepted"), "{all}");
+    assert_eq!(store.registrations(), [1; 8]);
+}
+
+#[test]
+fn a_pull_that_fails_changes_nothing() {
+    let api = Api::start();
+    let store = Pulled::of(&api);
+    api.add(1..=3);
+    let first = json!({"data": {"items": []}, "next": 2});
+    // The second answer is refused, and so is all of them.
+    api.instead(200, "", &first);
+    api.instead(403, "", &json!({"error": "not\nyours"}));
+    let error = store.error(&[]);
+    assert!(error.contains(r#"/v1/events: answers 403: {"error":"not\nyours"}"#), "{error}");
+    for (answer, problem) in [
+        (json!([]), "no list at \"/data/items\""),
+        (
+            json!({"data": {"items": [{"event_ts": "soon"}]}}),
+            "/event_ts: \"soon\" is neither a time",
+        ),
+        (json!({"data": {"items": [{}]}}), "a row has no /event_ts"),
+    ] {
+        api.instead(200, "", &answer);
+        let error = store.error(&[]);
+        assert!(error.contains(problem), "{error}");
+    }
+    for _ in 0..2 {
+        api.instead(200, "", &first);
+    }
+    let error = store.error(&[]);
+    assert!(error.contains("leads back to one that was read"), "{error}");
+    api.asked();
+
+    // What may pass is tried again, when the server says.
+    api.instead(429, "Retry-After: 1\r\n", &json!({}));
+    api.instead(503, "Retry-After: 0\r\n", &json!({}));
+    assert!(store.ok(&[]).contains("3 rows, 3 accepted"));
+    assert_eq!(api.asked().len(), 4);
+    api.instead(429, "Retry-After: 86400\r\n", &json!({}));
+    let error = store.error(&[]);
+    assert!(error.contains("answers 429"), "{error}");
+    // A redirect would send the token elsewhere.
+    api.instead(302, "Location: http://127.0.0.1:1/\r\n", &json!({}));
+    let error = store.error(&[]);
+    assert!(error.contains("answers 302"), "{error}");
+    assert_eq!(store.registrations(), [1, 1, 1]);
+
+    fs::remove_file(store.world.path("token")).unwrap();
+    let error = store.error(&[]);
+    assert!(error.contains("secret.file") && error.contains("No such file"), "{error}");
+    let output = store.run(&["billing"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
+fn objects_are_files_that_are_read_once() {
+    if shell::which("go").is_none() {
+        environment::skip("go is missing, which builds the S3-compatible server");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::up(folder.path());
+    let world = World::with_environment(gateway.environment());
+    let store = Pulled::new(world, "{ url: 's3://facts/exports' }");
+    let put = |name: &str, numbers: &[u32]| {
+        let rows = numbers.iter().map(|number| {
+            let at = format!("2026-03-{number:02}T10:00:00Z");
+            let mut row = event(*number, "registration_completed", &at, json!({}));
+            row["source_system"] = json!(SOURCE);
+            row.to_string() + "\n"
+        });
+        gateway.put(name, &rows.collect::<String>());
+    };
+    assert_eq!(store.ok(&[]), "registry: nothing new\n");
+    put("exports/2026/march.ndjson", &[1, 2]);
+    put("elsewhere.ndjson", &[9]);
+    let text = store.ok(&[]);
+    assert!(
+        text.starts_with("s3://facts/exports/2026/march.ndjson (JSON): 2 rows, 2 accepted"),
+        "{text}"
+    );
+    assert_eq!(store.ok(&[]), "registry: nothing new\n");
+    put("exports/2026/april.ndjson", &[3]);
+    put("exports/2026/march.ndjson", &[1, 2, 4]);
+    let text = store.ok(&[]);
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert_eq!(store.registrations(), [1, 1, 1, 1]);
+    // Taken back, an object is not read again by itself.
+    let undo = ["import", "--undo", "s3://facts/exports/2026/april.ndjson", "--reason", "x"];
+    let output = store.world.run(&undo);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("give the SHA-256 of one with this name"), "{error}");
+}
+
+#[test]
+fn exports_come_by_https() {
+    let authority = Authority::new("dnscribe tests").unwrap();
+    let identity = authority.server(&["localhost"], Validity::Current).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let row = |number: u32| {
+        let mut row = event(number, "registration_completed", "2026-03-01T10:00:00Z", json!({}));
+        row["source_system"] = json!(SOURCE);
+        row.to_string() + "\n"
+    };
+    for (name, text) in [
+        ("ca.pem", authority.pem().unwrap()),
+        ("cert.pem", identity.certificate),
+        ("key.pem", identity.key),
+        ("export.ndjson", row(1) + &row(2)),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut server = Command::new("openssl");
+    server.args(["s_server", "-WWW", "-cert", "cert.pem", "-key", "key.pem", "-accept"]);
+    server.arg(format!("127.0.0.1:{port}")).current_dir(&folder).stdin(Stdio::null());
+    let mut server = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let give_up = Instant::now() + Duration::from_secs(20);
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < give_up, "openssl does not listen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let url = format!("https://localhost:{port}/export.ndjson");
+    let ca = folder.path().join("ca.pem");
+    let store =
+        Pulled::new(World::new(), &format!("{{ url: '{url}', ca_file: '{}' }}", ca.display()));
+    assert!(store.ok(&[]).contains("2 rows, 2 accepted"));
+    // A file that has not changed was imported before.
+    assert!(store.ok(&[]).contains("imported before"));
+    let stranger = Pulled::new(World::new(), &format!("{{ url: '{url}' }}"));
+    let error = stranger.error(&[]);
+    assert!(error.contains("certificate"), "{error}");
+    // An export is trusted by the system's certificates.
+    let reconcile = |file: &Path| {
+        let words = ["--config", &store.config, "reconcile", "--against", &url];
+        store.world.command(&words).env("SSL_CERT_FILE", file).output().unwrap()
+    };
+    let output = reconcile(&ca);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let output = reconcile(&folder.path().join("none.pem"));
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    shell::end(&mut server);
+}
