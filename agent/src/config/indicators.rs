@@ -68,8 +68,13 @@ pub(super) fn resolve(layer: IndicatorsLayer) -> Result<IndicatorConfig, ConfigE
     let (mut all, mut config) = (Vec::new(), IndicatorConfig::default());
     for path in layer.files.unwrap_or_default() {
         config.files.push((path.clone(), file_state(&path)));
-        let data = files::read_to_string(&path)
-            .map_err(|error| ConfigError::Unreadable { path: path.clone(), error: error.into() })?;
+        let data = match files::read_to_string(&path) {
+            Ok(data) => data,
+            Err(error) => {
+                let problem = format!("files: cannot read {}: {error}", path.display());
+                return ConfigError::in_section("indicators", &problem);
+            }
+        };
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();
         let defaults = IntelDefaults { source: stem.into_owned(), ..IntelDefaults::default() };
         let format = IntelFormat::detect(&data);

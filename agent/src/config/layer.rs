@@ -52,7 +52,7 @@ section! {
         /// Detection of problems and attacks, for sinks that get the stream alerts.
         section detect: DetectLayer,
         /// Streams of every sink that has no streams of its own: messages, transactions, lookups,
-        /// metrics, alerts, dlq, ledger, connections. Default: transactions for stdout, parquet and
+        /// metrics, alerts, dlq, ledger, connections, uses. Default: transactions for stdout, parquet and
         /// null; transactions, metrics, alerts, dlq and ledger for file and kafka; alertmanager always gets alerts. dnstap
         /// and pcapng always get messages, evidence messages and alerts; otlp gets what its signals need.
         joined streams: Option<StreamSet> = example("[transactions, dlq, ledger]"),

@@ -72,7 +72,7 @@ impl Account {
                 user
             }
             Err(_) => User::from_name(wanted).map_err(failed)?.ok_or_else(|| {
-                format!("there is no user {wanted}: make it, or name another with privileges.user")
+                format!("there is no user {wanted}: make it, or name another (privileges.user, or --user of trace)")
             })?,
         };
         let name = CString::new(user.name.as_str()).unwrap_or_default();

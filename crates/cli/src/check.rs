@@ -159,7 +159,7 @@ pub fn outputs(
 /// Probes the spool. `run` also works without one, as long as Kafka does.
 fn spool(config: &SpoolConfig) -> Probe {
     let remedy = "set spool.directory to a directory that this user can write, with space for \
-                  spool.max_bytes; without it, records wait in memory only";
+                  spool.max_bytes, or lower that; without a spool, records wait in memory only";
     Probe { required: false, ..with_remedy("spool", config.probe(), remedy) }
 }
 

@@ -92,6 +92,15 @@ fn write_capture(text: &mut String, counters: &Counters) -> std::fmt::Result {
         }
     }
     writeln!(text)?;
+    if let Some(found) = &counters.seen_by {
+        let both = counts!(found, both, socket, dnstap);
+        let merged = reasons("merged", &found.merged);
+        writeln!(
+            text,
+            "  seen_by         records of {both}; without a record{}",
+            merged.replace(" +", ":")
+        )?;
+    }
     if let Some(found) = &counters.connections {
         let ends =
             counts!(found, closed, idle, reset, refused, timeout, handshake_failed, evicted, open);

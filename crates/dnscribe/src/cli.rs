@@ -128,7 +128,7 @@ pub struct CommonArgs {
     pub config: Option<PathBuf>,
 
     /// Send these streams to every sink: messages, transactions, lookups, metrics, alerts, dlq, ledger,
-    /// connections
+    /// connections, uses
     #[arg(long, value_name = "LIST")]
     pub stream: Option<StreamSet>,
 

@@ -99,6 +99,7 @@ static ROWS: &[Row] = &[
     Row("", "dnscribe", Host),
     Row("", "localhost:9353", Host),
     Row("docs/lookups", "jq ", Host),
+    Row("docs/trace", "jq ", Host),
     Row("docs/probe", "echo $?", Host),
 ];
 

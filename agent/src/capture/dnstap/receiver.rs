@@ -278,7 +278,13 @@ impl Listener {
             })
             .map_err(|error| CannotCapture {
                 problem: format!("cannot receive dnstap at {address}: {error}"),
-                remedy: "give an address that this user may bind and no program uses".to_owned(),
+                remedy: match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        "make the folder of the socket, which the agent and the server may enter"
+                    }
+                    _ => "give an address that this user may bind and no program uses",
+                }
+                .to_owned(),
             })
     }
 

@@ -25,7 +25,7 @@ pub(in crate::capture) enum Problem {
     Empty,
     #[error(
         "is not a capture file (it begins with {}); pcap, pcapng and dnstap are supported, plain or \
-         compressed with gzip or zstd",
+         compressed with gzip or zstd; records of dnscribe are read by `report` and `top --records`",
         hex(.0)
     )]
     NotACapture(Vec<u8>),

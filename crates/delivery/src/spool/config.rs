@@ -37,10 +37,15 @@ impl SpoolConfig {
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let wanted = self.max_bytes;
         if free < wanted {
-            return Err(format!("{shown} may grow to {wanted} bytes, {free} are free"));
+            return Err(format!("{shown} may grow to {}, {} are free", gib(wanted), gib(free)));
         }
-        Ok(format!("{shown}, {wanted} bytes at most, {free} free"))
+        Ok(format!("{shown}, {} at most, {} free", gib(wanted), gib(free)))
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a size for people")]
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
 }
 
 /// The path, or its nearest existing ancestor.

@@ -106,7 +106,7 @@ fn of_files(
     let holds_records = start.first().is_none_or(|byte| *byte == JSON_START);
     if is_stdin && !holds_records {
         return Err(Exit::usage("a capture file on standard input cannot be reported")
-            .with_remedy("name the file, or pipe it through `dnscribe replay - -o json`"));
+            .with_remedy("name the file, or pipe records: `dnscribe replay - --stream transactions,lookups,alerts,ledger -o json | dnscribe report -`"));
     }
     if !holds_records {
         return of_captures(args, span, config, signals);

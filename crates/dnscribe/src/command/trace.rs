@@ -153,9 +153,10 @@ impl Tracer<'_> {
         if let Some(pod) = &self.args.pod {
             if self.config.kubernetes.is_none() {
                 return Err(Exit::usage(
-                    "pods are known only with the section kubernetes of the configuration",
+                    "pods are known only where Kubernetes is: kubernetes.enabled is off, or auto and finds neither a service \
+                     account nor a kubeconfig",
                 )
-                .with_remedy("give a file with it by --config, as for `dnscribe run`"));
+                .with_remedy("run it in the agent's pod, or give kubernetes.kubeconfig by --config FILE"));
             }
             let (namespace, name) = (pod.namespace.clone(), pod.name.clone());
             return Ok((format!("pod {namespace}/{name}"), ScopeTarget::Pod { namespace, name }));

@@ -74,16 +74,39 @@ pub fn has_dns(trace: &Trace) -> bool {
 /// Returns the sentence that says where the time went.
 fn headline(trace: &Trace) -> String {
     let (name, duration) = (clean(&trace.subject), trace.duration_ms);
-    let total = short_seconds(duration);
+    let rounded = short_seconds(duration);
+    // No part may look longer than the whole.
+    let is_less = rounded.parse::<f64>().is_ok_and(|total| total * 1e3 < trace.wait_ms);
+    let total = if is_less { seconds(duration) } else { rounded };
     if !has_dns(trace) {
         return format!("{name} sent no DNS query in {total} s{}", hint(trace));
     }
-    match trace.waits.first().filter(|wait| wait.wait_ms >= duration * NOTABLE) {
-        Some(wait) => {
-            format!("{name} spent {} of {total} s {}", seconds(wait.wait_ms), reason(wait))
-        }
-        None => format!("{name} waited {} of {total} s for DNS", seconds(trace.wait_ms)),
+    if let Some(wait) = trace.waits.first().filter(|wait| wait.wait_ms >= duration * NOTABLE) {
+        return format!("{name} spent {} of {total} s {}", seconds(wait.wait_ms), reason(wait));
     }
+    let waited = seconds(trace.wait_ms);
+    match failure(trace) {
+        Some(why) => format!("{name}: {why}; {waited} of {total} s were for DNS"),
+        None => format!("{name} waited {waited} of {total} s for DNS"),
+    }
+}
+
+/// Returns what was not found, if a lookup has failed at once: the first one.
+fn failure(trace: &Trace) -> Option<String> {
+    let lookups = trace.processes.iter().flat_map(|process| &process.lookups);
+    let failed =
+        lookups.filter(|lookup| !matches!(&*lookup.outcome, "answered" | "truncated" | "open"));
+    let lookup = failed.min_by(|one, other| one.start_ms.total_cmp(&other.start_ms))?;
+    let (qname, types) = (clean(&lookup.qname), lookup.qtypes.join(" or "));
+    let resolver = lookup.queries.last().map(|query| clean(&query.resolver)).unwrap_or_default();
+    Some(match &*lookup.outcome {
+        "nxdomain" => format!("{qname} does not exist, says {resolver}"),
+        "nodata" => format!("{qname} has no {types}, says {resolver}"),
+        "servfail" => format!("{resolver} could not look up {qname} (SERVFAIL)"),
+        "refused" => format!("{resolver} refuses to look up {qname}"),
+        "unreachable" => format!("{resolver} is unreachable, so {qname} was not found"),
+        outcome => format!("{qname} was not found ({outcome}, {resolver})"),
+    })
 }
 
 /// Explains why there may be no query.
