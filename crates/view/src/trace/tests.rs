@@ -114,6 +114,26 @@ fn says_where_the_time_went() {
 }
 
 #[test]
+fn says_what_was_not_found() {
+    for (outcome, sentence) in [
+        ("nxdomain", "www.example.com does not exist, says 192.0.2.53"),
+        ("nodata", "www.example.com has no A or AAAA, says 192.0.2.53"),
+        ("servfail", "192.0.2.53 could not look up www.example.com (SERVFAIL)"),
+        ("refused", "192.0.2.53 refuses to look up www.example.com"),
+    ] {
+        let mut failed = lookup(&[1]);
+        failed["outcome"] = json!(outcome);
+        let trace = collect(&[transaction(1, 10, "A", Some(0.7))], &[failed]);
+        let text = render(&trace.finish(&subject(28)), true);
+        let first = text.lines().next().unwrap();
+        assert_eq!(first, format!("curl: {sentence}; 0.0007 of 0.028 s were for DNS"));
+    }
+    // The wait is no longer than the whole.
+    let text = render(&without_aaaa().finish(&subject(8_040)), true);
+    assert!(text.starts_with("curl spent 8.030 of 8.040 s waiting"), "{text}");
+}
+
+#[test]
 fn hangs_resolvers_queries_below_the_query() {
     let parented = |id: u128, parent: u128, reason: &str, resolver: &str| {
         let mut record = transaction(id, 11, "A", Some(0.5));
