@@ -50,7 +50,8 @@ class EnrichedReaderTest {
     for (int number = 0; number < 5_000; number++) {
       String name = "host" + number % 2_000 + ".example.com";
       record.read(
-          Records.bytes(Records.text(Records.transaction(number)).replace("www.example.com", name)));
+          Records.bytes(
+              Records.text(Records.transaction(number)).replace("www.example.com", name)));
       cells.of(record, sums::add);
     }
     sums.flush(Long.MAX_VALUE);
