@@ -38,7 +38,7 @@ pub struct BindError {
 
 impl BindError {
     /// Remedy for the operator of a program that has this flag.
-    pub const REMEDY: &str = "give a free address with --metrics-listen ADDR:PORT, or off; if an agent is running, it may be its address";
+    pub const REMEDY: &str = "give a free address with --metrics-listen ADDR:PORT, or off; if this program runs already, the address may be its own";
 }
 
 /// A request that waits for the pipeline's answer.

@@ -270,7 +270,7 @@ fn objects_are_files_that_are_read_once() {
     let text = store.ok(&[]);
     assert_eq!(text.lines().count(), 2, "{text}");
     assert_eq!(store.registrations(), [1, 1, 1, 1]);
-    // Taken back, an object is not read again by itself.
+    // Its name finds the import that can be taken back.
     let undo = ["import", "--undo", "s3://facts/exports/2026/april.ndjson", "--reason", "x"];
     let output = store.world.run(&undo);
     let error = String::from_utf8(output.stderr).unwrap();
