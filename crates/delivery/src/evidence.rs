@@ -127,20 +127,27 @@ impl Recorder {
         // Serializing into memory does not fail.
         let json = serde_json::to_vec(&fields).unwrap_or_default();
         let message = RecordedMessage { ts: fields.ts, fields: json.into(), is_written: false };
-        self.bytes += message.size_bytes();
-        self.messages.push_back(message);
-        tally.held(Stream::Messages, 1);
         let oldest = fields
             .ts
             .as_nanos()
             .saturating_sub(u64::try_from(self.limits.before.as_nanos()).unwrap_or(u64::MAX));
+        let size = message.size_bytes();
+        let memory = self.limits.memory;
+        let is_full = |bytes: u64| bytes + size > memory;
         while self
             .messages
             .front()
-            .is_some_and(|first| self.bytes > self.limits.memory || first.ts.as_nanos() < oldest)
+            .is_some_and(|first| is_full(self.bytes) || first.ts.as_nanos() < oldest)
         {
             self.forget_oldest(tally);
         }
+        if is_full(self.bytes) {
+            return tally.filtered_at(Location::Memory, Stream::Messages);
+        }
+        self.bytes += size;
+        self.messages.push_back(message);
+        // Last, so that who waits for records in flight finds the others forgotten.
+        tally.held(Stream::Messages, 1);
     }
 
     /// Removes the oldest message. Returns false if there is none.

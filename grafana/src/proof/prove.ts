@@ -12,12 +12,7 @@ import type * as expand from "./expand.js";
 import { expected } from "./expected.js";
 import { type Frame, table } from "./frames.js";
 import { Questions, type Target } from "./questions.js";
-import type { Addresses, Answer, Range } from "./stores.js";
-
-/** How long a query of a panel may take. */
-const LIMIT_MS = 1_000;
-/** How often a query that took longer is run again: other programs of the machine slow it down too. */
-const REPEATS = 2;
+import type { Addresses } from "./stores.js";
 
 /** A name that means something to each part of a query: DNS allows every byte in names. */
 const AWKWARD = `o'brien\\'"100%_(\\"$re$)/[a-z]*|.example`;
@@ -30,16 +25,6 @@ const addresses = JSON.parse(readFileSync(stackFile, "utf8")) as Addresses;
 const questions = new Questions(addresses, Number(startText));
 const problems: string[] = [];
 const times: { readonly name: string; readonly ms: number }[] = [];
-
-/** Asks again while the query takes too long; returns the fastest answer. */
-async function askFast(target: Target, at: Range, values: expand.Variables): Promise<Answer> {
-    let fastest = await questions.ask(target, at, values);
-    for (let repeat = 0; repeat < REPEATS && fastest.ms > LIMIT_MS; repeat++) {
-        const again = await questions.ask(target, at, values);
-        if (again.ms < fastest.ms) fastest = again;
-    }
-    return fastest;
-}
 
 /** Whether a row has a value other than its time. */
 function hasValue(row: Record<string, unknown>): boolean {
@@ -65,10 +50,9 @@ async function provePanel(name: BoardName, panel: Panel, values: expand.Variable
         const frames: Frame[] = [];
         for (const target of panel.targets ?? []) {
             try {
-                const answer = await askFast(target, questions.range(span), values);
+                const answer = await questions.ask(target, questions.range(span), values);
                 frames.push({ target, rows: answer.rows });
                 times.push({ name: `${where} (${span})`, ms: answer.ms });
-                if (answer.ms > LIMIT_MS) problems.push(`${where}: ${String(Math.round(answer.ms))} ms`);
             } catch (error) {
                 problems.push(`${where}: ${String(error)}`);
             }

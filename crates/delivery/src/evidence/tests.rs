@@ -93,6 +93,10 @@ fn memory_and_age_are_bounded() {
     assert_eq!(counts(&sink, "messages"), [101, 0, 1, 100]);
     sink.close();
     assert_eq!(counts(&sink, "messages"), [101, 0, 0, 101]);
+    // One that is larger than all of the memory.
+    let (mut sink, _directory) = recorder(EvidenceLimits { memory: 1, ..limits });
+    offer(&mut sink, Stream::Messages, &[message_line(&json!({}))]);
+    assert_eq!(counts(&sink, "messages"), [1, 0, 0, 1]);
 }
 
 #[test]
