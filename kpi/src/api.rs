@@ -1,22 +1,24 @@
 //! The metrics API: the dictionary, values, lineage and health over HTTP, read only.
 
 use crate::access::{Access, Refusal, Scopes};
+use crate::answer::{self, Answer, ChangeAnswer, Health, HealthStatus, Newest, Problem};
 use crate::dictionary::{DIMENSIONS, Dictionary, Kpi};
 use crate::error::KpiError;
-use crate::lineage::describe;
+use crate::lineage::{describe, of_kpi};
 use crate::metrics::newest_verdicts;
 use crate::openapi;
 use crate::store::{State as Commits, Store};
 use crate::values::{ChangeQuestion, Detail, Grain, KpiValue, Question, UTC, Values};
 use crate::verdict::Verdict;
 use axum::Router;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{FromRequestParts, Path, RawQuery, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use jiff::civil::Date;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use url::form_urlencoded;
@@ -38,26 +40,17 @@ pub struct Service {
     published: RwLock<Arc<Published>>,
 }
 
+/// Values by KPI and question.
+type Answers = HashMap<(String, Question), Arc<[KpiValue]>>;
+
 /// Values of one commit, and answers made of them.
 #[derive(Debug, Default)]
 struct Published {
     values: Values,
     commits: Commits,
-    answers: RwLock<HashMap<(String, Question), Arc<Answer>>>,
+    answers: RwLock<Answers>,
     /// What the rules say, by KPI of the dictionary, once somebody has asked.
     verdicts: OnceLock<Vec<Vec<Verdict>>>,
-}
-
-/// Answer to a question about a KPI.
-#[derive(Debug, Serialize)]
-struct Answer {
-    kpi: String,
-    unit: String,
-    grain: Grain,
-    as_of: Option<jiff::Timestamp>,
-    #[serde(skip)]
-    newest: Option<jiff::Timestamp>,
-    values: Vec<KpiValue>,
 }
 
 impl Service {
@@ -115,31 +108,67 @@ impl Service {
             })
             .with_state(self)
     }
+}
 
-    fn scopes(&self, headers: &HeaderMap) -> Result<Scopes, Box<Response>> {
-        let header = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        self.access.scopes(header).map_err(|refusal| Box::new(refuse(refusal)))
+impl FromRequestParts<Arc<Service>> for Scopes {
+    type Rejection = Response;
+
+    /// Returns what the request's token may read.
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, Response> {
+        let header = parts.headers.get(header::AUTHORIZATION);
+        let header = header.and_then(|value| value.to_str().ok());
+        service.access.scopes(header).map_err(refuse)
     }
+}
 
-    fn kpi(&self, headers: &HeaderMap, name: &str) -> Result<&Kpi, Box<Response>> {
-        let scopes = self.scopes(headers)?;
-        let unknown =
-            || Box::new(problem(StatusCode::NOT_FOUND, &format!("there is no KPI {name}")));
-        let kpi = self.dictionary.kpi(name).ok_or_else(unknown)?;
-        if scopes.allow(&kpi.family) { Ok(kpi) } else { Err(Box::new(refuse(Refusal::Forbidden))) }
+/// The KPI of the path, which the request's token may read.
+struct AllowedKpi {
+    service: Arc<Service>,
+    index: usize,
+}
+
+impl AllowedKpi {
+    fn kpi(&self) -> &Kpi {
+        &self.service.dictionary.kpis[self.index]
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for AllowedKpi {
+    type Rejection = Response;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, Response> {
+        let scopes = Scopes::from_request_parts(parts, service).await?;
+        let name = Path::<String>::from_request_parts(parts, service).await;
+        let Path(name) = name.map_err(IntoResponse::into_response)?;
+        let kpis = &service.dictionary.kpis;
+        let index = kpis
+            .iter()
+            .position(|kpi| kpi.name == name)
+            .ok_or_else(|| problem(StatusCode::NOT_FOUND, &format!("there is no KPI {name}")))?;
+        if scopes.allow(&kpis[index].family) {
+            Ok(Self { service: Arc::clone(service), index })
+        } else {
+            Err(refuse(Refusal::Forbidden))
+        }
     }
 }
 
 /// Makes an answer of RFC 9457.
 fn problem(status: StatusCode, detail: &str) -> Response {
-    let body = json!({
-        "type": "about:blank",
-        "title": status.canonical_reason().unwrap_or("error"),
-        "status": status.as_u16(),
-        "detail": detail,
-    });
+    let body = Problem {
+        kind: "about:blank",
+        title: status.canonical_reason().unwrap_or("error"),
+        status: status.as_u16(),
+        detail,
+    };
     let kind = [(header::CONTENT_TYPE, "application/problem+json")];
-    (status, kind, body.to_string()).into_response()
+    (status, kind, json!(body).to_string()).into_response()
 }
 
 fn refuse(refusal: Refusal) -> Response {
@@ -188,87 +217,52 @@ async fn document(State(service): State<Arc<Service>>) -> Response {
 
 async fn health(State(service): State<Arc<Service>>) -> Response {
     let published = service.published();
-    let now = crate::clock::now();
-    let age = |at: &jiff::Timestamp| now.as_second().saturating_sub(at.as_second()).max(0);
-    let newest: BTreeMap<_, _> = published
-        .values
-        .newest
-        .iter()
-        .map(|(table, at)| (table.name(), json!({"newest": at, "age_seconds": age(at)})))
+    let newest = published.values.newest.iter();
+    let sources = newest
+        .map(|(table, at)| (table.name(), Newest { newest: *at, age_seconds: age_seconds(*at) }))
         .collect();
-    let incomplete =
-        published.commits.days.iter().filter(|(_, day)| !day.incomplete.is_empty()).count();
-    let is_current = published.values.as_of.is_some();
-    json_response(&json!({
-        "status": if is_current { "ok" } else { "no_values" },
-        "as_of": published.values.as_of,
-        "commit": published.values.number,
-        "days": published.commits.days.len(),
-        "incomplete_days": incomplete,
-        "imports": published.commits.imports.len(),
-        "rejected_rows": published.commits.rejected_rows(),
-        "sources": newest,
-    }))
+    let incomplete = published.commits.days.values().filter(|day| !day.incomplete.is_empty());
+    let as_of = published.values.as_of;
+    json_response(&Health {
+        status: if as_of.is_some() { HealthStatus::Ok } else { HealthStatus::NoValues },
+        as_of,
+        commit: published.values.number,
+        days: published.commits.days.len(),
+        incomplete_days: incomplete.count(),
+        imports: published.commits.imports.len(),
+        rejected_rows: published.commits.rejected_rows(),
+        sources,
+    })
 }
 
-async fn metrics(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
-    let scopes = match service.scopes(&headers) {
-        Ok(scopes) => scopes,
-        Err(response) => return *response,
-    };
+async fn metrics(State(service): State<Arc<Service>>, scopes: Scopes) -> Response {
     let Published { values, commits, .. } = &*service.published();
     let allows = |family: &str| scopes.allow(family);
     let page = crate::metrics::page(&service.dictionary, values, commits, allows);
     ([(header::CONTENT_TYPE, dnscribe_admin::text::CONTENT_TYPE)], page).into_response()
 }
 
-async fn kpis(State(service): State<Arc<Service>>, headers: HeaderMap) -> Response {
-    let scopes = match service.scopes(&headers) {
-        Ok(scopes) => scopes,
-        Err(response) => return *response,
-    };
+async fn kpis(State(service): State<Arc<Service>>, scopes: Scopes) -> Response {
     let published = service.published();
-    let kpis: Vec<Value> = tokio::task::block_in_place(|| {
-        let verdicts = published.verdicts.get_or_init(|| {
+    let verdicts = tokio::task::block_in_place(|| {
+        published.verdicts.get_or_init(|| {
             let kpis = service.dictionary.kpis.iter();
             kpis.map(|kpi| newest_verdicts(&service.dictionary, &published.values, kpi)).collect()
-        });
-        let kpis = service.dictionary.kpis.iter().zip(verdicts);
-        let allowed = kpis.filter(|(kpi, _)| scopes.allow(&kpi.family));
-        let item = |(kpi, verdicts): (&Kpi, &Vec<Verdict>)| {
-            let mut item = describe(&service.dictionary, kpi);
-            item["verdicts"] = json!(verdicts);
-            item
-        };
-        allowed.map(item).collect()
+        })
     });
-    json_response(&json!({ "kpis": kpis }))
+    let kpis = service.dictionary.kpis.iter().zip(verdicts);
+    let allowed = kpis.filter(|(kpi, _)| scopes.allow(&kpi.family));
+    let described = allowed.map(|(kpi, verdicts)| describe(&service.dictionary, kpi, verdicts));
+    json_response(&answer::Dictionary { kpis: described.collect() })
 }
 
-async fn lineage(
-    State(service): State<Arc<Service>>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-) -> Response {
-    match service.kpi(&headers, &name) {
-        Ok(kpi) => {
-            let published = service.published();
-            json_response(&crate::lineage::of_kpi(&service.dictionary, kpi, &published.commits))
-        }
-        Err(response) => *response,
-    }
+async fn lineage(allowed: AllowedKpi) -> Response {
+    let Published { commits, .. } = &*allowed.service.published();
+    json_response(&of_kpi(&allowed.service.dictionary, allowed.kpi(), commits))
 }
 
-async fn values(
-    State(service): State<Arc<Service>>,
-    Path(name): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    let kpi = match service.kpi(&headers, &name) {
-        Ok(kpi) => kpi,
-        Err(response) => return *response,
-    };
+async fn values(allowed: AllowedKpi, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    let (service, kpi) = (&allowed.service, allowed.kpi());
     let dimensions = service.dictionary.dimensions(kpi);
     let asked = match Asked::parse(query.as_deref().unwrap_or(""), &dimensions) {
         Ok(asked) => asked,
@@ -285,24 +279,21 @@ async fn values(
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response();
     }
     // A percentile over many days takes seconds, in which other requests are answered.
-    let answer = tokio::task::block_in_place(|| answer(&service, &published, kpi, &asked.question));
-    let page = answer.values.iter().skip(asked.offset).take(asked.limit);
-    let next = asked.offset + asked.limit;
-    let now = crate::clock::now();
-    let mut body = json!({
-        "kpi": answer.kpi,
-        "unit": answer.unit,
-        "grain": answer.grain,
-        "time_zone": asked.question.time_zone,
-        "as_of": answer.as_of,
-        "freshness_seconds": answer.newest.map(|at| now.as_second().saturating_sub(at.as_second()).max(0)),
-        "lineage": format!("/v1/kpis/{name}/lineage"),
-        "values": page.collect::<Vec<_>>(),
+    let values = tokio::task::block_in_place(|| answer(service, &published, kpi, &asked.question));
+    let rest = values.get(asked.offset..).unwrap_or_default();
+    let next = asked.offset.saturating_add(asked.limit);
+    let newest = published.values.newest_of(&service.dictionary, kpi);
+    let mut response = json_response(&Answer {
+        kpi: &kpi.name,
+        unit: &kpi.unit,
+        grain: asked.question.grain,
+        time_zone: &asked.question.time_zone,
+        as_of: published.values.as_of,
+        freshness_seconds: newest.map(age_seconds),
+        lineage: format!("/v1/kpis/{}/lineage", kpi.name),
+        next_offset: Some(next).filter(|next| *next < values.len()),
+        values: &rest[..rest.len().min(asked.limit)],
     });
-    if next < answer.values.len() {
-        body["next_offset"] = json!(next);
-    }
-    let mut response = json_response(&body);
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);
     }
@@ -312,16 +303,8 @@ async fn values(
     response
 }
 
-async fn change(
-    State(service): State<Arc<Service>>,
-    Path(name): Path<String>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    let kpi = match service.kpi(&headers, &name) {
-        Ok(kpi) => kpi,
-        Err(response) => return *response,
-    };
+async fn change(allowed: AllowedKpi, RawQuery(query): RawQuery) -> Response {
+    let (service, kpi) = (&allowed.service, allowed.kpi());
     let asked = asked_change(&service.dictionary, kpi, query.as_deref().unwrap_or(""));
     let asked = match asked {
         Ok(asked) => asked,
@@ -330,10 +313,14 @@ async fn change(
     let published = service.published();
     let change =
         tokio::task::block_in_place(|| published.values.change(&service.dictionary, kpi, &asked));
-    json_response(&json!({
-        "kpi": kpi.name, "unit": kpi.unit, "grain": asked.question.grain, "at": asked.at,
-        "as_of": published.values.as_of, "change": change,
-    }))
+    json_response(&ChangeAnswer {
+        kpi: &kpi.name,
+        unit: &kpi.unit,
+        grain: asked.question.grain,
+        at: asked.at,
+        as_of: published.values.as_of,
+        change,
+    })
 }
 
 /// Reads the parameters of a comparison: `at`, `parts`, and those of a question.
@@ -366,21 +353,24 @@ fn asked_change(dictionary: &Dictionary, kpi: &Kpi, query: &str) -> Result<Chang
     Ok(asked)
 }
 
-fn answer(service: &Service, published: &Published, kpi: &Kpi, question: &Question) -> Arc<Answer> {
+/// Returns the seconds since a time.
+fn age_seconds(at: jiff::Timestamp) -> i64 {
+    crate::clock::now().as_second().saturating_sub(at.as_second()).max(0)
+}
+
+fn answer(
+    service: &Service,
+    published: &Published,
+    kpi: &Kpi,
+    question: &Question,
+) -> Arc<[KpiValue]> {
     let key = (kpi.name.clone(), question.clone());
     let cached = published.answers.read().unwrap_or_else(PoisonError::into_inner);
     if let Some(answer) = cached.get(&key) {
         return Arc::clone(answer);
     }
     drop(cached);
-    let answer = Arc::new(Answer {
-        kpi: kpi.name.clone(),
-        unit: kpi.unit.clone(),
-        grain: question.grain,
-        as_of: published.values.as_of,
-        newest: published.values.newest_of(&service.dictionary, kpi),
-        values: published.values.answer(&service.dictionary, kpi, question),
-    });
+    let answer: Arc<[_]> = published.values.answer(&service.dictionary, kpi, question).into();
     let mut answers = published.answers.write().unwrap_or_else(PoisonError::into_inner);
     if answers.len() >= CACHED_ANSWERS {
         answers.clear();

@@ -1,7 +1,8 @@
 //! Decision rules: on which values of a KPI somebody should act.
 
+use crate::answer;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 /// Days before a day whose mean its value is compared with.
 pub const MEAN_DAYS: u16 = 28;
@@ -19,8 +20,9 @@ pub struct Decision {
 }
 
 /// On which side of the bound a value asks for action.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "Op")]
 pub enum Side {
     /// Less than the bound.
     Below,
@@ -29,7 +31,7 @@ pub enum Side {
 }
 
 /// What a value is compared with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reference {
     /// The value of the same day of the week before.
@@ -40,7 +42,7 @@ pub enum Reference {
 }
 
 /// When a value asks for action: `{op: below, value: 0.97}`, `{op: below, vs: week_before, factor: 0.8}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Side of the bound.
@@ -66,13 +68,13 @@ const fn one_day() -> u16 {
 impl Decision {
     /// What the API says of it; `unit` is the KPI's.
     #[must_use]
-    pub fn describe(&self, unit: &str) -> Value {
-        let mut described = json!({ "action": self.action, "runbook": self.runbook });
-        if let Some(rule) = &self.when {
-            described["when"] = json!(rule);
-            described["threshold"] = json!(rule.in_words(unit));
+    pub fn describe(&self, unit: &str) -> answer::Decision<'_> {
+        answer::Decision {
+            action: &self.action,
+            runbook: &self.runbook,
+            when: self.when.as_ref(),
+            threshold: self.when.as_ref().map(|rule| rule.in_words(unit)),
         }
-        described
     }
 }
 
@@ -137,6 +139,7 @@ fn percent(share: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Value, json};
 
     fn rule(rule: Value) -> Rule {
         serde_json::from_value(rule).unwrap()

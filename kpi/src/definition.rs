@@ -1,10 +1,11 @@
 //! Definition of a KPI as values were computed with it: kept beside final values, which outlive changes of the dictionary.
 
 use jiff::civil::Date;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Kind of a KPI, in the words of the dbt Semantic Layer; `percentile` is a simple metric there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KpiType {
     /// Sum of measures.

@@ -4,6 +4,7 @@ use crate::decision::{Decision, Rule};
 pub use crate::definition::KpiType;
 use crate::definition::{Definition, Formula, Part, Window};
 use crate::error::KpiError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -135,7 +136,7 @@ impl Follows {
 }
 
 /// How a measure is made of rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Aggregation {
     /// Number of rows.

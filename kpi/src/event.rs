@@ -90,44 +90,10 @@ pub fn from_fields<'a>(
 }
 
 /// An event of which some fields are known.
+#[derive(Default)]
 struct Draft {
     event: RegistrarEventRecord,
     has_time: bool,
-}
-
-impl Default for Draft {
-    fn default() -> Self {
-        let event = RegistrarEventRecord {
-            schema: None,
-            event_id: String::new(),
-            business_key: String::new(),
-            event_type: String::new(),
-            event_ts: Timestamp::default(),
-            ingest_ts: None,
-            source_system: None,
-            domain: None,
-            tld: None,
-            account_id: None,
-            country: None,
-            channel: None,
-            tier: None,
-            status: None,
-            latency_ms: None,
-            error_code: None,
-            abuse_category: None,
-            amount_micros: None,
-            currency: None,
-            request_id: None,
-            corrects: None,
-            corrects_type: None,
-            corrects_event_id: None,
-            schema_version: None,
-            campaign: None,
-            endpoint: None,
-            partner: None,
-        };
-        Self { event, has_time: false }
-    }
 }
 
 impl Draft {

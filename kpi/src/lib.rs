@@ -33,6 +33,7 @@ pub mod values;
 pub mod verdict;
 pub mod reconcile;
 // What people and programs read.
+pub mod answer;
 pub mod lineage;
 pub mod access;
 pub mod openapi;

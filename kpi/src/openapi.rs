@@ -1,7 +1,10 @@
-//! The `OpenAPI` document of the metrics API.
+//! The `OpenAPI` document of the metrics API. Its schemas are those of the types that it answers with.
 
+use crate::answer::{self, Answer, ChangeAnswer, Health, Lineage, Problem};
 use crate::dictionary::Dictionary;
 use crate::values::Grain;
+use schemars::generate::SchemaSettings;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 /// Returns the document (`OpenAPI` 3.1), with the names of the dictionary's KPIs.
@@ -13,6 +16,32 @@ pub fn document(dictionary: &Dictionary) -> Value {
         "description": "Name of the KPI.",
         "schema": { "type": "string", "enum": names },
     });
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut generator =
+        settings.with(|to| to.definitions_path = "/components/schemas".into()).into_generator();
+    let list = generator.subschema_for::<answer::Dictionary<'_>>();
+    let values = generator.subschema_for::<Answer<'_>>();
+    let change = generator.subschema_for::<ChangeAnswer<'_>>();
+    let lineage = generator.subschema_for::<Lineage<'_>>();
+    let health = generator.subschema_for::<Health>();
+    let mut operation = |id, summary, parameters: &[Value], answer: &Schema| json!({ "get": operation(&mut generator, (id, summary), parameters, answer) });
+    let named = |others: Vec<Value>| [vec![name.clone()], others].concat();
+    let mut paths = json!({
+        "/v1/kpis": operation("listKpis", "The dictionary: all KPIs that the token may read", &[], &list),
+        "/v1/kpis/{name}": operation("getValues", "Values of a KPI", &named(parameters()), &values),
+        "/v1/kpis/{name}/change": operation(
+            "getChange", "A KPI before and after a moment", &named(change_parameters()), &change,
+        ),
+        "/v1/kpis/{name}/lineage": operation(
+            "getLineage", "Formula, measures, queries and imports behind a KPI", &named(Vec::new()), &lineage,
+        ),
+    });
+    paths["/v1/health"] = json!({ "get": {
+        "operationId": "getHealth",
+        "summary": "Age of values and sources",
+        "security": [],
+        "responses": { "200": { "description": "OK", "content": { "application/json": { "schema": health } } } },
+    } });
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -23,25 +52,10 @@ pub fn document(dictionary: &Dictionary) -> Value {
         },
         "servers": [{ "url": "/" }],
         "security": [{ "bearer": [] }],
-        "paths": {
-            "/v1/kpis": { "get": operation(
-                "listKpis", "The dictionary: all KPIs that the token may read", &[], "Dictionary",
-            ) },
-            "/v1/kpis/{name}": { "get": operation(
-                "getValues", "Values of a KPI", &[vec![name.clone()], parameters()].concat(), "Answer",
-            ) },
-            "/v1/kpis/{name}/change": { "get": operation(
-                "getChange", "A KPI before and after a moment", &[vec![name.clone()], change_parameters()].concat(),
-                "ChangeAnswer",
-            ) },
-            "/v1/kpis/{name}/lineage": { "get": operation(
-                "getLineage", "Formula, measures, queries and imports behind a KPI", &[name], "Lineage",
-            ) },
-            "/v1/health": { "get": health() },
-        },
+        "paths": paths,
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
-            "schemas": schemas(),
+            "schemas": generator.take_definitions(true),
         },
     })
 }
@@ -51,6 +65,7 @@ fn parameters() -> Vec<Value> {
     let grains = Grain::NAMES.map(|(name, _)| name);
     let parameter = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
     vec![
+        parameter("date", "First and last day at once.", day.clone()),
         parameter("from", "First day.", day.clone()),
         parameter("to", "Last day, included.", day),
         parameter(
@@ -98,109 +113,25 @@ fn change_parameters() -> Vec<Value> {
     all
 }
 
-fn operation(id: &str, summary: &str, parameters: &[Value], schema: &str) -> Value {
-    let failure = |description: &str| {
-        json!({ "description": description, "content": { "application/problem+json": {
-            "schema": { "$ref": "#/components/schemas/Problem" } } } })
-    };
+fn operation(
+    generator: &mut SchemaGenerator,
+    (id, summary): (&str, &str),
+    parameters: &[Value],
+    answer: &Schema,
+) -> Value {
+    let problem = generator.subschema_for::<Problem<'_>>();
+    let failure = |description: &str| json!({ "description": description, "content": { "application/problem+json": { "schema": problem } } });
     json!({
         "operationId": id,
         "summary": summary,
         "parameters": parameters,
         "responses": {
-            "200": { "description": "OK", "content": { "application/json": {
-                "schema": { "$ref": format!("#/components/schemas/{schema}") } } } },
+            "200": { "description": "OK", "content": { "application/json": { "schema": answer } } },
             "400": failure("A parameter is wrong"),
             "401": failure("No token, or an unknown one"),
             "403": failure("The token's scopes do not include the KPI's family"),
             "404": failure("There is no such KPI"),
             "429": failure("Too many requests"),
         },
-    })
-}
-
-fn health() -> Value {
-    json!({
-        "operationId": "getHealth",
-        "summary": "Age of values and sources",
-        "security": [],
-        "responses": { "200": { "description": "OK", "content": { "application/json": {
-            "schema": { "type": "object", "required": ["status"], "properties": {
-                "status": { "type": "string", "enum": ["ok", "no_values"] } } } } } } },
-    })
-}
-
-fn schemas() -> Value {
-    let text = json!({ "type": "string" });
-    let number = json!({ "type": ["number", "null"] });
-    json!({
-        "Problem": { "type": "object", "description": "RFC 9457", "required": ["type", "title", "status"],
-            "properties": { "type": text, "title": text, "status": { "type": "integer" }, "detail": text } },
-        "Dictionary": { "type": "object", "required": ["kpis"], "properties": {
-            "kpis": { "type": "array", "items": { "$ref": "#/components/schemas/Kpi" } } } },
-        "Kpi": { "type": "object", "required": ["name", "family", "description", "formula", "unit", "owner"],
-            "properties": { "name": text, "label": text, "family": text, "description": text, "type": text,
-                "formula": text, "unit": text, "grain": text, "cadence": text, "owner": text,
-                "lateness_days": { "type": "integer" },
-                "horizon_days": { "type": "integer",
-                    "description": "Days after a day until nothing can happen any more that its value counts." },
-                "dimensions": { "type": "array", "items": text }, "sources": { "type": "array", "items": text },
-                "always_by": { "type": "array", "items": text },
-                "decision": { "type": "object", "required": ["action", "runbook"], "properties": {
-                    "when": { "type": "object", "description": "The rule; always where absent." },
-                    "threshold": { "type": "string", "description": "The rule in words." },
-                    "action": text, "runbook": text } },
-                "verdicts": { "type": "array", "items": { "$ref": "#/components/schemas/Verdict" },
-                    "description": "What the rule says of the newest day that nothing can change any more; one for each slice." } } },
-        "Verdict": { "type": "object", "required": ["day", "state"], "properties": {
-            "day": { "type": "string", "format": "date" },
-            "by": { "type": "object", "additionalProperties": { "type": ["string", "null"] } },
-            "state": { "type": "string", "enum": ["fires", "quiet", "muted"],
-                "description": "muted: data are missing, of the day or of what it is compared with." },
-            "bound": { "type": "number", "description": "What the value was compared with." },
-            "reason": { "type": "string", "description": "Why it is muted." } } },
-        "Answer": { "type": "object", "required": ["kpi", "unit", "grain", "as_of", "freshness_seconds", "values"],
-            "properties": { "kpi": text, "unit": text, "grain": text,
-                "as_of": { "type": ["string", "null"], "format": "date-time",
-                    "description": "When values were computed last." },
-                "freshness_seconds": { "type": ["integer", "null"],
-                    "description": "Age of the newest fact of the KPI's sources." },
-                "lineage": text,
-                "next_offset": { "type": "integer", "description": "Where the next page begins, if there is one." },
-                "values": { "type": "array", "items": { "$ref": "#/components/schemas/Value" } } } },
-        "Value": { "type": "object", "required": ["from", "to", "value", "state"], "properties": {
-            "from": { "type": "string", "format": "date" }, "to": { "type": "string", "format": "date" },
-            "start": { "type": "string", "format": "date-time",
-                "description": "Beginning, of parts of days and of days that are not those of UTC." },
-            "end": { "type": "string", "format": "date-time", "description": "End, of the same." },
-            "value": number, "state": { "type": "string", "enum": ["provisional", "final", "incomplete"] },
-            "by": { "type": "object", "additionalProperties": { "type": ["string", "null"] } },
-            "open_until": { "type": "string", "format": "date",
-                "description": "Last day on which something can still happen that the value counts, while it is not over." },
-            "adjustment": { "type": "object", "description": "What has changed since the value became final.",
-                "properties": { "value": number, "difference": number,
-                    "cause": { "type": "string", "enum": ["late", "definition"] } } },
-            "restatement": { "type": "object", "description": "What the value was before its day was reopened.",
-                "properties": { "previous": number, "at": { "type": "string", "format": "date-time" }, "reason": text } },
-            "notes": { "type": "array", "items": text, "description": "What the value takes for granted." },
-            "reasons": { "type": "array", "items": text, "description": "Why the value is incomplete." },
-            "rejected_rows": { "type": "integer",
-                "description": "Rows of these days that were refused at import and wait for a correction." } } },
-        "ChangeAnswer": { "type": "object", "required": ["kpi", "unit", "grain", "at", "change"],
-            "properties": { "kpi": text, "unit": text, "grain": text, "at": { "type": "string", "format": "date-time" },
-                "as_of": { "type": ["string", "null"], "format": "date-time" },
-                "change": { "type": "object", "required": ["before", "after", "difference", "interval"], "properties": {
-                    "before": { "$ref": "#/components/schemas/Side" }, "after": { "$ref": "#/components/schemas/Side" },
-                    "difference": number,
-                    "interval": { "type": ["array", "null"], "items": { "type": "number" }, "minItems": 2, "maxItems": 2,
-                        "description": "What the difference is between, with a confidence of 95 %." },
-                    "reasons": { "type": "array", "items": text, "description": "Why there is no interval." } } } } },
-        "Side": { "type": "object", "required": ["parts", "value"], "properties": {
-            "start": { "type": ["string", "null"], "format": "date-time" },
-            "end": { "type": ["string", "null"], "format": "date-time" },
-            "parts": { "type": "integer" },
-            "value": { "type": ["number", "null"], "description": "Mean of a part, or ratio of the sums of all." } } },
-        "Lineage": { "type": "object", "required": ["kpi", "formula", "measures", "models", "sources"],
-            "properties": { "kpi": text, "formula": text } },
     })
 }

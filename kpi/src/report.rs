@@ -35,9 +35,9 @@ pub fn html(dictionary: &Dictionary, values: &Values) -> Result<String, KpiError
             by: Vec::new(),
             filter: BTreeMap::new(),
         };
-        let mut described = describe(dictionary, kpi);
+        let verdicts = newest_verdicts(dictionary, values, kpi);
+        let mut described = json!(describe(dictionary, kpi, &verdicts));
         described["values"] = json!(values.answer(dictionary, kpi, &question));
-        described["verdicts"] = json!(newest_verdicts(dictionary, values, kpi));
         kpis.push(described);
     }
     let data: Value = json!({ "as_of": values.as_of, "newest": values.newest.iter()

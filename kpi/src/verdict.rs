@@ -6,6 +6,7 @@ use crate::facts::epoch_day;
 use crate::rows::date;
 use crate::values::{KpiValue, ValueState};
 use jiff::civil::Date;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ const LEAST_DAYS: usize = 14;
 pub const LOOK_BACK_DAYS: i32 = MEAN_DAYS as i32;
 
 /// What a rule says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Judgement {
     /// The rule holds: action is asked for.
@@ -28,7 +29,7 @@ pub enum Judgement {
 }
 
 /// What a rule says of a day of a KPI, or of a slice of one that is always sliced.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Verdict {
     /// The day.
     pub day: Date,

@@ -8,7 +8,7 @@ use serde_with::skip_serializing_none;
 /// `registrar.event/1`: one fact of a registrar or registry: of a domain's life, of abuse, of money, or of
 /// the API. An event is never changed; a later one with `corrects` takes it away.
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "registrar.event/1")]
 pub struct RegistrarEventRecord {
     /// Name and version of this schema.

@@ -9,12 +9,14 @@ use serde_json::Value;
 use std::collections::HashSet;
 use std::fmt;
 use std::io::{Read as _, Write as _};
+use std::mem::discriminant;
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
-use ureq::Body;
 use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LINK};
 use ureq::http::{HeaderMap, Response, StatusCode};
+use ureq::typestate::WithoutBody;
+use ureq::{Body, RequestBuilder};
 use url::Url;
 
 /// Time that an answer with rows may take.
@@ -147,6 +149,13 @@ impl RowFile {
                 let field = &since.field;
                 let value = row.pointer(field).ok_or_else(|| format!("a row has no {field}"))?;
                 let position = Position::parse(value).map_err(|why| format!("{field}: {why}"))?;
+                let kind = discriminant(&position);
+                if self.newest.is_some_and(|newest| discriminant(&newest) != kind) {
+                    return Err(format!(
+                        "{field}: {value}: a time among integers, or an integer among times; if the API has changed, \
+                         pull --from-beginning"
+                    ));
+                }
                 self.newest = self.newest.max(Some(position.until_now()));
             }
             writeln!(self.file, "{row}").map_err(|error| temporary(&error))?;
@@ -188,8 +197,8 @@ impl<'a> Client<'a> {
         timeout: Duration,
         read: impl Fn(Response<Body>) -> Result<T, String>,
     ) -> Result<T, KpiError> {
-        let mut pause = PAUSE;
-        for number in 1.. {
+        let (mut pause, mut tries) = (PAUSE, 1);
+        loop {
             let (why, wanted) = match self.send(url, timeout) {
                 Ok(answer) if answer.status().is_success() => match read(answer) {
                     Ok(result) => return Ok(result),
@@ -211,8 +220,8 @@ impl<'a> Client<'a> {
                 Err(error) => (error.to_string(), None),
             };
             let wanted = wanted.unwrap_or(pause);
-            if number == TRIES || wanted > LONGEST_PAUSE {
-                return Err(failed(url, &format!("{why}, {number} times")));
+            if tries == TRIES || wanted > LONGEST_PAUSE {
+                return Err(failed(url, &format!("{why}, {tries} times")));
             }
             tracing::warn!(
                 "{}: {why}: again in {} s",
@@ -221,8 +230,8 @@ impl<'a> Client<'a> {
             );
             thread::sleep(wanted);
             pause *= 2;
+            tries += 1;
         }
-        Err(failed(url, "no answer"))
     }
 
     fn send(&mut self, url: &Url, timeout: Duration) -> Result<Response<Body>, ureq::Error> {
@@ -230,19 +239,22 @@ impl<'a> Client<'a> {
         self.next_request = Instant::now() + Duration::from_mins(1) / self.pull.requests_per_minute;
         // A header with a secret must not follow a redirect to somebody else.
         let redirects = if self.credentials.is_none() { REDIRECTS } else { 0 };
-        let mut request = self
-            .agent
-            .get(url.as_str())
-            .config()
-            .timeout_global(Some(timeout))
-            .max_redirects(redirects)
-            .proxy(ureq::Proxy::try_from_env())
-            .build();
+        let mut request = request(&self.agent, url.as_str(), timeout, redirects);
         if let Some((name, value)) = &self.credentials {
             request = request.header(name, value);
         }
         request.call()
     }
+}
+
+fn request(
+    agent: &ureq::Agent,
+    url: &str,
+    timeout: Duration,
+    redirects: u32,
+) -> RequestBuilder<WithoutBody> {
+    let settings = agent.get(url).config().timeout_global(Some(timeout));
+    settings.max_redirects(redirects).proxy(ureq::Proxy::try_from_env()).build()
 }
 
 /// Downloads a file.
@@ -252,9 +264,8 @@ impl<'a> Client<'a> {
 pub fn download(url: &str) -> Result<NamedTempFile, KpiError> {
     let wrong = |why: String| KpiError::Usage(format!("{}: {why}", without_secrets(url)));
     let agent = agent("export", None).map_err(wrong)?;
-    let request = agent.get(url).config().timeout_global(Some(FILE_TIMEOUT));
-    let request = request.max_redirects(REDIRECTS).proxy(ureq::Proxy::try_from_env()).build();
-    let answer = request.call().map_err(|error| wrong(error.to_string()))?;
+    let answer = request(&agent, url, FILE_TIMEOUT, REDIRECTS).call();
+    let answer = answer.map_err(|error| wrong(error.to_string()))?;
     if !answer.status().is_success() {
         return Err(wrong(refusal(answer)));
     }

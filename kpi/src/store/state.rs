@@ -7,6 +7,7 @@ use crate::definition::Definition;
 use crate::error::KpiError;
 use crate::sources::Sources;
 use jiff::civil::Date;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -93,7 +94,7 @@ pub struct DayState {
 }
 
 /// An import that was taken back.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Undone {
     /// SHA-256 by which the import was known.
     pub sha256: String,

@@ -8,6 +8,7 @@ use crate::dictionary::{Dictionary, Kpi, KpiType};
 use crate::facts::{day_of, epoch_day};
 use crate::rows::date;
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -30,7 +31,7 @@ pub struct ChangeQuestion {
 }
 
 /// A side of a comparison.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Side {
     /// Beginning of its first part.
     pub start: Option<Timestamp>,
@@ -43,7 +44,7 @@ pub struct Side {
 }
 
 /// A comparison.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Change {
     /// Before the moment.
     pub before: Side,

@@ -5,12 +5,13 @@ use crate::facts::epoch_day;
 use crate::rows::date;
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// Length of the spans that values are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Grain {
     /// Five minutes.
@@ -164,7 +165,7 @@ impl Question {
 }
 
 /// Whether a value can still change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ValueState {
     /// It can.
@@ -176,7 +177,7 @@ pub enum ValueState {
 }
 
 /// Why a final value would be another one today.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AdjustmentCause {
     /// Facts arrived after it became final.
@@ -186,9 +187,10 @@ pub enum AdjustmentCause {
 }
 
 /// What the value of a reopened day was before.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Restatement {
     /// The value that was final.
+    #[schemars(with = "Option<f64>")]
     pub previous: Value,
     /// When the day was reopened.
     pub at: jiff::Timestamp,
@@ -197,18 +199,20 @@ pub struct Restatement {
 }
 
 /// What a final value would be with all facts and the present definition.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Adjustment {
     /// The value with all facts.
+    #[schemars(with = "Option<f64>")]
     pub value: Value,
     /// Difference to the final value.
+    #[schemars(with = "Option<f64>")]
     pub difference: Value,
     /// Why they differ.
     pub cause: AdjustmentCause,
 }
 
 /// A value of a KPI.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct KpiValue {
     /// First day.
     pub from: Date,
@@ -221,6 +225,7 @@ pub struct KpiValue {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<jiff::Timestamp>,
     /// The value; null for a ratio over nothing.
+    #[schemars(with = "Option<f64>")]
     pub value: Value,
     /// Whether it can still change.
     pub state: ValueState,

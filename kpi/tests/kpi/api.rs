@@ -86,6 +86,14 @@ fn api_answers_as_its_document_says() {
         .map(|value| (value["by"]["currency"].as_str().unwrap(), value["value"].as_i64().unwrap()))
         .collect();
     assert_eq!(values, BTreeMap::from([("EUR", 3_000_000), ("USD", 7)]));
+    let page = |query: &str| -> (usize, Value) {
+        let path = format!("/v1/kpis/revenue?date=2026-03-01&{query}");
+        let page: Value = serde_json::from_str(&server.request("GET", &path, bearer).2).unwrap();
+        (page["values"].as_array().unwrap().len(), page["next_offset"].clone())
+    };
+    assert_eq!(page("limit=1"), (1, json!(1)));
+    assert_eq!(page("limit=1&offset=1"), (1, Value::Null));
+    assert_eq!(page("offset=18446744073709551615"), (0, Value::Null));
     let (_, _, body) = server.request("GET", "/v1/kpis", bearer);
     let listed: Value = serde_json::from_str(&body).unwrap();
     assert!(listed["kpis"].as_array().unwrap().iter().all(|kpi| kpi["family"] == "sales"));

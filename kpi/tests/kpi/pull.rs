@@ -77,26 +77,41 @@ fn answer(stream: &TcpStream, ledger: &mut Ledger) {
     let (status, headers, body) = match ledger.instead.pop_front() {
         Some(answer) => answer,
         None if !is_known => (401, String::new(), json!({"error": "who are you?"}).to_string()),
-        None => (200, String::new(), page(&target, &ledger.events).to_string()),
+        None => {
+            let (links, page) = page(&target, &ledger.events);
+            (200, links, page.to_string())
+        }
     };
     ledger.asked.push(target);
     let length = body.len();
     write!(&*stream, "HTTP/1.1 {status} X\r\nContent-Length: {length}\r\nConnection: close\r\n{headers}\r\n{body}").unwrap();
 }
 
-fn page(target: &str, events: &[Value]) -> Value {
+/// Returns headers and body of an answer: the next one begins at `cursor`, or is named as the path says.
+fn page(target: &str, events: &[Value]) -> (String, Value) {
     let url = url::Url::parse(&format!("http://api{target}")).unwrap();
     let parameter = |wanted: &str| {
         url.query_pairs().find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
     };
     assert_eq!(parameter("kind").as_deref(), Some("all"), "{target}");
     let after = parameter("after").unwrap_or_default();
-    let at: usize = parameter("cursor").map_or(0, |cursor| cursor.parse().unwrap());
+    let number: usize = parameter("page").map_or(1, |page| page.parse().unwrap());
+    let at = parameter("cursor").map_or(2 * (number - 1), |cursor| cursor.parse().unwrap());
     let found: Vec<_> =
         events.iter().filter(|row| row["event_ts"].as_str().unwrap() >= &*after).collect();
     let next = (at + 2 < found.len()).then(|| at + 2);
     let rows: Vec<_> = found.into_iter().skip(at).take(2).collect();
-    json!({"data": {"items": rows}, "next": next})
+    let mut page = json!({"data": {"items": rows}});
+    let address = next.map(|next| format!("{}?kind=all&cursor={next}", url.path()));
+    match (url.path(), &address) {
+        ("/v1/links", Some(address)) => {
+            return (format!("Link: </>; rel=first, <{address}>; rel=\"next\"\r\n"), page);
+        }
+        ("/v1/addresses", _) => page["next"] = json!(address),
+        ("/v1/events", _) => page["next"] = json!(next),
+        _ => {}
+    }
+    (String::new(), page)
 }
 
 /// A store whose source is pulled from an address.
@@ -117,12 +132,16 @@ impl Pulled {
     }
 
     fn of(api: &Api) -> Self {
+        Self::paged(api, "events", "{ cursor: { field: /next, parameter: cursor } }")
+    }
+
+    fn paged(api: &Api, path: &str, paging: &str) -> Self {
         let address = &api.address;
         Self::new(
             World::new(),
             &format!(
-                "{{ url: 'http://{address}/v1/events?kind=all', rows: /data/items, secret: {{ file: token }},\n      \
-                 paging: {{ cursor: {{ field: /next, parameter: cursor }} }}, requests_per_minute: 6000,\n      \
+                "{{ url: 'http://{address}/v1/{path}?kind=all', rows: /data/items, secret: {{ file: token }},\n      \
+                 paging: {paging}, requests_per_minute: 6000,\n      \
                  since: {{ parameter: after, field: /event_ts, overlap: 1h }} }}"
             ),
         )
@@ -187,6 +206,27 @@ fn only_what_is_new_is_asked_for() {
 }
 
 #[test]
+fn every_way_of_paging_reads_all_rows() {
+    let api = Api::start();
+    api.add(1..=5);
+    let by_cursor = ["", "&cursor=2", "&cursor=4"];
+    for (path, paging, asked) in [
+        ("links", "link", by_cursor.as_slice()),
+        ("addresses", "{ next: /next }", &by_cursor),
+        (
+            "numbers",
+            "{ number: { parameter: page } }",
+            &["&page=1", "&page=2", "&page=3", "&page=4"],
+        ),
+    ] {
+        let text = Pulled::paged(&api, path, paging).ok(&[]);
+        assert!(text.contains("5 rows, 5 accepted"), "{path}: {text}");
+        let expected = asked.iter().map(|query| format!("/v1/{path}?kind=all{query}"));
+        assert_eq!(api.asked(), expected.collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn a_pull_that_fails_changes_nothing() {
     let api = Api::start();
     let store = Pulled::of(&api);
@@ -204,6 +244,10 @@ fn a_pull_that_fails_changes_nothing() {
             "/event_ts: \"soon\" is neither a time",
         ),
         (json!({"data": {"items": [{}]}}), "a row has no /event_ts"),
+        (
+            json!({"data": {"items": [{"event_ts": 1}, {"event_ts": "2026-03-01T10:00:00Z"}]}}),
+            "a time among integers",
+        ),
     ] {
         api.instead(200, "", &answer);
         let error = store.error(&[]);

@@ -7,6 +7,10 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+/// The `OpenAPI` document.
+static DOCUMENT: OnceLock<Value> = OnceLock::new();
 
 /// A store in a folder of its own, or elsewhere.
 pub struct World {
@@ -156,7 +160,32 @@ impl Server {
 
     pub fn get(&self, path: &str) -> (u16, Value) {
         let (status, _, body) = self.request("GET", path, "");
-        (status, serde_json::from_str(&body).unwrap())
+        let answer = serde_json::from_str(&body).unwrap();
+        if path.starts_with("/v1/") {
+            self.check(path, status, &answer);
+        }
+        (status, answer)
+    }
+
+    /// Checks that an answer is what the `OpenAPI` document says of the path and the status.
+    fn check(&self, path: &str, status: u16, answer: &Value) {
+        let document = DOCUMENT.get_or_init(|| {
+            serde_json::from_str(&self.request("GET", "/openapi.json", "").2).unwrap()
+        });
+        let path = path.split('?').next().unwrap();
+        let template = match path.strip_prefix("/v1/kpis/").map(|rest| rest.split_once('/')) {
+            Some(Some((_, part))) => format!("/v1/kpis/{{name}}/{part}"),
+            Some(None) => "/v1/kpis/{name}".to_owned(),
+            None => path.to_owned(),
+        };
+        let content =
+            &document["paths"][template]["get"]["responses"][status.to_string()]["content"];
+        assert!(content.is_object(), "{path} has no {status}");
+        let mut kinds = content.as_object().unwrap().values();
+        let mut schema = kinds.next().unwrap()["schema"].clone();
+        schema["components"] = document["components"].clone();
+        let fits = jsonschema::validate(&schema, answer);
+        assert!(fits.is_ok(), "{path}: {fits:?}");
     }
 
     /// Returns status, headers and body.
