@@ -51,10 +51,10 @@ pub fn program(name: &str, profile: &str) -> Result<PathBuf> {
     Ok(path(name, profile))
 }
 
-/// Builds the agent and the probe with the test programs' profile. `packages` are those that the tests' build selects, so that cargo
-/// compiles what they share once. Returns the agent's path; the probe is beside it.
+/// Builds the agent and the probe as the test programs are built. `packages` are those that the tests' build selects; with `--tests`,
+/// cargo chooses the same features, and compiles what they share once. Returns the agent's path; the probe is beside it.
 pub fn beside_tests(packages: &[&str]) -> Result<PathBuf> {
-    let bins = ["--bin", "dnscribe", "--bin", "dnscribe-probe"];
+    let bins = ["--bin", "dnscribe", "--bin", "dnscribe-probe", "--tests"];
     shell::pass_through(cargo().arg("build").args(packages).args(bins))?;
     Ok(path("dnscribe", "dev"))
 }

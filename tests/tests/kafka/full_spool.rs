@@ -30,7 +30,7 @@ fn full_spool_drops_least_important_first() {
         let agent = run(&setup, policy);
         setup.broker.kill().unwrap();
         overfill(&setup, &agent, policy);
-        // Later records are not from the load.
+        // A spool that keeps the oldest stays full until the broker is back. On a busy host many queries of the load end later.
         let made = fs::read_to_string(&reference).unwrap().matches('\n').count();
         setup.broker.restart().unwrap();
         live_agent::wait_for(&agent, "an empty spool", Duration::from_secs(20), |scrape| {
@@ -44,7 +44,8 @@ fn full_spool_drops_least_important_first() {
 
         let arrived = check_topics(&setup, end.final_ledger().unwrap());
         let all = live_agent::event_ids_in(&reference);
-        let last = &all[made - LAST..made];
+        let until = if keeps_newest { all.len() } else { made };
+        let last = &all[until - LAST..until];
         let kept = last.iter().filter(|id| arrived.contains(id)).count();
         let expected = if keeps_newest { LAST..=LAST } else { 0..=SLACK };
         assert!(expected.contains(&kept), "{policy}: {kept} of the last {LAST} were kept");
