@@ -37,7 +37,8 @@ impl ReportedCounts {
 fn spooled_records_arrive_after_repeated_kills() {
     let Some(mut setup) = setup(own_broker) else { return };
     live_agent::create_topics(&setup.broker);
-    let mut queries = live_agent::start(&setup.lab, &live_agent::load(60, "kills"));
+    // Longer than all of this takes on a busy host: it is killed before the last agent ends.
+    let mut queries = live_agent::start(&setup.lab, &live_agent::load(240, "kills"));
 
     // Delivers, then must spool.
     let first = run(&setup, &setup.folder.path().join("spool"));

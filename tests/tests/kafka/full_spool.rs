@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Maximum records of a segment: after a segment was removed, a few messages may fit.
 const SEGMENT: u64 = 3000;
+/// Transactions that have been dropped at the end of the load.
+const OVERFULL: u64 = 10_000;
 /// Number of transactions at the end of the load that are checked.
 const LAST: usize = 1000;
 /// Number of those that a full spool may still accept: a small batch fits where a large one does
@@ -67,10 +69,13 @@ fn run(setup: &Setup, policy: &str) -> Agent {
 
 /// Sends more than fits into the spool, and checks the order of drops.
 fn overfill(setup: &Setup, agent: &Agent, policy: &str) {
-    let mut queries = live_agent::start(&setup.lab, &live_agent::load(7, "full"));
+    let mut queries = live_agent::start(&setup.lab, &live_agent::load(60, "full"));
     let mut messages_alone = false;
     let mut before = Scrape::of(agent);
-    while queries.try_wait().unwrap().is_none() {
+    // On a busy host it takes longer.
+    while before.records("transactions", "dropped") < OVERFULL
+        && queries.try_wait().unwrap().is_none()
+    {
         thread::sleep(Duration::from_millis(100));
         let now = Scrape::of(agent);
         let [messages, transactions] =
@@ -84,6 +89,8 @@ fn overfill(setup: &Setup, agent: &Agent, policy: &str) {
         assert_eq!(now.dropped("spool_full"), messages + transactions, "other reasons");
         before = now;
     }
+    queries.kill().unwrap();
+    queries.wait().unwrap();
     assert!(messages_alone, "{policy}: messages were not dropped first");
     assert!(before.records("transactions", "dropped") > 0, "{policy}: the load was too small");
 }
