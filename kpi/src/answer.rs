@@ -1,8 +1,8 @@
 //! What the metrics API answers. The `OpenAPI` document has the schemas of these types.
 
-use crate::decision::Rule;
+use crate::decision::{self, Rule};
 use crate::definition::KpiType;
-use crate::dictionary::Aggregation;
+use crate::dictionary::{self, Aggregation};
 use crate::store::Undone;
 use crate::values::{Change, Grain, KpiValue};
 use crate::verdict::Verdict;
@@ -85,6 +85,16 @@ pub struct Decision<'a> {
     /// The rule in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threshold: Option<String>,
+}
+
+impl<'a> Decision<'a> {
+    /// Describes the decision of a KPI.
+    #[must_use]
+    pub fn of(kpi: &'a dictionary::Kpi) -> Self {
+        let decision::Decision { when, action, runbook } = &kpi.decision;
+        let threshold = when.as_ref().map(|rule| rule.in_words(&kpi.unit));
+        Self { action, runbook, when: when.as_ref(), threshold }
+    }
 }
 
 /// A page of a KPI's values.

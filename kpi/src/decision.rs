@@ -1,6 +1,5 @@
 //! Decision rules: on which values of a KPI somebody should act.
 
-use crate::answer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,19 +62,6 @@ pub struct Rule {
 
 const fn one_day() -> u16 {
     1
-}
-
-impl Decision {
-    /// What the API says of it; `unit` is the KPI's.
-    #[must_use]
-    pub fn describe(&self, unit: &str) -> answer::Decision<'_> {
-        answer::Decision {
-            action: &self.action,
-            runbook: &self.runbook,
-            when: self.when.as_ref(),
-            threshold: self.when.as_ref().map(|rule| rule.in_words(unit)),
-        }
-    }
 }
 
 impl Rule {

@@ -5,6 +5,7 @@ mod ossie;
 
 pub use ossie::ossie;
 
+use crate::answer::Decision;
 use crate::attributes::Kind;
 use crate::definition::Window;
 use crate::dictionary::{
@@ -177,7 +178,7 @@ fn metrics(dictionary: &Dictionary, kpi: &Kpi) -> Vec<Value> {
         metric["label"] = if is_own { json!(kpi.label) } else { metric["name"].clone() };
         metric["config"] = json!({ "meta": { "owner": kpi.owner, "unit": kpi.unit, "family": kpi.family,
             "cadence": kpi.cadence, "lateness_days": dictionary.lateness_days(kpi), "always_by": kpi.always_by,
-            "decision": kpi.decision.describe(&kpi.unit) } });
+            "decision": Decision::of(kpi) } });
     }
     parts
 }

@@ -33,7 +33,7 @@ pub fn describe<'a>(
         horizon_days: dictionary.horizon_days(kpi),
         owner: &kpi.owner,
         sources: dictionary.sources(kpi),
-        decision: kpi.decision.describe(&kpi.unit),
+        decision: answer::Decision::of(kpi),
         verdicts,
     }
 }

@@ -1,6 +1,7 @@
 //! The dictionary as a semantic model of Apache Ossie (core metadata specification 0.2.0.dev0).
 
 use super::expression;
+use crate::answer::Decision;
 use crate::definition::Window;
 use crate::dictionary::{Aggregation, DIMENSIONS, Dictionary, Kpi, KpiType, Model};
 use serde_json::{Value, json};
@@ -93,7 +94,7 @@ fn metric(dictionary: &Dictionary, kpi: &Kpi) -> Value {
     }
     let more = json!({ "owner": kpi.owner, "unit": kpi.unit, "family": kpi.family, "cadence": kpi.cadence,
         "lateness_days": dictionary.lateness_days(kpi), "always_by": kpi.always_by,
-        "decision": kpi.decision.describe(&kpi.unit) });
+        "decision": Decision::of(kpi) });
     let mut context = json!({ "synonyms": [kpi.label] });
     if !instructions.is_empty() {
         context["instructions"] = json!(instructions.join(" "));
