@@ -208,7 +208,7 @@ impl<'a> Pool<'a> {
         } else {
             format!("{text}\ntest {id} ... FAILED ({status}, {seconds:.1} s)")
         });
-        if !passed || result.is_over_budget() {
+        if !passed {
             self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(test);
         }
         self.results.lock().unwrap_or_else(PoisonError::into_inner).push(result);

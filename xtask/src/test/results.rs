@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-/// Time budgets of tests that need longer than their tier's, in seconds, by program and name.
-const EXCEPTIONS: &[(&str, u64)] = &[];
-
 impl Tier {
-    /// Longest time of a test, on two busy cores. The tests of `stream` include the time for which they wait for each other,
+    /// Time that a test takes at most on two busy cores. The tests of `stream` include the time for which they wait for each other,
     /// because they share one stack.
     const fn budget(self) -> Duration {
         Duration::from_secs(match self {
@@ -37,15 +34,9 @@ pub struct TestResult {
 }
 
 impl TestResult {
-    /// Returns the test's time budget.
-    pub fn budget(&self) -> Duration {
-        let exception = EXCEPTIONS.iter().find(|(id, _)| *id == self.id);
-        exception.map_or(self.tier.budget(), |(_, seconds)| Duration::from_secs(*seconds))
-    }
-
-    /// Whether the test took longer than its budget.
-    pub fn is_over_budget(&self) -> bool {
-        self.time > self.budget()
+    /// Whether the test took longer than the budget of its tier.
+    fn is_over_budget(&self) -> bool {
+        self.time > self.tier.budget()
     }
 }
 
@@ -68,23 +59,15 @@ impl Results {
         last
     }
 
-    /// Returns the tests that failed or took longer than their budget, with the reason.
+    /// Returns the tests that failed.
     pub fn failures(&self) -> Vec<String> {
-        let failure = |(result, _): (&TestResult, usize)| {
-            let (id, seconds) = (&result.id, result.time.as_secs_f64());
-            if !result.passed {
-                Some(id.clone())
-            } else if result.is_over_budget() {
-                let budget = result.budget().as_secs();
-                Some(format!("{id} (took {seconds:.1} s, its budget is {budget} s)"))
-            } else {
-                None
-            }
-        };
-        self.last().into_values().filter_map(failure).collect()
+        let failed =
+            |(result, _): (&TestResult, usize)| (!result.passed).then(|| result.id.clone());
+        self.last().into_values().filter_map(failed).collect()
     }
 
-    /// Returns a table of the tiers, and the names of tests that passed on their second try or were left out.
+    /// Returns a table of the tiers, and the names of tests that passed on their second try, took longer than their budget or were
+    /// left out.
     pub fn summary(&self, tiers: &[Tier]) -> String {
         let last = self.last();
         let mut text =
@@ -102,11 +85,11 @@ impl Results {
                 "{:<12} {:>5}  {:>6}  {:>10}  {:>8}  {:.1} s of {} s: {}",
                 tier.name(),
                 of_tier().count(),
-                count(|(result, _)| !result.passed || result.is_over_budget()),
+                count(|(result, _)| !result.passed),
                 count(is_second_try),
                 count(|(result, _)| result.left_out.is_some()),
                 slowest.time.as_secs_f64(),
-                slowest.budget().as_secs(),
+                tier.budget().as_secs(),
                 slowest.id,
             );
         }
@@ -119,6 +102,12 @@ impl Results {
                 repeated.len(),
                 repeated.join(", ")
             );
+        }
+        // No failure: how long it takes depends on the host, and is judged by people.
+        for (result, _) in last.values().filter(|(result, _)| result.is_over_budget()) {
+            let (id, seconds) = (&result.id, result.time.as_secs_f64());
+            let budget = result.tier.budget().as_secs();
+            let _ = writeln!(text, "{id} took {seconds:.1} s, its budget is {budget} s");
         }
         let reason = |(result, _): &(&TestResult, usize)| {
             Some(format!("  {}: {}", result.id, result.left_out.as_ref()?))
@@ -157,17 +146,12 @@ mod tests {
             result("e2e flaky", 2, true),
             result("e2e bad", 3, false),
         ]);
-        let failures = results.failures();
-        assert_eq!(failures[0], "e2e bad");
-        assert!(
-            failures[1].starts_with("e2e slow (took 121.0 s, its budget is 120 s"),
-            "{failures:?}"
-        );
-        assert_eq!(failures.len(), 2);
+        assert_eq!(results.failures(), ["e2e bad"]);
         let summary = results.summary(&[Tier::Unit, Tier::E2e]);
-        let row = "e2e              5       2           1         1  121.0 s of 120 s: e2e slow";
+        let row = "e2e              5       1           1         1  121.0 s of 120 s: e2e slow";
         assert!(summary.contains(row), "{summary}");
         assert!(summary.contains("1 passed on the second try only: e2e flaky"), "{summary}");
+        assert!(summary.contains("e2e slow took 121.0 s, its budget is 120 s"), "{summary}");
         assert!(summary.contains("1 left out:\n  e2e absent: no corpus"), "{summary}");
         assert!(!summary.contains("unit"), "{summary}");
     }
