@@ -47,7 +47,9 @@ pub enum Host {
 impl Host {
     const ALL: [Self; 3] = [Self::Client, Self::Resolver, Self::Server];
 
-    const fn name(self) -> &'static str {
+    /// Name of the host.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Client => "client",
             Self::Resolver => "resolver",

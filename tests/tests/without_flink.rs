@@ -3,7 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 use dnscribe_record::time::Timestamp;
+use dnscribe_tests::agent::Agent;
+use dnscribe_tests::dnsperf::Load;
 use dnscribe_tests::environment::{self, lab_capture, stream_captures};
+use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::pcap::{self, Datagram};
 use dnscribe_tests::stack::{Component, Stack};
 use dnscribe_tests::{grafana, http, kafka, shell, wire};
@@ -202,6 +205,103 @@ fn clickhouse_without_flink_has_every_record_once() {
     assert!((counted / rows - 1.0).abs() < 0.04, "{counted} of {rows}");
     every_column_is_read(&fleet);
     boards_read_its_rows(&fleet);
+}
+
+/// Milliseconds that the clock of each host is ahead.
+const CLOCKS: [(Host, i64); 3] = [(Host::Client, 0), (Host::Resolver, 200), (Host::Server, -200)];
+
+/// Agents on three hosts, whose clocks differ; all names are alike for the view, which must find the ends by the rest.
+#[test]
+fn exchanges_between_hosts_have_both_ends() {
+    if !environment::privileged() {
+        return;
+    }
+    let fleet = Fleet::up();
+    let lab = Lab::up().unwrap();
+    let options = ["--stream", "transactions", "--hook", "socket", "--interface", "eth0"];
+    let agents = CLOCKS.map(|(host, _)| Agent::run_on(&lab, host, &options).unwrap());
+    let load = Load { queries: 2000, qps: Some(1000), ..Load::default() };
+    let answered = lab.dnsperf(&load).unwrap().completed;
+    let mut names = BTreeMap::new();
+    let mut rows = Vec::new();
+    for (agent, (host, ahead)) in agents.into_iter().zip(CLOCKS) {
+        for mut record in agent.terminate().unwrap().records {
+            if record["schema"] != "dns.transaction/1" {
+                continue;
+            }
+            let ts: Timestamp = record["ts"].as_str().unwrap().parse().unwrap();
+            let shifted = ts.as_nanos().checked_add_signed(ahead * 1_000_000).unwrap();
+            record["ts"] = json!(Timestamp::from_nanos(shifted));
+            record["node"] = json!(host.name());
+            let id = record["event_id"].as_str().unwrap().to_owned();
+            names.insert(id, record["qname"].as_str().unwrap_or_default().to_owned());
+            record["qname"] = json!("same.example");
+            rows.push(record);
+        }
+    }
+    let of = |host: Host, vantage: &str| -> Vec<Value> {
+        let is = |row: &&Value| row["node"] == host.name() && row["vantage"] == vantage;
+        rows.iter().filter(is).cloned().collect()
+    };
+    let (asked, arrived) = (of(Host::Client, "client"), of(Host::Resolver, "server"));
+    let (sent, served) = (of(Host::Resolver, "client"), of(Host::Server, "server"));
+    assert!(asked.len() as u64 >= answered && arrived.len() as u64 >= answered, "{answered}");
+    assert!(sent.len() as u64 >= answered && served.len() as u64 >= answered, "{answered}");
+    // A service's address, as hook cgroup shows it before its translation.
+    for row in rows.iter_mut().filter(|row| row["node"] == "client").step_by(2) {
+        row["server_ip"] = json!("10.96.0.10");
+    }
+    // Somebody elsewhere may have sent what arrived: which of the two did is not guessed.
+    let doubtful: Vec<Value> = asked.iter().take(50).cloned().collect();
+    for (number, row) in doubtful.iter().enumerate() {
+        let mut other = row.clone();
+        other["event_id"] = json!(format!("{number:032x}"));
+        other["node"] = json!("elsewhere");
+        rows.push(other);
+    }
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    let settings = "date_time_input_format = 'best_effort', input_format_skip_unknown_fields = 1";
+    for lines in lines.chunks(1000) {
+        let lines = lines.join("\n");
+        let insert = format!("INSERT INTO dns_transactions SETTINGS {settings} FORMAT JSONEachRow");
+        fleet.query(&format!("{insert} {lines}"));
+    }
+
+    let days = fleet.query("SELECT now() - INTERVAL 1 DAY, now() + INTERVAL 1 DAY").remove(0);
+    let (from, to) = days.split_once('\t').unwrap();
+    let view =
+        |skew_ms: u32| format!("dns_exchanges(from = '{from}', to = '{to}', skew_ms = {skew_ms})");
+    let found = fleet.rows(&format!("SELECT * FROM {}", view(1000)));
+    let doubtful: Vec<&str> =
+        doubtful.iter().map(|row| row["event_id"].as_str().unwrap()).collect();
+    let mut offsets: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for row in &found {
+        let [client, server] =
+            ["client_event_id", "server_event_id"].map(|end| row[end].as_str().unwrap());
+        assert_eq!(names[client], names[server], "{row}");
+        assert!(!doubtful.contains(&client), "{row}");
+        let nodes = [&row["client_node"], &row["server_node"]].map(|node| node.as_str().unwrap());
+        assert!([["client", "resolver"], ["resolver", "server"]].contains(&nodes), "{row}");
+        assert!(row["outside_ms"].is_null() || row["outside_ms"].as_f64() > Some(0.0), "{row}");
+        offsets.entry(nodes[0]).or_default().push(row["offset_ms"].as_f64().unwrap());
+    }
+    let count = |node: &str| offsets[node].len();
+    // A query that was sent again may have arrived once, and the other way round.
+    assert!(
+        count("client") + doubtful.len() >= arrived.len() - 20,
+        "{} of {}",
+        count("client"),
+        arrived.len()
+    );
+    assert!(count("resolver") >= served.len() - 20, "{} of {}", count("resolver"), served.len());
+    for (node, skew) in [("client", 200.0), ("resolver", -400.0)] {
+        let offsets = offsets.get_mut(node).unwrap();
+        offsets.sort_by(f64::total_cmp);
+        let median = offsets[offsets.len() / 2];
+        assert!((median - skew).abs() < 50.0, "{node}: {median}");
+    }
+    // Clocks that are farther apart than allowed find nothing.
+    assert!(fleet.rows(&format!("SELECT * FROM {} LIMIT 1", view(100))).is_empty());
 }
 
 /// Records of connections of pods today: awkward names, literal and ambiguous addresses, large counts.

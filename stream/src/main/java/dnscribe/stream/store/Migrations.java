@@ -28,7 +28,8 @@ public final class Migrations {
           "005_alerts",
           "006_traffic",
           "007_uses",
-          "008_zones");
+          "008_zones",
+          "009_exchanges");
   private static final List<String> TIMESCALEDB =
       List.of(
           "001_stream_ledger",

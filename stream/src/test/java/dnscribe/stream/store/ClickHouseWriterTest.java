@@ -83,8 +83,17 @@ class ClickHouseWriterTest {
   void rowsWaitForTheMigrations() throws Exception {
     String some = "001_transactions\n";
     String all =
-        "001_transactions\n002_enriched\n003_omitted\n004_durability\n005_alerts\n006_traffic\n";
-    migrations.addAll(List.of(some, all, all + "007_uses\n", all + "007_uses\n008_zones\n"));
+        """
+        001_transactions
+        002_enriched
+        003_omitted
+        004_durability
+        005_alerts
+        006_traffic
+        007_uses
+        008_zones
+        """;
+    migrations.addAll(List.of(some, all, all + "009_exchanges\n"));
     assertThat(write("a")).containsEntry("output/clickhouse/written", 1L);
     assertThat(migrations).isEmpty();
     assertThat(inserted).containsExactly("a\n");
