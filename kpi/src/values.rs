@@ -196,6 +196,9 @@ impl Slices {
 /// Index of a span, and slice.
 type Key = (usize, Vec<TextId>);
 
+/// Index of a span, and number of a slice in [`AnswerSlices`].
+type SpanSlice = (usize, u32);
+
 impl Values {
     /// Reads all values of a store.
     ///
@@ -503,28 +506,31 @@ impl Values {
         scope: &Scope<'_>,
         pick: impl Fn(&'a DayValues) -> (&'a MeasureRows, &'a Formula),
     ) -> BTreeMap<Key, Sums> {
-        let mut sums: BTreeMap<Key, Sums> = BTreeMap::new();
-        let mut before: BTreeMap<Vec<TextId>, Sums> = BTreeMap::new();
+        let mut sums: BTreeMap<SpanSlice, Sums> = BTreeMap::new();
+        let mut before: BTreeMap<u32, Sums> = BTreeMap::new();
         let spans = scope.calendar.spans.len();
-        let Some((first, last)) = scope.days() else { return sums };
+        let Some((first, last)) = scope.days() else { return BTreeMap::new() };
+        let mut slices = AnswerSlices::new(&scope.selection);
         if scope.selection.by.is_empty() {
-            sums.extend((0..spans).map(|index| ((index, Vec::new()), Sums::default())));
+            let all = slices.number(Vec::new());
+            sums.extend((0..spans).map(|index| ((index, all), Sums::default())));
         }
         if let Some(window) = scope.window {
-            let mut days: BTreeMap<Date, BTreeMap<Vec<TextId>, Sums>> = BTreeMap::new();
+            let mut days: BTreeMap<Date, BTreeMap<u32, Sums>> = BTreeMap::new();
             for (day, values) in self.days.range(first..=last) {
                 let (rows, formula) = pick(values);
                 let of_day = days.entry(*day).or_default();
-                let add = |_, slice, add: &dyn Fn(&mut Sums)| add(of_day.entry(slice).or_default());
-                scope.selection.add(formula, rows, add);
+                let add =
+                    |_, number, add: &dyn Fn(&mut Sums)| add(of_day.entry(number).or_default());
+                slices.add(formula, rows, add);
             }
             for (index, span) in scope.calendar.spans.iter().enumerate() {
                 let of_window = days.range(window.start(span.to)..=span.to);
-                for (slice, added) in of_window.flat_map(|(_, of_day)| of_day) {
-                    sums.entry((index, slice.clone())).or_default().add(added);
+                for (number, added) in of_window.flat_map(|(_, of_day)| of_day) {
+                    sums.entry((index, *number)).or_default().add(added);
                 }
             }
-            return sums;
+            return slices.named(sums);
         }
         for (day, values) in self.days.range(first..=last) {
             if *day < scope.opening {
@@ -535,16 +541,16 @@ impl Values {
             let place = |slot: u16| {
                 if scope.calendar.has_utc_days { whole } else { scope.calendar.place(*day, slot) }
             };
-            scope.selection.add(formula, rows, |slot, slice, add| match place(slot) {
-                Place::In(index) => add(sums.entry((index, slice)).or_default()),
-                Place::Before if scope.is_cumulative => add(before.entry(slice).or_default()),
+            slices.add(formula, rows, |slot, number, add| match place(slot) {
+                Place::In(index) => add(sums.entry((index, number)).or_default()),
+                Place::Before if scope.is_cumulative => add(before.entry(number).or_default()),
                 Place::Before | Place::After => {}
             });
         }
         if scope.is_cumulative {
             accumulate(&mut sums, before, spans);
         }
-        sums
+        slices.named(sums)
     }
 
     fn slice(&self, selection: &Selection, ids: &[TextId]) -> BTreeMap<String, Option<String>> {
@@ -579,20 +585,71 @@ struct Selection<'a> {
 }
 
 impl Selection<'_> {
+    /// Slice of the answer to which rows of a slice count; `None` if the filter leaves them out.
+    fn slice(&self, index: usize) -> Option<Vec<TextId>> {
+        let dimensions = &self.slices[index];
+        let has = |(index, ids): &(usize, Vec<TextId>)| ids.contains(&dimensions[*index]);
+        let slice = || self.by.iter().map(|index| dimensions[*index]).collect();
+        self.filter.iter().all(has).then(slice)
+    }
+}
+
+/// What is known of the rows of one of [`Slices`].
+#[derive(Clone, Copy)]
+enum Known {
+    Nothing,
+    /// The filter leaves them out.
+    LeftOut,
+    /// Number of their slice of the answer.
+    Number(u32),
+}
+
+/// Slices of an answer by number, found once for each of [`Slices`]: there are far more rows.
+struct AnswerSlices<'a> {
+    selection: &'a Selection<'a>,
+    /// By index in [`Slices`].
+    known: Vec<Known>,
+    numbers: HashMap<Vec<TextId>, u32>,
+    slices: Vec<Vec<TextId>>,
+}
+
+impl<'a> AnswerSlices<'a> {
+    fn new(selection: &'a Selection<'a>) -> Self {
+        let known = vec![Known::Nothing; selection.slices.len()];
+        Self { selection, known, numbers: HashMap::new(), slices: Vec::new() }
+    }
+
+    /// Number of a slice of the answer.
+    fn number(&mut self, slice: Vec<TextId>) -> u32 {
+        *self.numbers.entry(slice).or_insert_with_key(|slice| {
+            self.slices.push(slice.clone());
+            u32::try_from(self.slices.len() - 1).unwrap_or(u32::MAX)
+        })
+    }
+
+    fn of_row(&mut self, row: &SliceRow) -> Option<u32> {
+        let index = row.slice as usize;
+        match self.known[index] {
+            Known::Number(number) => return Some(number),
+            Known::LeftOut => return None,
+            Known::Nothing => {}
+        }
+        let number = self.selection.slice(index).map(|slice| self.number(slice));
+        self.known[index] = number.map_or(Known::LeftOut, Known::Number);
+        number
+    }
+
     /// Calls `into` with the part of the day and the slice of each row of a KPI's measures, and with what adds the row to sums.
     fn add(
-        &self,
+        &mut self,
         formula: &Formula,
         rows: &MeasureRows,
-        mut into: impl FnMut(u16, Vec<TextId>, &dyn Fn(&mut Sums)),
+        mut into: impl FnMut(u16, u32, &dyn Fn(&mut Sums)),
     ) {
         let mut each = |name: &str, add: &dyn Fn(&mut Sums, &SliceRow)| {
             for row in rows.get(name).into_iter().flat_map(|rows| rows.iter()) {
-                let dimensions = &self.slices[row.slice as usize];
-                let has = |(index, ids): &(usize, Vec<TextId>)| ids.contains(&dimensions[*index]);
-                if self.filter.iter().all(has) {
-                    let slice = self.by.iter().map(|index| dimensions[*index]).collect();
-                    into(row.slot, slice, &|sums| {
+                if let Some(number) = self.of_row(row) {
+                    into(row.slot, number, &|sums| {
                         sums.rows += 1;
                         add(sums, row);
                     });
@@ -611,6 +668,12 @@ impl Selection<'_> {
         if let Some(name) = &formula.samples {
             each(name, &|sums, row| sums.samples.push((row.sample, row.value)));
         }
+    }
+
+    /// Sums by slices instead of their numbers.
+    fn named(&self, sums: BTreeMap<SpanSlice, Sums>) -> BTreeMap<Key, Sums> {
+        let name = |((index, number), sums)| ((index, self.slices[number as usize].clone()), sums);
+        sums.into_iter().map(name).collect()
     }
 }
 

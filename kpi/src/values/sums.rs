@@ -1,7 +1,7 @@
 //! Sums of a slice, and the values made of them; what is known of a span of days.
 
+use super::SpanSlice;
 use super::question::ValueState;
-use super::{Key, TextId};
 use crate::definition::{Definition, Formula};
 use crate::dictionary::{Kpi, KpiType};
 use crate::store::DayState;
@@ -32,11 +32,8 @@ impl Sums {
         match formula.kind {
             KpiType::Ratio | KpiType::Conversion => self.ratio(),
             KpiType::Cumulative if !formula.over.is_empty() => self.ratio(),
-            KpiType::Percentile => {
-                self.samples.sort_unstable_by(|(a, _), (b, _)| a.total_cmp(b));
-                percentile(&self.samples, formula.percentile.unwrap_or(0.5))
-                    .map_or(Value::Null, |value| json!(value))
-            }
+            KpiType::Percentile => percentile(&mut self.samples, formula.percentile.unwrap_or(0.5))
+                .map_or(Value::Null, |value| json!(value)),
             KpiType::Simple | KpiType::Derived if is_incomplete && self.rows == 0 => Value::Null,
             KpiType::Simple | KpiType::Derived | KpiType::Cumulative => {
                 i64::try_from(self.numerator).map_or(Value::Null, Value::from)
@@ -51,24 +48,40 @@ impl Sums {
     }
 }
 
-/// Returns the percentile `p` (0 to 1) of sorted values with their numbers, interpolated as `percentile_cont` of SQL.
+/// Returns the percentile `p` (0 to 1) of values with their numbers, interpolated as `percentile_cont` of SQL. Changes their order.
 #[expect(clippy::cast_precision_loss, reason = "a number of values")]
-fn percentile(samples: &[(f64, i64)], p: f64) -> Option<f64> {
+fn percentile(samples: &mut [(f64, i64)], p: f64) -> Option<f64> {
     let count: i64 = samples.iter().map(|(_, count)| count).sum();
     if count <= 0 {
         return None;
     }
     let rank = p * (count - 1) as f64;
-    let at = |rank: f64| {
-        let mut before = 0;
-        let holds = samples.iter().find(|(_, count)| {
-            before += count;
-            rank < before as f64
-        });
-        holds.or(samples.last()).map(|(value, _)| *value)
-    };
-    let (low, high) = (at(rank.floor())?, at(rank.ceil())?);
+    let (low, high) = at_rank(samples, rank.floor())?;
     Some(low + (high - low) * (rank - rank.floor()))
+}
+
+/// Returns the values of a rank from 0 and of the next one, by quickselect: sorting all values takes several times as long.
+#[expect(clippy::cast_precision_loss, reason = "a number of values")]
+fn at_rank(mut samples: &mut [(f64, i64)], mut rank: f64) -> Option<(f64, f64)> {
+    // The least of the values behind `samples`.
+    let mut behind = None;
+    while let Some(last) = samples.len().checked_sub(1) {
+        let (less, (value, count), more) =
+            samples.select_nth_unstable_by(last / 2, |(a, _), (b, _)| a.total_cmp(b));
+        let before = less.iter().map(|(_, count)| count).sum::<i64>() as f64;
+        let until = before + *count as f64;
+        if rank < before {
+            behind = Some(*value);
+            samples = less;
+        } else if rank < until || more.is_empty() {
+            let more = more.iter().map(|(value, _)| *value).min_by(f64::total_cmp).or(behind);
+            return Some((*value, more.filter(|_| rank + 1.0 >= until).unwrap_or(*value)));
+        } else {
+            rank -= until;
+            samples = more;
+        }
+    }
+    None
 }
 
 /// What is known of a span of days.
@@ -148,22 +161,21 @@ impl SpanState {
 
 /// Makes running totals of the sums of spans.
 pub(super) fn accumulate(
-    sums: &mut BTreeMap<Key, Sums>,
-    before: BTreeMap<Vec<TextId>, Sums>,
+    sums: &mut BTreeMap<SpanSlice, Sums>,
+    before: BTreeMap<u32, Sums>,
     spans: usize,
 ) {
     let mut totals = before;
     for index in 0..spans {
         let slices: Vec<_> = sums
-            .range((index, Vec::new())..)
-            .take_while(|((span, _), _)| *span == index)
-            .map(|((_, slice), added)| (slice.clone(), added.clone()))
+            .range((index, 0)..=(index, u32::MAX))
+            .map(|((_, number), added)| (*number, added.clone()))
             .collect();
-        for (slice, added) in slices {
-            totals.entry(slice).or_default().add(&added);
+        for (number, added) in slices {
+            totals.entry(number).or_default().add(&added);
         }
-        for (slice, total) in &totals {
-            sums.insert((index, slice.clone()), total.clone());
+        for (number, total) in &totals {
+            sums.insert((index, *number), total.clone());
         }
     }
 }
@@ -174,10 +186,36 @@ mod tests {
 
     #[test]
     fn interpolates_percentiles() {
-        assert_eq!(percentile(&[], 0.5), None);
-        assert_eq!(percentile(&[(3.0, 1)], 0.95), Some(3.0));
-        assert_eq!(percentile(&[(1.0, 1), (2.0, 1)], 0.5), Some(1.5));
-        assert_eq!(percentile(&[(1.0, 2), (4.0, 1)], 0.5), Some(1.0));
-        assert_eq!(percentile(&[(0.0, 1), (10.0, 1)], 0.95), Some(9.5));
+        assert_eq!(percentile(&mut [], 0.5), None);
+        assert_eq!(percentile(&mut [(3.0, 1)], 0.95), Some(3.0));
+        assert_eq!(percentile(&mut [(2.0, 1), (1.0, 1)], 0.5), Some(1.5));
+        assert_eq!(percentile(&mut [(4.0, 1), (1.0, 2)], 0.5), Some(1.0));
+        assert_eq!(percentile(&mut [(10.0, 1), (0.0, 1)], 0.95), Some(9.5));
+    }
+
+    #[test]
+    fn percentiles_are_those_of_sorted_values() {
+        let mut random = 7_u64;
+        let mut next = move |bound: u64| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from((random >> 33) % bound).unwrap()
+        };
+        for _ in 0..2_000 {
+            let mut samples: Vec<(f64, i64)> = (0..=next(40))
+                .map(|_| (f64::from(next(20)) - 5.0, i64::from(next(3)) + 1))
+                .collect();
+            let each = |(value, count): &(f64, i64)| vec![*value; usize::try_from(*count).unwrap()];
+            let mut sorted: Vec<f64> = samples.iter().flat_map(each).collect();
+            sorted.sort_by(f64::total_cmp);
+            let last = u32::try_from(sorted.len() - 1).unwrap();
+            // Also halfway between two values.
+            let halves = next(2 * u64::from(last) + 1);
+            let found = percentile(&mut samples, f64::from(halves) / f64::from(2 * last.max(1)));
+            let (rank, above) = (halves / 2, halves.div_ceil(2));
+            let expected = f64::midpoint(sorted[rank as usize], sorted[above as usize]);
+            assert!((found.unwrap() - expected).abs() < 1e-9, "{rank} of {sorted:?}: {found:?}");
+        }
     }
 }
