@@ -39,7 +39,7 @@ pub fn install_tool(name: &str, version: &str) -> Command {
     command.args(["install", name, "--version", version, "--locked", "--force"]);
     // In a temporary folder instead.
     command.env_remove("CARGO_TARGET_DIR");
-    let profile = [("OPT_LEVEL", "1"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")];
+    let profile = [("OPT_LEVEL", "0"), ("LTO", "off"), ("CODEGEN_UNITS", "16"), ("DEBUG", "0")];
     command.envs(profile.map(|(key, value)| (format!("CARGO_PROFILE_RELEASE_{key}"), value)));
     command
 }
