@@ -6,7 +6,7 @@ use dnscribe_cli::input::decompressed;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write as _};
+use std::io::{BufRead, BufReader, Cursor, Read, Write as _};
 use std::path::Path;
 
 /// Longest line of NDJSON in bytes: more than any record.
@@ -32,15 +32,21 @@ pub struct Digest {
     pub bytes: u64,
 }
 
-/// Opens a file, decompressed by its first bytes.
+/// Bytes of a file by which its format and what divides its fields are found.
+const BEGINNING_BYTES: usize = 1 << 16;
+
+/// Opens a file, decompressed by its first bytes. The first buffer has [`BEGINNING_BYTES`] of it, or all of a smaller one.
 ///
 /// # Errors
 /// The file cannot be read.
 pub fn open(path: &Path) -> Result<Box<dyn BufRead>, KpiError> {
     let fail = |error: std::io::Error| KpiError::Usage(format!("{}: {error}", path.display()));
     let file = BufReader::with_capacity(1 << 16, File::open(path).map_err(fail)?);
-    let content = decompressed(Box::new(file)).map_err(fail)?;
-    Ok(Box::new(BufReader::with_capacity(1 << 16, content)))
+    let mut content = decompressed(Box::new(file)).map_err(fail)?;
+    // A single read may end after the few bytes that tell the compression.
+    let mut beginning = Vec::new();
+    content.by_ref().take(BEGINNING_BYTES as u64).read_to_end(&mut beginning).map_err(fail)?;
+    Ok(Box::new(BufReader::with_capacity(BEGINNING_BYTES, Cursor::new(beginning).chain(content))))
 }
 
 /// Hashes the content of a file.
@@ -215,6 +221,35 @@ pub fn spooled(mut from: impl Read) -> Result<tempfile::NamedTempFile, KpiError>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_divided_by_what_their_headers_have() {
+        for delimiter in [",", ";", "\t"] {
+            let text =
+                ["order number", "domain"].join(delimiter) + "\n" + &["1", "a.com"].join(delimiter);
+            for level in [None, Some(flate2::Compression::fast())] {
+                let mut file = tempfile::NamedTempFile::new().unwrap();
+                match level {
+                    None => file.write_all(text.as_bytes()).unwrap(),
+                    Some(level) => {
+                        let mut gzip = flate2::write::GzEncoder::new(&mut file, level);
+                        gzip.write_all(text.as_bytes()).unwrap();
+                        gzip.finish().unwrap();
+                    }
+                }
+                let fields = [("order number", "1"), ("domain", "a.com")]
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+                let mut rows = Vec::new();
+                let format = detect(file.path()).unwrap();
+                let add = |_, row| {
+                    rows.push(row);
+                    Ok(())
+                };
+                read_rows(file.path(), format, add).unwrap();
+                assert_eq!(rows, [Row::Csv("1,a.com".to_owned(), fields.to_vec())], "{text}");
+            }
+        }
+    }
 
     #[test]
     fn headers_tell_the_delimiter() {
