@@ -54,7 +54,8 @@ FROM
         SELECT event_id, ts, node, client_ip, client_port, server_ip, id, qname, qtype, transport, status, rcode, retries, latency_ms
         FROM dns_transactions FINAL
         WHERE vantage = 'client'
-            AND ts >= {from:DateTime64(9, 'UTC')} AND ts < {to:DateTime64(9, 'UTC')}
+            AND ts >= {from:DateTime64(9, 'UTC')} - toIntervalMillisecond(2 * {skew_ms:UInt32})
+            AND ts < {to:DateTime64(9, 'UTC')} + toIntervalMillisecond(2 * {skew_ms:UInt32})
     ) AS client
     INNER JOIN
     (
@@ -68,4 +69,5 @@ FROM
         AND client.qname = server.qname AND client.qtype = server.qtype AND client.transport = server.transport
     WHERE client.node != server.node AND abs(dateDiff('microsecond', client.ts, server.ts)) <= 1000 * {skew_ms:UInt32}
 )
-WHERE clients = 1 AND servers <= 1 + retries;
+-- What was sent just before or behind counts among what fits.
+WHERE clients = 1 AND servers <= 1 + retries AND ts >= {from:DateTime64(9, 'UTC')} AND ts < {to:DateTime64(9, 'UTC')};

@@ -251,12 +251,14 @@ fn exchanges_between_hosts_have_both_ends() {
     for row in rows.iter_mut().filter(|row| row["node"] == "client").step_by(2) {
         row["server_ip"] = json!("10.96.0.10");
     }
-    // Somebody elsewhere may have sent what arrived: which of the two did is not guessed.
+    // Somebody elsewhere may have sent what arrived, just before the time that is asked for: which of the two did is not guessed.
     let doubtful: Vec<Value> = asked.iter().take(50).cloned().collect();
     for (number, row) in doubtful.iter().enumerate() {
         let mut other = row.clone();
         other["event_id"] = json!(format!("{number:032x}"));
         other["node"] = json!("elsewhere");
+        let ts: Timestamp = row["ts"].as_str().unwrap().parse().unwrap();
+        other["ts"] = json!(Timestamp::from_nanos(ts.as_nanos() - 200_000_000));
         rows.push(other);
     }
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
@@ -267,8 +269,10 @@ fn exchanges_between_hosts_have_both_ends() {
         fleet.query(&format!("{insert} {lines}"));
     }
 
-    let days = fleet.query("SELECT now() - INTERVAL 1 DAY, now() + INTERVAL 1 DAY").remove(0);
-    let (from, to) = days.split_once('\t').unwrap();
+    let first =
+        "SELECT min(ts), now() + INTERVAL 1 DAY FROM dns_transactions WHERE node = 'client'";
+    let times = fleet.query(first).remove(0);
+    let (from, to) = times.split_once('\t').unwrap();
     let view =
         |skew_ms: u32| format!("dns_exchanges(from = '{from}', to = '{to}', skew_ms = {skew_ms})");
     let found = fleet.rows(&format!("SELECT * FROM {}", view(1000)));
