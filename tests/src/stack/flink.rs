@@ -45,6 +45,8 @@ const REPORTERS: u16 = 2;
 const REGISTRATION: Duration = Duration::from_mins(1);
 /// Time limit for a savepoint.
 const SAVEPOINT: Duration = Duration::from_mins(2);
+/// Cause of a refused savepoint while tasks start (`CheckpointFailureReason.NOT_ALL_REQUIRED_TASKS_RUNNING`).
+const TASKS_START: &str = "Not all required tasks are currently running";
 /// Settings by which jobs survive the processes of a cluster.
 pub const DURABILITY: [&str; 6] = [
     "high-availability.type",
@@ -257,21 +259,35 @@ impl Flink {
         Ok(state.to_owned())
     }
 
-    /// Stops a job with a savepoint; returns the savepoint's path.
+    /// Stops a job with a savepoint; returns the savepoint's path. Waits until all tasks of the job run: before, as after its
+    /// submission or a failure, Flink can take none.
     pub fn stop_with_savepoint(&self, job: &str) -> Result<String> {
-        let path = format!("/jobs/{job}/stop");
-        let kind = "Content-Type: application/json\r\n";
-        let trigger = self.request("POST", &path, kind, b"{\"drain\":false}")?;
-        let id = trigger["request-id"].as_str().with_context(|| format!("no id in {trigger}"))?;
+        let mut request = self.request_savepoint(job)?;
         shell::wait_for("a savepoint", SAVEPOINT, || {
-            let path = format!("/jobs/{job}/savepoints/{id}");
-            let answer = self.request("GET", &path, "", b"")?;
+            let answer = self.request("GET", &request, "", b"")?;
             if answer["status"]["id"] != "COMPLETED" {
                 return Ok(None);
             }
-            let location = answer["operation"]["location"].as_str();
-            location.map(str::to_owned).map(Some).with_context(|| answer.to_string())
+            if let Some(location) = answer["operation"]["location"].as_str() {
+                return Ok(Some(location.to_owned()));
+            }
+            let cause = answer["operation"]["failure-cause"]["stack-trace"].as_str();
+            let cause = cause.with_context(|| format!("no cause in {answer}"))?;
+            if !cause.contains(TASKS_START) {
+                bail!("no savepoint of job {job}: {cause}");
+            }
+            request = self.request_savepoint(job)?;
+            Ok(None)
         })
+    }
+
+    /// Asks for a savepoint at which the job ends; returns the path of the answer.
+    fn request_savepoint(&self, job: &str) -> Result<String> {
+        let kind = "Content-Type: application/json\r\n";
+        let path = format!("/jobs/{job}/stop");
+        let trigger = self.request("POST", &path, kind, b"{\"drain\":false}")?;
+        let id = trigger["request-id"].as_str().with_context(|| format!("no id in {trigger}"))?;
+        Ok(format!("/jobs/{job}/savepoints/{id}"))
     }
 
     /// Ends a job without a savepoint.
