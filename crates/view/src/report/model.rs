@@ -58,7 +58,13 @@ pub(super) struct LookupFigures {
     pub(super) search_expansions: u64,
     pub(super) retries: u64,
     pub(super) waited_ms: f64,
+    /// Lookups of at least [`SLOW_MS`], and their time.
+    pub(super) slow: u64,
+    pub(super) slow_ms: f64,
 }
+
+/// Time of a lookup that an application's user notices, in milliseconds.
+const SLOW_MS: f64 = 1_000.0;
 
 /// Figures of all records so far.
 #[derive(Clone, Debug)]
@@ -273,5 +279,9 @@ impl LookupFigures {
         self.search_expansions += lookup.search_expansions;
         self.retries += lookup.retries;
         self.waited_ms += lookup.duration_ms;
+        if lookup.duration_ms >= SLOW_MS {
+            self.slow += 1;
+            self.slow_ms += lookup.duration_ms;
+        }
     }
 }

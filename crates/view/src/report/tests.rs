@@ -58,6 +58,30 @@ fn says_who_failed_and_when() {
 }
 
 #[test]
+fn says_first_what_a_dead_resolver_costs() {
+    let mut records: Vec<Value> = Vec::new();
+    for second in [0, 5, 10] {
+        let lookup = json!({"schema": "dns.lookup/1", "ts": transaction(second, "", "", "", None)["ts"],
+            "client_ip": "198.51.100.7", "outcome": "answered", "duration_ms": 5_022.0, "packets": 2, "packets_wasted": 1});
+        records.push(transaction(second, "dead", "a.example.com", "timeout", None));
+        records.push(transaction(second, "alive", "a.example.com", "answered", Some("NOERROR")));
+        records.push(lookup);
+    }
+    let text = report(&records, TimeSpan::default());
+    let place =
+        |sentence: &str| text.find(sentence).unwrap_or_else(|| panic!("{sentence}: {text}"));
+    let dead = place("None of the 3 queries to dead was answered.");
+    let slow = place(
+        "3 of 3 lookups took applications a second or longer: 5.02 s on average, with retries and second resolvers.",
+    );
+    let all = place("6 queries of 1 client to 2 resolvers; 3 (50.0 %) failed");
+    assert!(dead < slow && slow < all);
+    // Two queries may be lost anywhere.
+    let text = report(&records[..4], TimeSpan::default());
+    assert!(!text.contains("None of the"), "{text}");
+}
+
+#[test]
 fn depends_on_the_records_only() {
     let mut records = outage();
     let first = report(&records, TimeSpan::default());
@@ -77,7 +101,7 @@ fn limits_time() {
         text.contains("120 queries of 1 client") && text.contains("60 (50.0 %) failed"),
         "{text}"
     );
-    assert!(text.contains("all the time"), "{text}");
+    assert!(text.contains("None of the 60 queries to corp-a was answered."), "{text}");
     let text = report(&outage(), TimeSpan { from: at(9_000), to: None });
     assert!(text.contains("There is no DNS transaction in this time."), "{text}");
 }

@@ -2,8 +2,9 @@
 
 use super::group::Figures;
 use super::incident::{self, Incident};
-use super::model::ReportModel;
+use super::model::{LookupFigures, ReportModel};
 use crate::top::OutcomeKind;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use dnscribe_report::{Tone, clock, count, milliseconds, percent, time, time_range};
 
@@ -15,6 +16,9 @@ const INCIDENTS: usize = 8;
 
 /// Queries from which on a resolver, zone or process is worth a sentence.
 const MIN_QUERIES: u64 = 10;
+
+/// Queries from which on a resolver that answers none is worth a sentence.
+const MIN_UNANSWERED: u64 = 3;
 
 /// Returns how bad a share of failures is: from 1 % on a warning, from 5 % on bad.
 pub(super) fn failure_tone(failures: u64, queries: u64) -> Tone {
@@ -31,7 +35,9 @@ pub(super) fn summary(model: &ReportModel) -> Vec<(Tone, String)> {
     if model.total.counts.sum() == 0 {
         return vec![(Tone::Warning, "There is no DNS transaction in this time.".to_owned())];
     }
-    let mut sentences = vec![overall(model)];
+    let mut sentences = silent_resolvers(model);
+    sentences.extend(slow_lookups(model));
+    sentences.push(overall(model));
     sentences.extend(incidents(model));
     sentences.extend(failing_resolvers(model));
     sentences.extend(missing_names(model));
@@ -115,11 +121,41 @@ fn sentence(incident: &Incident<'_>) -> (Tone, String) {
     (incident.worst.tone(), format!("{period}: {summary}. Alerts: {rules}.{changes}"))
 }
 
+/// Names resolvers that have answered nothing.
+fn silent_resolvers(model: &ReportModel) -> Vec<(Tone, String)> {
+    let silent = model.resolvers.top(usize::MAX, Figures::queries).into_iter();
+    let silent = silent.filter(|(_, one)| one.queries() >= MIN_UNANSWERED && is_silent(one));
+    let sentence = |(resolver, figures): (&str, &Figures)| {
+        let queries = count(figures.queries());
+        (Tone::Bad, format!("None of the {queries} queries to {resolver} was answered."))
+    };
+    silent.take(OF_EACH).map(sentence).collect()
+}
+
+fn is_silent(figures: &Figures) -> bool {
+    let counts = &figures.counts;
+    counts.get(OutcomeKind::Timeout) + counts.get(OutcomeKind::Unreachable) == figures.queries()
+}
+
+/// Says how long applications waited, where many waited long although the answers that came were fast.
+fn slow_lookups(model: &ReportModel) -> Option<(Tone, String)> {
+    let LookupFigures { lookups, slow, slow_ms, .. } = model.lookups;
+    let mean = slow_ms / to_f64(slow.max(1));
+    let text = format!(
+        "{} of {} lookups took applications a second or longer: {} on average, with retries and second resolvers.",
+        count(slow),
+        count(lookups),
+        milliseconds(mean)
+    );
+    (slow > 0 && slow * 20 >= lookups).then_some((Tone::Bad, text))
+}
+
 /// Names resolvers with a notable share of failures, and when they failed.
 fn failing_resolvers(model: &ReportModel) -> Vec<(Tone, String)> {
     let failing =
         model.resolvers.top(usize::MAX, Figures::failures).into_iter().filter(|(_, figures)| {
-            figures.queries() >= MIN_QUERIES && figures.failures() * 20 >= figures.queries()
+            let is_notable = figures.failures() * 20 >= figures.queries() && !is_silent(figures);
+            figures.queries() >= MIN_QUERIES && is_notable
         });
     failing
         .take(OF_EACH)
