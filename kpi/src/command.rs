@@ -130,8 +130,13 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
         ))
         .map(done);
     }
-    let replaces = args.replaces.as_deref();
-    let replaces = replaces.map(|text| undo::identity(text, mapping.as_ref())).transpose()?;
+    let replaces = match &args.replaces {
+        Some(earlier) => {
+            let state = store.state().await?;
+            Some(undo::find(&state, earlier, mapping.as_ref(), "--replaces")?.sha256)
+        }
+        None => None,
+    };
     let kafka = (!args.brokers.is_empty()).then(|| kafka::config(&args.brokers)).transpose()?;
     if let (Some(topic), Some(kafka)) = (&args.topic, &kafka) {
         let text =
@@ -160,9 +165,19 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
         };
         let imported = import::import(store, file, &request).await?;
         print(&import_text(&path.display().to_string(), &imported, args.output))?;
+        if let Imported::Added(commit) = &imported
+            && commit.rows > 0
+            && commit.accepted + commit.skipped == 0
+        {
+            let remedy = "`dnscribe-kpi rejected` has the reason of each";
+            tracing::warn!("{}: no row was accepted: {remedy}", path.display());
+        }
     }
     if let (Some(day), Some(source)) = (args.complete, &args.source) {
         import::complete(store, sources, source, day).await?;
+        if args.output == OutputFormat::Text {
+            print(&format!("{source}: {day} is complete; `compute` takes it into account\n"))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -239,29 +254,26 @@ fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String 
 async fn rejected(store: &Store, output: OutputFormat) -> Result<(), Exit> {
     let state = store.state().await?;
     let engine = Engine::open(store, &state).await?;
-    let sql = "SELECT source, source_line, reason, detail, raw FROM rejected_raw ORDER BY 1, 2";
+    let sql = "SELECT source, source_sha256, source_line, reason, detail, raw FROM rejected_raw ORDER BY 1, 2, 3";
     for batch in engine.query("rejected rows", sql).await? {
         let columns = Columns(&batch);
         let (sources, lines) = (columns.texts("source")?, columns.integers("source_line")?);
         let (reasons, details) = (columns.texts("reason")?, columns.texts("detail")?);
-        let raws = columns.texts("raw")?;
+        let (raws, files) = (columns.texts("raw")?, columns.texts("source_sha256")?);
         let mut page = String::new();
         for row in 0..batch.num_rows() {
             let get = |array| text(array, row).unwrap_or_default();
-            let line = lines.value(row);
+            let (line, source, sha256) = (lines.value(row), get(&sources), get(&files));
+            let name = state.imports.get(sha256).map_or(source, |(_, _, import)| &import.name);
             // Writing to a string cannot fail.
             let _ = if output == OutputFormat::Json {
-                let value = json!({ "source": get(&sources), "line": line, "reason": get(&reasons),
-                    "detail": get(&details), "raw": get(&raws) });
+                let value = json!({ "source": source, "file": name, "sha256": sha256, "line": line,
+                    "reason": get(&reasons), "detail": get(&details), "raw": get(&raws) });
                 writeln!(page, "{value}")
             } else {
-                writeln!(
-                    page,
-                    "{}, line {line}: {}: {}",
-                    get(&sources),
-                    get(&reasons),
-                    get(&details)
-                )
+                let source = if source == name { String::new() } else { format!("{source}: ") };
+                let (reason, detail) = (get(&reasons), get(&details));
+                writeln!(page, "{source}{name}, line {line}: {reason}: {detail}")
             };
         }
         print(&page)?;
@@ -291,7 +303,7 @@ async fn compute(
     };
     if args.output == OutputFormat::Json {
         let line = json!({ "from": from, "to": to, "days": days, "changed": outcome.changed,
-            "finished": outcome.finished, "incomplete": outcome.incomplete,
+            "finalised": outcome.finalised, "finished": outcome.finished, "incomplete": outcome.incomplete,
             "are_sources_declared": sources.are_declared() });
         return print(&format!("{line}\n"));
     }
@@ -301,9 +313,14 @@ async fn compute(
     } else {
         "no sources are declared (--config): KPIs count without what has never come\n"
     };
+    let compute::Outcome { changed, finalised, finished, .. } = outcome;
+    let frozen = if args.is_final {
+        format!("{finalised} values became final; all values of {finished} days are\n")
+    } else {
+        String::new()
+    };
     print(&format!(
-        "{from} to {to}: {days} days, {} changed, {} final, {incomplete} incomplete\n{note}",
-        outcome.changed, outcome.finished
+        "{from} to {to}: {days} days, {changed} changed, {incomplete} incomplete\n{frozen}{note}"
     ))
 }
 

@@ -46,6 +46,8 @@ pub struct Outcome {
     pub days: Option<(Date, Date, usize)>,
     /// Days whose values have changed.
     pub changed: usize,
+    /// Values of KPIs that this computation has frozen, one for each KPI and day.
+    pub finalised: usize,
     /// Days of which all KPIs are final now.
     pub finished: usize,
     /// Days of which something is incomplete, with the reasons by source.
@@ -91,6 +93,7 @@ pub async fn compute(
         let changed: BTreeMap<_, _> =
             commits.into_iter().filter(|(day, commit)| is_change(&state, *day, commit)).collect();
         outcome.changed = changed.len();
+        outcome.finalised = changed.values().map(|commit| commit.finalised.len()).sum();
         if !changed.is_empty() || state.computed_at.is_none() || state.coverage != gaps.coverage {
             let finalised: BTreeSet<&String> =
                 changed.values().flat_map(|commit| &commit.finalised).collect();

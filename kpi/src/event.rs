@@ -131,8 +131,8 @@ impl Draft {
             "event_ts" => {}
             "ingest_ts" => event.ingest_ts = some().map(|text| time(name, &text)).transpose()?,
             "source_system" => event.source_system = some(),
-            "domain" => event.domain = domain(text),
-            "tld" => event.tld = domain(text.trim_start_matches('.')),
+            "domain" => event.domain = domain(text)?,
+            "tld" => event.tld = domain(text.trim_start_matches('.'))?,
             "account_id" => event.account_id = some(),
             "country" => event.country = country(text)?,
             "channel" => event.channel = some(),
@@ -235,9 +235,12 @@ fn time(name: &str, text: &str) -> Result<Timestamp, Rejection> {
 }
 
 /// Returns a name in lower case without trailing dot.
-fn domain(text: &str) -> Option<String> {
+fn domain(text: &str) -> Result<Option<String>, Rejection> {
     let text = text.trim_end_matches('.');
-    (!text.is_empty()).then(|| text.to_lowercase())
+    if text.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
+        return Err(Rejection::new("bad_domain", format!("\"{text}\"")));
+    }
+    Ok((!text.is_empty()).then(|| text.to_lowercase()))
 }
 
 fn country(text: &str) -> Result<Option<String>, Rejection> {
@@ -329,6 +332,8 @@ mod tests {
             ("corrects_event_id", json!("2"), "corrects_with_effect"),
             ("schema", json!("registrar.event/2"), "wrong_schema"),
             ("domain", json!(["a"]), "bad_type"),
+            ("domain", json!("shop .example"), "bad_domain"),
+            ("tld", json!("co\u{0}m"), "bad_domain"),
         ] {
             let mut event = minimal();
             event[field] = value;

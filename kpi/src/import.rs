@@ -57,7 +57,7 @@ pub async fn import(
     let mut state = store.state().await?;
     state.require_sources(request.sources)?;
     if let Some((_, _, import)) = state.imports.get(&digest.sha256) {
-        return Ok(Imported::Already(*import.clone()));
+        return already(import, request);
     }
     refuse_collision(&state, &digest)?;
     let format = match request.format {
@@ -84,9 +84,19 @@ pub async fn import(
         }
         store.refresh(&mut state).await?;
         if let Some((_, _, import)) = state.imports.get(&digest.sha256) {
-            return Ok(Imported::Already(*import.clone()));
+            return already(import, request);
         }
     }
+}
+
+/// Leaves an import as it is. What it replaces was decided when it was imported.
+fn already(import: &ImportCommit, request: &Request<'_>) -> Result<Imported, KpiError> {
+    if request.replaces.is_some() && request.replaces != import.replaces {
+        let problem = "was imported before, and so replaces nothing now: take it back with `import --undo`, and import it again \
+                       with --replaces";
+        return Err(KpiError::Usage(format!("{}: {problem}", request.name)));
+    }
+    Ok(Imported::Already(import.clone()))
 }
 
 /// Records that a declared source has delivered all of a day.

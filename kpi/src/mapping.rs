@@ -49,7 +49,22 @@ struct TimeFormat {
 struct AmountFormat {
     /// Character before the fraction: `.` or `,`. The other one, and spaces, may divide thousands.
     decimal: char,
+    /// Sign of refunds. In the fact no amount has one.
+    #[serde(default)]
+    refunds: Sign,
 }
+
+/// Sign of amounts in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Sign {
+    #[default]
+    Positive,
+    Negative,
+}
+
+/// Type of events whose amounts may have a minus.
+const REFUND: &str = "payment_refunded";
 
 impl Mapping {
     /// Reads a map.
@@ -104,11 +119,17 @@ impl Mapping {
             Row::Json(text) => (text, json_fields(text)?),
             Row::Unreadable(..) => return Ok(row.clone()),
         };
-        let mut mapped = Vec::new();
-        for (field, column) in &self.columns {
+        let mut mapped: Vec<(String, String)> = Vec::new();
+        // The sign of an amount depends on the type, so the type comes first.
+        let (first, rest): (Vec<_>, Vec<_>) =
+            self.columns.iter().partition(|(field, _)| *field == "event_type");
+        for (field, column) in first.into_iter().chain(rest) {
             let missing = || Rejection::new("missing_column", format!("{column} (for {field})"));
             let value: &String = fields.get(column).ok_or_else(missing)?;
-            mapped.push((field.clone(), self.convert(field, value.trim())?));
+            let kind = mapped.first().map(|(_, kind)| kind);
+            let kind = self.constants.get("event_type").or(kind).map_or("", String::as_str);
+            let value = self.convert(field, kind, value.trim())?;
+            mapped.push((field.clone(), value));
         }
         mapped.extend(self.constants.clone());
         let get = |name: &str| mapped.iter().find(|(field, _)| field == name).map(|(_, text)| text);
@@ -122,7 +143,8 @@ impl Mapping {
         Ok(Row::Csv(text.clone(), mapped))
     }
 
-    fn convert(&self, field: &str, text: &str) -> Result<String, Rejection> {
+    /// Converts a value of a field, of an event whose type is `kind`.
+    fn convert(&self, field: &str, kind: &str, text: &str) -> Result<String, Rejection> {
         if let Some(known) = self.values.get(field) {
             let unknown = || Rejection::new("unmapped_value", format!("{field}: \"{text}\""));
             return known.get(text).cloned().ok_or_else(unknown);
@@ -132,11 +154,13 @@ impl Mapping {
             ("event_ts" | "ingest_ts", Some(format), _) => format.parse(text).map_err(|error| {
                 Rejection::new("bad_timestamp", format!("{field}: \"{text}\": {error}"))
             }),
-            ("amount_micros", _, Some(format)) => format.parse(text).ok_or_else(|| {
-                let detail =
-                    format!("\"{text}\": not an amount of 0 or more with up to 6 decimals");
-                Rejection::new("bad_amount", detail)
-            }),
+            ("amount_micros", _, Some(format)) => {
+                let is_negative = kind == REFUND && format.refunds == Sign::Negative;
+                let sign = if is_negative { Sign::Negative } else { Sign::Positive };
+                let wanted = if is_negative { "with a minus" } else { "of 0 or more" };
+                let detail = || format!("\"{text}\": not an amount {wanted} with up to 6 decimals");
+                format.parse(text, sign).ok_or_else(|| Rejection::new("bad_amount", detail()))
+            }
             _ => Ok(text.to_owned()),
         }
     }
@@ -176,8 +200,13 @@ impl TimeFormat {
 }
 
 impl AmountFormat {
-    /// Returns an amount in millionths, exactly.
-    fn parse(&self, text: &str) -> Option<String> {
+    /// Returns an amount in millionths, exactly and without its sign, if it has this one.
+    fn parse(&self, text: &str, sign: Sign) -> Option<String> {
+        let minus = ['-', '\u{2212}'];
+        let text = match sign {
+            Sign::Positive => text,
+            Sign::Negative => text.strip_prefix(minus)?.trim_start(),
+        };
         let (whole, fraction) = text.split_once(self.decimal).unwrap_or((text, ""));
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let mut groups = whole.split(['.', ',', ' ', '\u{a0}']);
@@ -239,6 +268,35 @@ mod tests {
             assert_eq!(apply(&order), Err(reason), "{column} {text}");
         }
         assert_eq!(apply(&order[..3]), Err("missing_column"));
+    }
+
+    #[test]
+    fn refunds_have_the_sign_that_the_map_says() {
+        let text = TEXT.replacen("PAID", "BACK: payment_refunded, PAID", 1).replacen(
+            "\",\"",
+            "\",\", refunds: negative",
+            1,
+        );
+        let map = Mapping::parse(&text).unwrap();
+        let amount = |kind: &str, price: &str| {
+            let fields =
+                [("Order", "7"), ("Kind", kind), ("When", "02.03.2026 00:30"), ("Price", price)];
+            let fields = fields.map(|(name, text)| (name.to_owned(), text.to_owned()));
+            match map.apply(&Row::Csv(String::new(), fields.to_vec())) {
+                Ok(Row::Csv(_, fields)) => {
+                    Ok(fields.into_iter().find(|(name, _)| name == "amount_micros").unwrap().1)
+                }
+                Ok(_) => panic!("another row"),
+                Err(rejection) => Err(rejection.detail),
+            }
+        };
+        assert_eq!(amount("PAID", "6,50").unwrap(), "6500000");
+        assert_eq!(amount("BACK", "-6,50").unwrap(), "6500000");
+        assert_eq!(amount("BACK", "\u{2212}1.234,50").unwrap(), "1234500000");
+        // A payment with a minus, and a refund without one, may be the other of the two.
+        assert!(amount("PAID", "-6,50").unwrap_err().contains("of 0 or more"));
+        assert!(amount("BACK", "6,50").unwrap_err().contains("with a minus"));
+        assert!(amount("BACK", "--6,50").unwrap_err().contains("with a minus"));
     }
 
     #[test]

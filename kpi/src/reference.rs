@@ -99,8 +99,8 @@ fn add_kpi(page: &mut String, dictionary: &Dictionary, kpi: &Kpi) {
 /// Adds the types of events with the columns that they need and the KPIs that count them.
 fn add_event_types(page: &mut String, dictionary: &Dictionary) {
     page.push_str(
-        "\n## Event types\n\nEvery event has `event_id`, `business_key`, `event_type` and `event_ts`, and may have all other fields of \
-         [registrar.event/1](fields.md#registrarevent1): by `tld`, `country`, `channel` and `tier` KPIs can be sliced. An event of a type \
+        "\n## Event types\n\nEvery event has `event_id` (made of type and `business_key` where a map names none), `business_key`, \
+         `event_type` and `event_ts`, and may have all other fields of [registrar.event/1](fields.md#registrarevent1): by `tld`, `country`, `channel` and `tier` KPIs can be sliced. An event of a type \
          that is not listed is kept and counted by no KPI; `import` says so.\n\n\
          | `event_type` | is | needs | counted by |\n|---|---|---|---|\n",
     );

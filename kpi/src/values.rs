@@ -421,7 +421,7 @@ impl Values {
                 open_until: is_open.then_some(closes),
                 adjustment,
                 restatement,
-                reasons: span.reasons.clone(),
+                reasons: span.reasons(),
                 notes: if state == ValueState::Incomplete { Vec::new() } else { notes.clone() },
                 rejected_rows: span.rejected,
             }

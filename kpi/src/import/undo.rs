@@ -25,7 +25,7 @@ pub async fn undo(
     }
     let mut state = store.state().await?;
     loop {
-        let import = find(&state, earlier, mapping)?;
+        let import = find(&state, earlier, mapping, "--undo")?;
         let undo = UndoCommit { sha256: import.sha256.clone(), reason: reason.to_owned() };
         if store.commit(&mut state, CommitKind::Undo(undo)).await? {
             return Ok(import);
@@ -34,9 +34,17 @@ pub async fn undo(
     }
 }
 
-/// Finds an import by its identity. Where the file or its map has changed since, imports of its name are named, but none
+/// Finds the import that `option` names. Where the file or its map has changed since, imports of its name are listed, but none
 /// is taken for it.
-fn find(state: &State, earlier: &str, mapping: Option<&Mapping>) -> Result<ImportCommit, KpiError> {
+///
+/// # Errors
+/// There is no such import.
+pub fn find(
+    state: &State,
+    earlier: &str,
+    mapping: Option<&Mapping>,
+    option: &str,
+) -> Result<ImportCommit, KpiError> {
     let known = identity(earlier, mapping);
     if let Some((_, _, import)) = known.as_ref().ok().and_then(|known| state.imports.get(known)) {
         return Ok(import.as_ref().clone());
@@ -47,23 +55,20 @@ fn find(state: &State, earlier: &str, mapping: Option<&Mapping>) -> Result<Impor
         state.imports.values().filter(|(_, _, import)| names.contains(&import.name)).collect();
     if found.is_empty() {
         known?;
-        return Err(KpiError::Usage(format!("--undo {earlier}: no such import")));
+        return Err(KpiError::Usage(format!("{option} {earlier}: no such import")));
     }
     found.sort_by_key(|(number, ..)| std::cmp::Reverse(*number));
     let each = found.iter().take(CANDIDATES).map(|(_, at, import)| {
         format!("\n{} of {at}, {} rows accepted", import.sha256, import.accepted)
     });
     Err(KpiError::Usage(format!(
-        "--undo {earlier}: no import of this content and --map; give the SHA-256 of one with this name:{}",
+        "{option} {earlier}: no import of this content and --map; give the SHA-256 of one with this name:{}",
         each.collect::<String>()
     )))
 }
 
 /// Returns the SHA-256 by which an import is known: that of its file and map, or as it was given.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn identity(text: &str, mapping: Option<&Mapping>) -> Result<String, KpiError> {
+fn identity(text: &str, mapping: Option<&Mapping>) -> Result<String, KpiError> {
     let is_hash = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if is_hash {
         return Ok(text.to_ascii_lowercase());

@@ -1,7 +1,7 @@
 //! Before and after a moment, such as that of a change of DNS: means or ratios of both, and an interval of their difference.
 
 use super::calendar::Calendar;
-use super::sums::Sums;
+use super::sums::{Sums, shown};
 use super::{Question, Scope, UTC, ValueState, Values};
 use crate::definition::Part;
 use crate::dictionary::{Dictionary, Kpi, KpiType};
@@ -127,7 +127,7 @@ impl Values {
         let estimates = ranges.clone().map(|range| {
             for index in range.clone() {
                 if states[index].state() == ValueState::Incomplete {
-                    reasons.extend(states[index].reasons.iter().cloned());
+                    reasons.extend(states[index].reasons());
                 }
                 let closes = date(epoch_day(states[index].last) + horizon);
                 if horizon > 0 && day_of(until) <= closes {
@@ -146,7 +146,7 @@ impl Values {
             }
         }
         reasons.dedup();
-        reasons.truncate(8);
+        let reasons = shown(reasons, 0);
         let [before, after] = &estimates;
         let difference = before.value.zip(after.value).map(|(before, after)| after - before);
         let margin = margin([before, after]).filter(|_| reasons.is_empty());

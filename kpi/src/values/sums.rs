@@ -84,12 +84,25 @@ fn at_rank(mut samples: &mut [(f64, i64)], mut rank: f64) -> Option<(f64, f64)> 
     None
 }
 
+/// Reasons that are shown: enough to see what is wrong, where a year without data would give hundreds.
+const SHOWN_REASONS: usize = 8;
+
+/// Leaves out reasons beyond [`SHOWN_REASONS`], and says how many, with those that were left out before.
+pub(super) fn shown(mut reasons: Vec<String>, more: usize) -> Vec<String> {
+    let more = more + reasons.len().saturating_sub(SHOWN_REASONS);
+    reasons.truncate(SHOWN_REASONS);
+    reasons.extend((more > 0).then(|| format!("and {more} more")));
+    reasons
+}
+
 /// What is known of a span of days.
 #[derive(Clone, Debug)]
 pub(super) struct SpanState {
     pub(super) last: Date,
     is_final: bool,
-    pub(super) reasons: Vec<String>,
+    reasons: Vec<String>,
+    /// Number of reasons that are left out.
+    more_reasons: usize,
     pub(super) rejected: u64,
     /// Definition of the last final value, if it is not the present one.
     pub(super) definition: Option<Arc<Definition>>,
@@ -103,6 +116,7 @@ impl SpanState {
             last: first,
             is_final: true,
             reasons: Vec::new(),
+            more_reasons: 0,
             rejected: 0,
             definition: None,
             reopened: None,
@@ -110,10 +124,19 @@ impl SpanState {
     }
 
     pub(super) fn add_reason(&mut self, reason: String) {
-        // Enough to see what is wrong; a year without data would give hundreds.
-        if self.reasons.len() < 8 && !self.reasons.contains(&reason) {
-            self.reasons.push(reason);
+        if self.reasons.contains(&reason) {
+            return;
         }
+        if self.reasons.len() < SHOWN_REASONS {
+            self.reasons.push(reason);
+        } else {
+            self.more_reasons += 1;
+        }
+    }
+
+    /// Why the span is incomplete, at the end with how much is left out.
+    pub(super) fn reasons(&self) -> Vec<String> {
+        shown(self.reasons.clone(), self.more_reasons)
     }
 
     /// Adds a day, with what is known of it and why it is incomplete.
@@ -128,7 +151,7 @@ impl SpanState {
         self.last = day;
         let Some(state) = state else {
             self.is_final = false;
-            self.add_reason(format!("{day}: not computed"));
+            self.add_reason(format!("{day}: not computed: `compute --date {day}` does it"));
             return;
         };
         self.rejected += state.rejected;

@@ -72,6 +72,76 @@ fn a_type_that_no_kpi_counts_is_named() {
     );
 }
 
+/// An export with a value that its map does not list, and the map corrected.
+#[test]
+fn a_corrected_map_replaces_what_was_refused() {
+    let world = World::new();
+    let write = |name: &str, text: &str| {
+        let path = world.path(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let map = |kinds: &str| {
+        let columns = "business_key: Order, event_type: Kind, event_ts: When";
+        let values = format!("event_type: {{ {kinds} }}");
+        write(
+            "shop.yaml",
+            &format!("version: 1\ncolumns: {{ {columns} }}\nvalues: {{ {values} }}\n"),
+        )
+    };
+    let orders = write(
+        "orders.csv",
+        "Order,Kind,When\n1,REG,2026-03-01T09:00:00Z\n2,NEXT,2026-03-01T10:00:00Z\n",
+    );
+    let shop = map("REG: registration_completed");
+    let import = |file: &str, words: &[&str]| {
+        world.run(&[&["import", file, "--source", "shop", "--map", &shop], words].concat())
+    };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let said = text(&import(&orders, &["-o", "json"]).stdout);
+    let first = serde_json::from_str::<serde_json::Value>(&said).unwrap()["sha256"].clone();
+    let first = first.as_str().unwrap();
+    let refused = world.ok(&["rejected"]);
+    assert_eq!(refused, "shop: orders.csv, line 3: unmapped_value: event_type: \"NEXT\"\n");
+    let refused = world.ok(&["rejected", "-o", "json"]);
+    let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
+    assert_eq!((&refused["file"], &refused["sha256"]), (&json!("orders.csv"), &json!(first)));
+    assert!(
+        world.ok(&["compute", "--final"]).contains(" values became final; all values of 0 days")
+    );
+    assert_eq!(world.value("registrations", "2026-03-01"), (json!(1), "incomplete".to_owned()));
+
+    map("REG: registration_completed, NEXT: renewal_completed");
+    // The old map made other facts of the file: it is not known by its name.
+    let output = import(&orders, &["--replaces", &orders]);
+    let problem = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{problem}");
+    assert!(problem.contains("--replaces") && problem.contains(first), "{problem}");
+    let output = import(&orders, &["--replaces", first]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    world.ok(&["compute", "--final"]);
+    assert_eq!(world.value("registrations", "2026-03-01"), (json!(1), "final".to_owned()));
+    let again = import(&orders, &["--replaces", first]);
+    assert!(again.status.success() && text(&again.stdout).contains("nothing changed"));
+
+    // A file that is in already would replace nothing.
+    let others = write("others.csv", "Order,Kind,When\n9,LOST,2026-03-01T10:00:00Z\n");
+    let output = import(&others, &[]);
+    assert!(text(&output.stderr).contains("no row was accepted"), "{}", text(&output.stderr));
+    let output = import(&orders, &["--replaces", &others]);
+    let problem = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{problem}");
+    assert!(problem.contains("replaces nothing now"), "{problem}");
+
+    let server = world.serve(&["--no-auth"]);
+    let march = "/v1/kpis/registrations?from=2026-03-01&to=2026-03-31&grain=month";
+    let values = World::values(&server, march);
+    let reasons = values["2026-03-01"]["reasons"].as_array().unwrap();
+    assert_eq!(reasons.len(), 9, "{reasons:?}");
+    assert_eq!(reasons[0], "2026-03-02: not computed: `compute --date 2026-03-02` does it");
+    assert_eq!(reasons[8], "and 22 more");
+}
+
 /// What the timer of the packages runs, on a spool with two sources.
 #[test]
 fn the_spool_is_imported_by_source() {
