@@ -32,7 +32,7 @@ impl AdHoc {
 
     /// Adds a resolver to those that are asked.
     pub fn add_resolver(&mut self, resolver: &Resolver) {
-        // Without any, that of the system is asked; it stays.
+        // Without any, those of the system are asked; they stay.
         for one in self.resolvers().iter().map(AsRef::as_ref).chain([resolver]) {
             let name = dnscribe_config::value::Name(one.name.clone());
             self.0.resolvers.entry(name).or_insert_with(|| ResolverUrl(one.clone()));

@@ -46,7 +46,7 @@ section! {
         /// What is trusted.
         section trust: TrustLayer,
         /// Resolvers by name: udp://, tcp://, tls://, https:// or quic:// with address and port; behind #
-        /// the name for the certificate. Default: `system`, the first nameserver of /etc/resolv.conf.
+        /// the name for the certificate. Default: the nameservers of /etc/resolv.conf, by their addresses.
         map resolvers: BTreeMap<Name, ResolverUrl> = example("{ corp: \"udp://192.0.2.53:53\", backup: \"tls://198.51.100.1:853#dns.example\" }"),
         /// Values for targets that have none of their own.
         section defaults: DefaultsLayer,

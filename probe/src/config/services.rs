@@ -23,7 +23,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use url::Url;
@@ -74,18 +74,22 @@ fn resolvers(layer: &BTreeMap<Name, ResolverUrl>) -> Vec<Arc<Resolver>> {
     };
     let mut resolvers: Vec<_> = layer.iter().map(named).collect();
     if resolvers.is_empty() {
-        resolvers.extend(system_resolver().map(Arc::new));
+        resolvers.extend(system_resolvers().into_iter().map(Arc::new));
     }
     resolvers
 }
 
-/// Returns the first resolver of the system, if one is configured.
-fn system_resolver() -> Option<Resolver> {
-    let found = host::nameservers().inspect_err(|error| {
+/// Nameservers that a resolver library asks (`MAXNS` of resolv.h).
+const MAX_NAMESERVERS: usize = 3;
+
+/// Returns the nameservers of this host, each named by its address: applications ask the second one where the first is dead.
+fn system_resolvers() -> Vec<Resolver> {
+    let found = host::nameservers().unwrap_or_else(|error| {
         tracing::debug!("cannot read {RESOLV_CONF}: {error}; give resolvers in the configuration");
+        Vec::new()
     });
-    let address = found.ok()?.into_iter().next()?;
-    Some(Resolver::udp("system", SocketAddr::new(address, 53)))
+    let named = |address: IpAddr| Resolver::udp(&address.to_string(), SocketAddr::new(address, 53));
+    found.into_iter().take(MAX_NAMESERVERS).map(named).collect()
 }
 
 /// Builds targets from their layers.

@@ -223,7 +223,7 @@ fn settings_of_all_kinds_reach_the_target() {
         let config = load(target).unwrap();
         Target::clone(&config.services[0].targets[0])
     };
-    let dns = at("dns: { name: shop.example, resolvers: [system] }");
+    let dns = at("dns: { name: shop.example }");
     assert_eq!((dns.retries, dns.kind.source()), (1, Source::default()));
     let sources = "source_address: [192.0.2.1, \"2001:db8::1\"]";
     for kind in [
