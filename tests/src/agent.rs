@@ -14,9 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Time limit for attaching every hook.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_mins(1);
 /// Time limit for the end after SIGTERM: the drain timeout and a margin.
-const END: Duration = Duration::from_secs(30);
+const END: Duration = Duration::from_mins(1);
 
 /// A running agent. Dropping it kills it.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Time limit for a response, longer than the agent waits for its pipeline.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Time limit for a response to [`send`]: Flink answers once a job is submitted.
 const SEND_LIMIT: Duration = Duration::from_mins(2);
 

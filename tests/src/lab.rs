@@ -31,7 +31,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 /// Time limit for a server's first answer.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 
 /// A host of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 /// Time limit for the screen to show the expected content.
-const SCREEN_LIMIT: Duration = Duration::from_secs(30);
+const SCREEN_LIMIT: Duration = Duration::from_mins(1);
 
 /// A terminal in a tmux server of its own. Dropping it ends both.
 #[derive(Debug)]

@@ -18,7 +18,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-const RECORD_LIMIT: Duration = Duration::from_secs(30);
+const RECORD_LIMIT: Duration = Duration::from_mins(1);
 /// Resend interval; the default is a minute.
 const RESEND: Duration = Duration::from_secs(1);
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// Streams with records in the captures.
 const STREAMS: [&str; 6] = ["messages", "transactions", "lookups", "metrics", "dlq", "connections"];
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 
 /// Replays captures into Parquet files and NDJSON.
 fn replay(captures: &[PathBuf], streams: &str, folder: &Path) -> Result<()> {

@@ -177,7 +177,7 @@ pub(super) fn start(lab: &mut Lab) -> Result<()> {
     let config = write_nginx(lab.folder(), address)?.display().to_string();
     lab.start_server_named("nginx", Host::Server, &["nginx", "-c", &config])?;
     let at = |port| SocketAddr::new(address, port);
-    shell::wait_for("nginx", Duration::from_secs(10), || {
+    shell::wait_for("nginx", Duration::from_mins(1), || {
         let words = ["curl", "-sf", "-o", "/dev/null", &format!("http://{}/health", at(80))];
         Ok(lab.run(Host::Client, &words)?.status.success().then_some(()))
     })
@@ -208,7 +208,7 @@ fn start_mail(lab: &mut Lab, address: SocketAddr, certificate: &str) -> Result<(
     let (listen, pem, key) = (address.to_string(), file("pem"), file("key"));
     let words = ["aiosmtpd", "-n", "-l", &listen, "--tlscert", &pem, "--tlskey", &key];
     lab.start_server_named(&format!("mail-{certificate}"), Host::Server, &words)?;
-    shell::wait_for("aiosmtpd", Duration::from_secs(20), || {
+    shell::wait_for("aiosmtpd", Duration::from_mins(1), || {
         let connected = lab.inside(Host::Client, || TcpStream::connect(address))?;
         Ok(connected.is_ok().then_some(()))
     })

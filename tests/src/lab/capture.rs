@@ -41,7 +41,7 @@ impl Lab {
         let dumpcap = command.spawn().context("cannot start dumpcap")?;
         let capture = Capture { dumpcap, file };
         // dumpcap creates its file after it has opened the socket.
-        shell::wait_for("dumpcap's start", Duration::from_secs(10), || {
+        shell::wait_for("dumpcap's start", Duration::from_mins(1), || {
             Ok(fs::metadata(&capture.file).is_ok_and(|file| file.len() > 0).then_some(()))
         })?;
         Ok(capture)

@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_mins(1);
 /// A name that nobody has asked for before.
 const NAME: &str = "mail.example.com";
-const END: Duration = Duration::from_secs(30);
+const END: Duration = Duration::from_mins(1);
 
 /// The program that receives dnstap and writes a file of it.
 struct Receiver(Child);

@@ -43,7 +43,7 @@ impl TlsResolver {
         let mut command = lab.command(Host::Resolver, &["unbound", "-d", "-c"]);
         command.arg(format!("{folder}/conf")).stdin(Stdio::null());
         let tls = Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        shell::wait_for("unbound's port for TLS", Duration::from_secs(20), || {
+        shell::wait_for("unbound's port for TLS", Duration::from_mins(1), || {
             let listening = lab.run(Host::Resolver, &["ss", "-Hltn", "sport = :853"])?;
             Ok((!listening.stdout.is_empty()).then_some(()))
         })

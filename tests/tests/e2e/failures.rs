@@ -23,7 +23,7 @@ use std::time::Duration;
 /// Query timeout, shorter than `scripted::LATE`.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Time limit for the observers to write their records.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A way to observe the transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

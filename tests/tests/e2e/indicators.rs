@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// Time limit for a list that has changed: it is looked at every ten seconds.
-const RELOADED: Duration = Duration::from_secs(30);
+const RELOADED: Duration = Duration::from_mins(1);
 /// Time limit for the alert: an evaluation every ten seconds.
 const ALERTED: Duration = Duration::from_secs(40);
 

@@ -88,7 +88,7 @@ fn transaction(agent: &Agent, lab: &Lab, name: &str) -> Value {
 }
 
 fn wait_for_metric(agent: &Agent, line: &str) {
-    shell::wait_for(line, Duration::from_secs(20), || {
+    shell::wait_for(line, Duration::from_mins(1), || {
         Ok(agent.get("/metrics")?.1.lines().any(|other| other == line).then_some(()))
     })
     .unwrap();

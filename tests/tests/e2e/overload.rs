@@ -17,7 +17,7 @@ const SAMPLING_ENDED: &str = "all transactions are exported again";
 
 /// Pause of the agent, so that a flood fills its ring on any machine.
 const HELD_UP: Duration = Duration::from_millis(300);
-const RECORD_LIMIT: Duration = Duration::from_secs(20);
+const RECORD_LIMIT: Duration = Duration::from_mins(1);
 
 #[test]
 fn samples_whole_transactions_with_exact_totals() {

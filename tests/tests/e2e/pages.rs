@@ -25,7 +25,7 @@ const AGENT: &str = "localhost:9353";
 const MUST_PRINT: [&str; 4] =
     [".orphan_reason]", ".packets_wasted]", "process_cpu", ".latency_ms.sketch"];
 /// Time limit for the web server to listen.
-const START: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_mins(1);
 /// Exit codes of a command that finds nothing wrong.
 const GOOD: End = End::Code(&[0]);
 /// What hosts do all the time: lookups, connections, and a query that is refused.

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Time limit for a scrape: Prometheus scrapes each second, a slow machine needs more.
-const SCRAPED: Duration = Duration::from_secs(30);
+const SCRAPED: Duration = Duration::from_mins(1);
 
 /// Maximum bytes of a page of metrics, for any traffic.
 const PAGE_LIMIT: usize = 2 << 20;

@@ -83,7 +83,7 @@ fn closed_pipe_ends_run_without_error() {
         .spawn()
         .unwrap();
     drop(child.stdout.take());
-    let status = shell::wait_for("the end", Duration::from_secs(20), || {
+    let status = shell::wait_for("the end", Duration::from_mins(1), || {
         lab.dig(&["www.example.com"])?;
         Ok(child.try_wait()?)
     });

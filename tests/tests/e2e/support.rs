@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Time limit from a packet to its record on the agent's standard output.
-pub const RECORD_LIMIT: Duration = Duration::from_secs(10);
+pub const RECORD_LIMIT: Duration = Duration::from_mins(1);
 
 /// Two labs and two agents at the same time would disturb each other's measurements.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-const TIMEOUT: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Returns the broker that `cargo xtask test` lends this process, without the topics of earlier tests, or else a new one
 /// below `folder`. For tests that neither stop it nor need settings of their own.

@@ -248,12 +248,13 @@ fn records_wait_for_unreachable_registry() {
     let mut setup = setup();
     let mut replay = setup.replay();
     replay.stderr(std::fs::File::create(setup.folder.path().join("stderr")).unwrap());
-    let mut replay = replay.env("DNSCRIBE_DRAIN_TIMEOUT", "60s").spawn().unwrap();
+    // The registry is a Java program, whose start is a part of this time.
+    let mut replay = replay.env("DNSCRIBE_DRAIN_TIMEOUT", "5m").spawn().unwrap();
     thread::sleep(Duration::from_secs(2));
     assert_eq!(replay.try_wait().unwrap(), None, "ended before it could encode anything");
     assert!(consume(&setup.broker.bootstrap(), "dns.normalized").is_empty());
     setup.registry.start().unwrap();
-    let status = shell::wait(&mut replay, Duration::from_mins(1)).unwrap();
+    let status = shell::wait(&mut replay, Duration::from_mins(5)).unwrap();
     let log = std::fs::read_to_string(setup.folder.path().join("stderr")).unwrap();
     assert!(status.success(), "{log}");
     assert_eq!(values(setup.consume("dns.normalized", None)), expected("dns.transaction/1"));

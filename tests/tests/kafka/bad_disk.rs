@@ -7,7 +7,6 @@ use dnscribe_tests::agent::Agent;
 use dnscribe_tests::{ledger, shell};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Maximum number of records in memory, plus a batch; further ones go to the disk.
 const IN_MEMORY: u64 = 105_000;
@@ -78,16 +77,14 @@ fn spools_again_after_disk_errors() {
     // Kafka accepts what the disks did not.
     live_agent::finish(live_agent::start(&setup.lab, &live_agent::load(1, "before")));
     for agent in [&messages, &transactions] {
-        live_agent::wait_for(agent, "deliveries", Duration::from_secs(10), |scrape| {
+        live_agent::wait_for(agent, "deliveries", |scrape| {
             scrape.records("transactions", "delivered") >= u64::from(2 * live_agent::QPS)
         });
     }
     setup.broker.kill().unwrap();
     live_agent::finish(live_agent::start(&setup.lab, &live_agent::load(8, "meanwhile")));
     // The load must exceed the memory.
-    live_agent::wait_for(&messages, "losses", Duration::from_secs(30), |scrape| {
-        scrape.dropped("spool_error") > 0
-    });
+    live_agent::wait_for(&messages, "losses", |scrape| scrape.dropped("spool_error") > 0);
     let scrape = Scrape::of(&messages);
     let kept =
         scrape.records("messages", "in_flight") + scrape.records("transactions", "in_flight");
@@ -104,7 +101,7 @@ fn spools_again_after_disk_errors() {
     full.clear();
     read_only.remount("rw");
     for agent in [&messages, &transactions] {
-        live_agent::wait_for(agent, "records on disk", Duration::from_secs(40), spools);
+        live_agent::wait_for(agent, "records on disk", spools);
     }
     setup.broker.restart().unwrap();
     for (agent, topic) in [(messages, "full"), (transactions, "read-only")] {

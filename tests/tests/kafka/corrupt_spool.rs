@@ -7,7 +7,6 @@ use dnscribe_tests::ledger;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 #[test]
 fn corrupt_spool_loses_only_corrupt_records() {
@@ -25,10 +24,9 @@ fn corrupt_spool_loses_only_corrupt_records() {
     let agent = live_agent::run(&setup.broker.bootstrap(), &settings);
     // Wait for the first ledger record.
     live_agent::finish(live_agent::start(&setup.lab, &live_agent::load(11, "torn")));
-    let scrape =
-        live_agent::wait_for(&agent, "records on disk", Duration::from_secs(5), |scrape| {
-            scrape.records("transactions", "in_flight") == 0
-        });
+    let scrape = live_agent::wait_for(&agent, "records on disk", |scrape| {
+        scrape.records("transactions", "in_flight") == 0
+    });
     let spooled = scrape.records("transactions", "spooled");
     agent.kill().unwrap();
 

@@ -192,12 +192,12 @@ fn delivers_after_right_is_granted() {
     command.args(["run", "--sink", "kafka", "--sink", "stdout", "--stream", "ledger"]);
     let agent = Agent::start(command.env("DNSCRIBE_CONFIG", &config)).unwrap();
     let failed = "the Kafka producer has failed; another one takes over";
-    shell::wait_for("the refusal", Duration::from_secs(30), || {
+    shell::wait_for("the refusal", Duration::from_mins(1), || {
         Ok(agent.log().contains(failed).then_some(()))
     })
     .unwrap();
     broker.let_write(UNAUTHORISED_USER, LEDGER).unwrap();
-    live_agent::wait_for(&agent, "a delivery", Duration::from_secs(30), |scrape| {
+    live_agent::wait_for(&agent, "a delivery", |scrape| {
         scrape.records("ledger", "in_flight") + scrape.records("ledger", "spooled") == 0
             && scrape.records("ledger", "delivered") >= 2
     });

@@ -85,14 +85,12 @@ impl Scrape {
     }
 }
 
+/// Time limit for a page of `/metrics` to satisfy a condition, on a busy machine.
+const LIMIT: Duration = Duration::from_mins(2);
+
 /// Waits until a page of `/metrics` satisfies a condition, and returns it.
-pub fn wait_for(
-    agent: &Agent,
-    what: &str,
-    limit: Duration,
-    yes: impl Fn(&Scrape) -> bool,
-) -> Scrape {
-    shell::wait_for(what, limit, || {
+pub fn wait_for(agent: &Agent, what: &str, yes: impl Fn(&Scrape) -> bool) -> Scrape {
+    shell::wait_for(what, LIMIT, || {
         let scrape = Scrape::of(agent);
         Ok(yes(&scrape).then_some(scrape))
     })
@@ -101,7 +99,7 @@ pub fn wait_for(
 
 /// Waits until no transaction waits on disk or in memory, on a busy machine.
 pub fn wait_until_delivered(agent: &Agent) {
-    wait_for(agent, "the delivery of what waits", Duration::from_mins(2), |scrape| {
+    wait_for(agent, "the delivery of what waits", |scrape| {
         scrape.records("transactions", "spooled") + scrape.records("transactions", "in_flight") == 0
     });
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use std::{fs, thread};
 
 const PROBES: &str = "dns.probes";
-const END: Duration = Duration::from_secs(30);
+const END: Duration = Duration::from_mins(1);
 
 /// Starts a probe of ten ports that accept connections, each five times a second.
 fn start(folder: &Path, broker: &Broker, ports: &[u16]) -> Child {

@@ -75,7 +75,7 @@ fn silent_broker_costs_no_packets_or_memory() {
     let settings = [("KAFKA__STREAMS", "transactions,ledger"), ("DRAIN_TIMEOUT", "3s")];
     let agent = live_agent::run(&brokers, &settings);
     let perf = live_agent::finish(live_agent::start(&lab, &live_agent::load(8, "silent")));
-    live_agent::wait_for(&agent, "records on disk", Duration::from_secs(5), |scrape| {
+    live_agent::wait_for(&agent, "records on disk", |scrape| {
         scrape.records("transactions", "spooled") >= 2 * perf.completed
             && scrape.sum("dnscribe_spool_bytes", &[]) > 0
     });
@@ -84,7 +84,8 @@ fn silent_broker_costs_no_packets_or_memory() {
     let start = Instant::now();
     let end = agent.terminate().unwrap();
     let took = start.elapsed();
-    assert!(took < limit + Duration::from_secs(2), "it took {took:?} to end\n{}", end.stderr);
+    // A busy machine adds seconds; waiting for the broker would add minutes.
+    assert!(took < limit + Duration::from_secs(20), "it took {took:?} to end\n{}", end.stderr);
     assert!(end.status.success(), "{}", end.stderr);
     let last = end.final_ledger().unwrap();
     let of = |name| ledger::counter(last, &["delivery", "kafka", "transactions", name]).unwrap();

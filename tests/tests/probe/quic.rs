@@ -41,7 +41,7 @@ fn asks_a_server_of_another_library() -> Result<()> {
         shop = dnscribe_tests::faults::SHOP,
     );
     fs::write(&config, text)?;
-    shell::wait_for("dnsproxy", Duration::from_secs(20), || {
+    shell::wait_for("dnsproxy", Duration::from_mins(1), || {
         let output = lab.run_probe(&binary, &config, &["-o", "json"])?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let records: Vec<Value> = text

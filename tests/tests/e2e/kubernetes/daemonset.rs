@@ -173,7 +173,7 @@ fn daemonset_captures_with_its_security_context() {
     command.stdout(File::create(&records).unwrap()).stderr(File::create(&log).unwrap());
     let mut child = command.spawn().unwrap();
     let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, 9353));
-    let ready = shell::wait_for("the agent to be ready", Duration::from_secs(30), || {
+    let ready = shell::wait_for("the agent to be ready", Duration::from_mins(1), || {
         Ok(http::get(admin, Some(&namespace), "/readyz")
             .is_ok_and(|(code, _)| code == 200)
             .then_some(()))
