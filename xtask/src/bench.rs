@@ -2,6 +2,7 @@
 //! standard error gets a table per part. Compare the ratios within a run: absolute figures depend on the machine.
 
 mod case;
+mod compare;
 mod detect;
 mod e2e;
 mod kafka;
@@ -25,9 +26,10 @@ mod windows;
 
 use crate::interrupt::Interrupt;
 use crate::{build, console, process, setup};
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use case::Plan;
 use clap::ValueEnum;
+use compare::Comparison;
 use report::Report;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -52,6 +54,9 @@ pub struct Args {
     /// Also write the tables into docs/performance.md
     #[arg(long)]
     write: bool,
+    /// Also build this commit, and measure its programs in the same runs: ratios are those of this tree to it
+    #[arg(long, value_name = "COMMIT", conflicts_with_all = ["write", "binary"])]
+    compare: Option<String>,
     /// Agent binary to measure [default: build one]
     #[arg(long)]
     binary: Option<PathBuf>,
@@ -115,7 +120,7 @@ impl Part {
         match self {
             Self::Detect => &["detect_quality"],
             Self::Pipeline | Self::Scale => &["pipeline"],
-            Self::Windows => &["windows"],
+            Self::Windows => &["windows", "pipeline"],
             Self::Kafka => &["kafka_sink"],
             Self::Probe => &["probe_load"],
             Self::Kernel => &["kernel_cost"],
@@ -123,6 +128,21 @@ impl Part {
             Self::Threads => &["threads"],
             _ => &[],
         }
+    }
+
+    /// Whether each case starts programs of [`Part::programs`], or the agent, anew, so that those of another commit can take
+    /// their place.
+    const fn can_compare(self) -> bool {
+        matches!(
+            self,
+            Self::Pipeline
+                | Self::Windows
+                | Self::Scale
+                | Self::Memory
+                | Self::Kernel
+                | Self::Latency
+                | Self::Threads
+        )
     }
 
     /// Name on the command line.
@@ -163,6 +183,8 @@ pub struct Bench {
     quick: bool,
     /// Values of `--case`; empty for all cases.
     cases: Vec<String>,
+    /// Value of `--compare`.
+    comparison: Option<Comparison>,
     interrupt: Interrupt,
 }
 
@@ -179,12 +201,15 @@ impl Bench {
 
     /// Path of the probe's binary.
     pub fn probe(&self) -> PathBuf {
-        build::path("dnscribe-probe", &self.profile)
+        self.program("dnscribe-probe")
     }
 
     /// Path of a program of `tests/benches`, one of [`Part::programs`].
     pub fn program(&self, name: &str) -> PathBuf {
-        build::path(name, &self.profile)
+        match &self.comparison {
+            Some(comparison) => comparison.program(name),
+            None => build::path(name, &self.profile),
+        }
     }
 
     /// Number of messages, transactions or queries: `--count`, or else `default`, or a quarter of it with `--quick`.
@@ -200,13 +225,27 @@ impl Bench {
     /// Runs all cases of a part, or those that `--case` names, in every repetition.
     pub fn run(&self, plan: Plan<'_>) -> Result<Report> {
         let plan = if self.cases.is_empty() { plan } else { plan.only(&self.cases)? };
+        let plan = match &self.comparison {
+            Some(comparison) => plan.compared(&comparison.commit, |side| comparison.select(side)),
+            None => plan,
+        };
         plan.run(self.repetitions, &self.interrupt)
     }
 }
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
-    let wanted = |part: &Part| args.parts.is_empty() || args.parts.contains(part);
+    let wanted = |part: &Part| {
+        let is_possible = args.compare.is_none() || part.can_compare();
+        args.parts.contains(part) || args.parts.is_empty() && is_possible
+    };
+    let other = |part: &&Part| args.compare.is_some() && !part.can_compare();
+    if let Some(part) = args.parts.iter().find(other) {
+        bail!(
+            "--compare: {} has programs that run through all cases, or stores of its own",
+            part.name()
+        );
+    }
     let parts: Vec<Part> = Part::value_variants().iter().copied().filter(wanted).collect();
     let commands: Vec<String> = parts.iter().map(|part| format!("bench {}", part.name())).collect();
     setup::install(&commands)?;
@@ -223,6 +262,15 @@ pub fn main(args: &Args) -> Result<()> {
     for program in parts.iter().flat_map(|part| part.programs()) {
         build::benchmark(program, &args.profile)?;
     }
+    let programs = ["dnscribe"]
+        .into_iter()
+        .chain(parts.iter().flat_map(|part| part.programs().iter().copied()));
+    let programs: Vec<&str> = programs.collect();
+    let comparison = args.compare.as_ref();
+    let comparison = comparison
+        .map(|commit| Comparison::prepare(commit, &args.profile, &programs))
+        .transpose()?;
+    let binary = comparison.as_ref().map_or(binary, |comparison| comparison.program("dnscribe"));
     let bench = Bench {
         binary,
         profile: args.profile.clone(),
@@ -230,6 +278,7 @@ pub fn main(args: &Args) -> Result<()> {
         count: args.count,
         quick: args.quick,
         cases: args.cases.clone(),
+        comparison,
         interrupt: Interrupt::listen()?,
     };
     // Parts that need root run last, because the process that restarts as root runs only those.
@@ -240,7 +289,7 @@ pub fn main(args: &Args) -> Result<()> {
         failed.extend(measure(&as_user, &bench, args.write)?);
     }
     if !as_root.is_empty() {
-        become_root(args, &as_root, &failed, &bench.binary)?;
+        become_root(args, &as_root, &failed, &bench)?;
         failed.extend(measure(&as_root, &bench, args.write)?);
     }
     let names: Vec<String> = failed.into_iter().map(Part::name).collect();
@@ -299,7 +348,7 @@ fn markdown(report: &Report) -> String {
 }
 
 /// Restarts this command as root, unless it is root, with these parts and the same agent.
-fn become_root(args: &Args, parts: &[Part], failed: &[Part], binary: &Path) -> Result<()> {
+fn become_root(args: &Args, parts: &[Part], failed: &[Part], bench: &Bench) -> Result<()> {
     let mut arguments = vec!["bench".to_owned()];
     arguments.extend(parts.iter().copied().map(Part::name));
     arguments.extend(failed.iter().map(|part| format!("--failed={}", part.name())));
@@ -309,7 +358,10 @@ fn become_root(args: &Args, parts: &[Part], failed: &[Part], binary: &Path) -> R
         arguments.push(format!("--repetitions={}", args.repetitions));
     }
     arguments.push(format!("--profile={}", args.profile));
-    arguments.push(format!("--binary={}", binary.display()));
+    arguments.push(match &bench.comparison {
+        Some(comparison) => format!("--compare={}", comparison.commit),
+        None => format!("--binary={}", bench.binary.display()),
+    });
     arguments.extend(args.count.map(|count| format!("--count={count}")));
     arguments.extend(args.cases.iter().map(|text| format!("--case={text}")));
     arguments.extend(args.write.then(|| "--write".to_owned()));

@@ -70,7 +70,7 @@ fn build(names: &[&str], profile: &str, words: &[&str]) -> Result<()> {
 
 /// Path of a program of this workspace that was built with a cargo profile.
 pub fn path(name: &str, profile: &str) -> PathBuf {
-    environment::target().join(folder(profile)).join(name)
+    folder_of(profile).join(name)
 }
 
 /// Cross-compiles the agent for another architecture and returns its path.
@@ -129,11 +129,21 @@ pub fn benchmark(name: &str, profile: &str) -> Result<()> {
     if is_elevated() {
         return Ok(());
     }
-    let words = ["build", "--profile", profile, "--package", "dnscribe-benches", "--bin", name];
-    shell::pass_through(cargo().args(words))
+    shell::pass_through(cargo().args(words(name, profile)))
+}
+
+/// Words of cargo that build one program, of `tests/benches` or one that is named as its package.
+pub fn words<'a>(name: &'a str, profile: &'a str) -> Vec<&'a str> {
+    let package = if name.starts_with("dnscribe") { name } else { "dnscribe-benches" };
+    vec!["build", "--profile", profile, "--package", package, "--bin", name]
+}
+
+/// Folder to which cargo builds a profile of this workspace.
+pub fn folder_of(profile: &str) -> PathBuf {
+    environment::target().join(folder(profile))
 }
 
 /// Folder, below the target folder, to which cargo builds a profile.
-fn folder(profile: &str) -> &Path {
+pub fn folder(profile: &str) -> &Path {
     Path::new(if profile == "dev" { "debug" } else { profile })
 }

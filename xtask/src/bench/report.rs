@@ -65,6 +65,16 @@ impl Row {
         self
     }
 
+    /// Case whose figure the row shows.
+    pub fn case(&self) -> &str {
+        &self.case
+    }
+
+    /// Figure that the row shows.
+    pub fn figure(&self) -> &str {
+        &self.figure
+    }
+
     /// Returns the cases that the row refers to.
     pub fn cases(&self) -> impl Iterator<Item = &str> {
         [Some(self.case.as_str()), self.base.as_deref()].into_iter().flatten()
