@@ -8,6 +8,8 @@ use dnscribe_tests::registry::Registry;
 use dnscribe_tests::{confluent, environment, shell};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::io;
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -243,17 +245,36 @@ fn check_reports_problem_with_registry() {
     assert_eq!(subjects, ["dns.normalized-value"], "check has created a subject");
 }
 
+/// Passes connections to `gate` on to `address`, as long as the test program runs.
+fn open_gate(gate: &str, address: String) {
+    let listener = TcpListener::bind(gate).unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, server) = (client.unwrap(), TcpStream::connect(&address).unwrap());
+            let ends = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            // Either side may end a connection at any time.
+            thread::spawn(move || io::copy(&mut &ends.0, &mut &ends.1));
+            thread::spawn(move || io::copy(&mut &server, &mut &client));
+        }
+    });
+}
+
 #[test]
 fn records_wait_for_unreachable_registry() {
     let mut setup = setup();
+    // Java takes longer to start than `replay` waits for what it never reached. So the port that it knows opens later.
+    setup.registry.start().unwrap();
+    let url = setup.registry.url();
+    let registry = url["http://".len()..].split('/').next().unwrap().to_owned();
+    let gate = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut replay = setup.replay();
+    replay.env("DNSCRIBE_KAFKA__REGISTRY__URL", url.replace(&registry, &gate));
     replay.stderr(std::fs::File::create(setup.folder.path().join("stderr")).unwrap());
-    // The registry is a Java program, whose start is a part of this time.
     let mut replay = replay.env("DNSCRIBE_DRAIN_TIMEOUT", "5m").spawn().unwrap();
     thread::sleep(Duration::from_secs(2));
     assert_eq!(replay.try_wait().unwrap(), None, "ended before it could encode anything");
     assert!(consume(&setup.broker.bootstrap(), "dns.normalized").is_empty());
-    setup.registry.start().unwrap();
+    open_gate(&gate, registry);
     let status = shell::wait(&mut replay, Duration::from_mins(5)).unwrap();
     let log = std::fs::read_to_string(setup.folder.path().join("stderr")).unwrap();
     assert!(status.success(), "{log}");

@@ -89,6 +89,10 @@ impl Destination for Brokers {
         !self.encoder.register(now) || self.health.is_down()
     }
 
+    fn tried_since(&self) -> Option<Instant> {
+        self.encoder.registered
+    }
+
     fn note_away(&mut self) {
         // librdkafka may have reported nothing, so ask for a diagnosis.
         if self.encoder.missing.is_none() {

@@ -35,6 +35,8 @@ pub(super) struct Encoder {
     next_request: Instant,
     /// Why schemas are missing, after a failed registration.
     pub(super) missing: Option<String>,
+    /// When the last missing schemas were registered.
+    pub(super) registered: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -94,6 +96,7 @@ impl Encoder {
             wanted: streams,
             next_request: Instant::now(),
             missing: None,
+            registered: None,
             buffer: Vec::new(),
         })
     }
@@ -114,6 +117,9 @@ impl Encoder {
                     warn!("records wait until their schemas are registered: {why}");
                 }
                 _ => {}
+            }
+            if prepared.is_ok() {
+                self.registered = Some(Instant::now());
             }
             self.missing = prepared.err();
             self.next_request = Instant::now() + REGISTER_EVERY;

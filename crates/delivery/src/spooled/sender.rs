@@ -32,6 +32,12 @@ pub(crate) trait Destination: Send + 'static {
     /// Returns whether the destination is known to accept nothing for now.
     fn is_down(&mut self, now: Instant) -> bool;
 
+    /// Since when records could be handed over, if something else had to be there before: until then their age says nothing of
+    /// the destination.
+    fn tried_since(&self) -> Option<Instant> {
+        None
+    }
+
     /// Logs, if it is not clear yet, why the destination accepts nothing.
     fn note_away(&mut self) {}
 
@@ -192,10 +198,11 @@ impl<D: Destination> Sender<D> {
     }
 
     fn is_never_reached(&self, now: Instant) -> bool {
-        let in_flight = &self.in_flight;
-        self.plan
-            .patience
-            .is_some_and(|limit| in_flight.silence(now) > limit && !in_flight.has_delivered())
+        let silence = self.in_flight.silence(now);
+        let tried = self.destination.tried_since();
+        let silence =
+            tried.map_or(silence, |since| silence.min(now.saturating_duration_since(since)));
+        self.plan.patience.is_some_and(|limit| silence > limit && !self.in_flight.has_delivered())
     }
 
     /// Fails the sink because the destination was never reachable.
@@ -359,3 +366,6 @@ fn fill(all: &mut Arc<Batch>, receiver: &SinkReceiver) {
         Arc::make_mut(all).extend(&next.batch);
     }
 }
+
+#[cfg(test)]
+mod tests;
