@@ -3,7 +3,7 @@
 //
 // Usage: node prove.js DASHBOARDS STACK.json START_MS [BOARD]
 //
-// With the name of a board, only that one is proved, and no rule.
+// With the name of a board, only that one is proved, and no rule. Another name exits with 2.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Dashboard, Panel } from "@grafana/schema";
@@ -23,6 +23,10 @@ const AWKWARD = `o'brien\\'"100%_(\\"$re$)/[a-z]*|.example`;
 const PLAIN = new Set(["vantage", "instance", "namespace", "pod"]);
 
 const [folder = "", stackFile = "", startText = "", onlyBoard = ""] = process.argv.slice(2);
+if (onlyBoard !== "" && !(onlyBoard in boards)) {
+    console.error(`there is no board ${onlyBoard}; there are ${Object.keys(boards).join(", ")}`);
+    process.exit(2);
+}
 const addresses = JSON.parse(readFileSync(stackFile, "utf8")) as Addresses;
 const questions = new Questions(addresses, Number(startText));
 const problems: string[] = [];

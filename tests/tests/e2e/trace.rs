@@ -288,6 +288,11 @@ fn trace_watches_a_running_process() {
     let mut target = lab.command(Host::Client, &["sh", "-c", script]);
     let mut target = target.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let pid = target.id().to_string();
+    // Before, the process is the program that enters the host's namespaces.
+    shell::wait_for("the script", START, || {
+        Ok((fs::read_to_string(format!("/proc/{pid}/comm"))? == "sh\n").then_some(()))
+    })
+    .unwrap();
     let binary = environment::binary().unwrap();
     let flags = ["trace", "--pid", &pid, "-o", "json"];
     let output = Command::new(&binary).args(flags).args(["--duration", "6s"]).output().unwrap();

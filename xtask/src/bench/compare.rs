@@ -15,7 +15,7 @@ use std::process::Command;
 pub enum Side {
     /// This tree's.
     Ours,
-    /// Those of the other commit.
+    /// The other commit's.
     Theirs,
 }
 
