@@ -159,8 +159,8 @@ impl ResolverState {
             some if some == self.failures => "each was refused by an ICMP error",
             _ => "ICMP errors or nothing came back",
         };
-        let answer = match self.last_answer {
-            Some(last_answer) => format!("its last answer came at {last_answer}"),
+        let answer = match since {
+            Some(since) => format!("its last answer came {since:.0} s before"),
             None => "no answer of it was ever seen".to_owned(),
         };
         Finding {
