@@ -15,7 +15,7 @@ use std::process::Command;
 pub enum Side {
     /// This tree's.
     Ours,
-    /// The other commit's.
+    /// Another commit's.
     Theirs,
 }
 
