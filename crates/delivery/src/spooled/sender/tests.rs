@@ -4,7 +4,7 @@ use crate::spooled::in_flight::Outcome;
 use crate::spooled::open;
 use crate::threaded::QueueLimits;
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A destination that something else keeps from being tried for longer than the patience, and that then acknowledges what
 /// it gets after a moment.
@@ -38,7 +38,8 @@ impl Destination for Late {
             cursor.index = index;
             let (in_flight, number) = (Arc::clone(&self.in_flight), cursor.number());
             thread::spawn(move || {
-                thread::sleep(PATIENCE / 10);
+                // Longer than the sender waits for the next batch.
+                thread::sleep(PATIENCE / 4);
                 in_flight.settle(number, Outcome::Delivered);
             });
         }
