@@ -201,7 +201,9 @@ impl<'a> Pool<'a> {
         // A name that selects no test would pass too.
         let passed = status.success() && text.contains("test result: ok. 1 passed");
         let left_out = text.lines().find_map(|line| line.strip_prefix(LEFT_OUT)).map(str::to_owned);
-        let result = TestResult { tier: test.program.tier, id: test.id(), time, passed, left_out };
+        let panic = (!passed).then(|| TestResult::panic_in(&text)).flatten();
+        let tier = test.program.tier;
+        let result = TestResult { tier, id: test.id(), time, passed, left_out, panic };
         let (id, seconds) = (&result.id, time.as_secs_f64());
         console::progress(&if passed {
             format!("test {id} ... ok ({seconds:.1} s)")

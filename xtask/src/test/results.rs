@@ -31,9 +31,24 @@ pub struct TestResult {
     pub passed: bool,
     /// Reason if the test could not run and passed without.
     pub left_out: Option<String>,
+    /// First panic of a test that failed, where it printed one.
+    pub panic: Option<String>,
 }
 
+/// Most characters of a panic in the summary.
+const SHOWN_OF_PANIC: usize = 500;
+
 impl TestResult {
+    /// Finds the first panic in the output of a test.
+    pub fn panic_in(output: &str) -> Option<String> {
+        let mut lines = output.lines().skip_while(|line| !is_panic(line)).peekable();
+        lines.peek()?;
+        let lines = lines.take_while(|line| !ends_panic(line));
+        let text = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+        let shown: String = text.chars().take(SHOWN_OF_PANIC).collect();
+        Some(if shown.len() < text.len() { shown + " …" } else { shown })
+    }
+
     /// Whether the test took longer than the budget of its tier.
     fn is_over_budget(&self) -> bool {
         self.time > self.tier.budget()
@@ -103,6 +118,15 @@ impl Results {
                 repeated.join(", ")
             );
         }
+        for result in self.0.iter().filter(|result| !result.passed) {
+            let panic = result.panic.as_deref().unwrap_or("no panic was printed");
+            let _ = writeln!(
+                text,
+                "{} failed after {:.1} s: {panic}",
+                result.id,
+                result.time.as_secs_f64()
+            );
+        }
         // No failure: how long it takes depends on the host, and is judged by people.
         for (result, _) in last.values().filter(|(result, _)| result.is_over_budget()) {
             let (id, seconds) = (&result.id, result.time.as_secs_f64());
@@ -120,6 +144,16 @@ impl Results {
     }
 }
 
+/// Whether the standard panic hook begins like this line: `thread 'NAME' panicked at FILE:LINE:COLUMN:`.
+fn is_panic(line: &str) -> bool {
+    line.starts_with("thread '") && line.contains(" panicked at ")
+}
+
+/// Whether a panic ends before this line.
+fn ends_panic(line: &str) -> bool {
+    line.starts_with("note: ") || ["stack backtrace:", "failures:"].contains(&line)
+}
+
 fn is_second_try((result, runs): &(&TestResult, usize)) -> bool {
     *runs > 1 && result.passed
 }
@@ -130,7 +164,7 @@ mod tests {
 
     fn result(id: &str, seconds: u64, passed: bool) -> TestResult {
         let (tier, time) = (Tier::E2e, Duration::from_secs(seconds));
-        TestResult { tier, id: id.to_owned(), time, passed, left_out: None }
+        TestResult { tier, id: id.to_owned(), time, passed, left_out: None, panic: None }
     }
 
     #[test]
@@ -139,7 +173,7 @@ mod tests {
         let budget = Tier::E2e.budget().as_secs();
         results.extend([
             result("e2e good", 1, true),
-            result("e2e flaky", 2, false),
+            TestResult { panic: Some("thread".to_owned()), ..result("e2e flaky", 2, false) },
             result("e2e slow", budget + 1, true),
             result("e2e bad", 3, false),
             TestResult { left_out: Some("no corpus".to_owned()), ..result("e2e absent", 0, true) },
@@ -151,8 +185,23 @@ mod tests {
         let row = "e2e              5       1           1         1  121.0 s of 120 s: e2e slow";
         assert!(summary.contains(row), "{summary}");
         assert!(summary.contains("1 passed on the second try only: e2e flaky"), "{summary}");
+        assert!(summary.contains("e2e flaky failed after 2.0 s: thread\n"), "{summary}");
+        let unknown = "e2e bad failed after 3.0 s: no panic was printed\n";
+        assert_eq!(summary.matches(unknown).count(), 2, "{summary}");
         assert!(summary.contains("e2e slow took 121.0 s, its budget is 120 s"), "{summary}");
         assert!(summary.contains("1 left out:\n  e2e absent: no corpus"), "{summary}");
         assert!(!summary.contains("unit"), "{summary}");
+    }
+
+    #[test]
+    fn finds_the_first_panic() {
+        let output = "some output\n\nthread 'a::b' (5) panicked at a.rs:1:2:\nassertion failed:\n  left\n\
+            note: run with RUST_BACKTRACE\nthread 'a::b' (5) panicked at c.rs:3:4:\nmore\n";
+        let panic = "thread 'a::b' (5) panicked at a.rs:1:2: assertion failed: left";
+        assert_eq!(TestResult::panic_in(output).as_deref(), Some(panic));
+        assert_eq!(TestResult::panic_in("thread\npanicked at\n"), None);
+        let long = format!("thread 'a' panicked at b:\n{}", "ö".repeat(1000));
+        let shown = TestResult::panic_in(&long).unwrap();
+        assert_eq!(shown.chars().count(), SHOWN_OF_PANIC + 2, "{shown}");
     }
 }

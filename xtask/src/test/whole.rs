@@ -50,17 +50,24 @@ fn run_tests(program: &Program, binary: &Path, names: &[String]) -> Result<Vec<T
     let command = shell::command_line(&test);
     let mut child = test.spawn().with_context(|| format!("cannot start `{command}`"))?;
     let output = BufReader::new(child.stdout.take().context("no standard output")?);
-    let mut reader = Reader { program, results: Vec::new(), block: None, is_failing: false };
+    let mut reader = Reader {
+        program,
+        results: Vec::new(),
+        block: None,
+        is_failing: false,
+        show: console::progress,
+    };
     for line in output.split(b'\n') {
         reader.read(&String::from_utf8_lossy(&line?));
     }
+    reader.end_block();
     let status = child.wait().with_context(|| command.clone())?;
     let mut results = reader.results;
     if !status.success() && results.iter().all(|result| result.passed) {
         // Not a test, but the program as a whole: it was killed, or a test ended the process.
         let id = format!("{} ({status})", program.name);
         let (tier, time) = (program.tier, start.elapsed());
-        results.push(TestResult { tier, id, time, passed: false, left_out: None });
+        results.push(TestResult { tier, id, time, passed: false, left_out: None, panic: None });
     }
     let (count, seconds) = (results.len(), start.elapsed().as_secs_f64());
     console::progress(&format!("{}: {count} tests in {seconds:.1} s", program.name));
@@ -71,17 +78,18 @@ fn run_tests(program: &Program, binary: &Path, names: &[String]) -> Result<Vec<T
 struct Reader<'a> {
     program: &'a Program,
     results: Vec<TestResult>,
-    /// Test whose output is being read.
-    block: Option<String>,
+    /// Test whose output is being read, and what has been read of it.
+    block: Option<(String, String)>,
     /// Whether the lines are about tests that failed.
     is_failing: bool,
+    show: fn(&str),
 }
 
 impl Reader<'_> {
     fn read(&mut self, line: &str) {
         if let Some((name, passed, time)) = parse_result(line).filter(|_| self.block.is_none()) {
             if !passed || time > SHOWN {
-                console::progress(line);
+                (self.show)(line);
             }
             let id = self.id(name);
             self.results.push(TestResult {
@@ -90,22 +98,32 @@ impl Reader<'_> {
                 time,
                 passed,
                 left_out: None,
+                panic: None,
             });
             return;
         }
         self.is_failing |= line == "failures:";
         if self.is_failing {
-            console::progress(line);
+            (self.show)(line);
         }
         if let Some(name) =
             line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----"))
         {
-            self.block = Some(self.id(name));
-        } else if let (Some(reason), Some(id)) = (line.strip_prefix(LEFT_OUT), &self.block)
-            && let Some(result) = self.results.iter_mut().find(|result| result.id == *id)
-        {
-            result.left_out = Some(reason.to_owned());
+            self.end_block();
+            self.block = Some((self.id(name), String::new()));
+        } else if let Some((_, output)) = &mut self.block {
+            output.push_str(line);
+            output.push('\n');
         }
+    }
+
+    /// Reads the output of a test that has been read to its end.
+    fn end_block(&mut self) {
+        let Some((id, output)) = self.block.take() else { return };
+        let Some(result) = self.results.iter_mut().find(|result| result.id == id) else { return };
+        result.left_out =
+            output.lines().find_map(|line| line.strip_prefix(LEFT_OUT)).map(str::to_owned);
+        result.panic = (!result.passed).then(|| TestResult::panic_in(&output)).flatten();
     }
 
     fn id(&self, name: &str) -> String {
@@ -131,23 +149,34 @@ mod tests {
     fn reads_results_times_and_reasons() {
         let (name, folder) = ("dnscribe".to_owned(), "/a".into());
         let program = Program { name, tier: Tier::Unit, file: "/a/b".into(), folder };
-        let mut reader =
-            Reader { program: &program, results: Vec::new(), block: None, is_failing: false };
+        let mut reader = Reader {
+            program: &program,
+            results: Vec::new(),
+            block: None,
+            is_failing: false,
+            show: |_| {},
+        };
         let text = "\nrunning 3 tests\ntest a::b ... ok <0.004s>\ntest a::c - should panic ... ok <2.000s>\n\
             test d ... FAILED <0.100s>\ntest e ... ignored\n\nsuccesses:\n\n---- a::b stdout ----\n\
-            skipped, because there is nothing\ntest x ... ok <9.000s>\n\n\nsuccesses:\n    a::b\n\nfailures:\n";
+            skipped, because there is nothing\ntest x ... ok <9.000s>\n\n\nsuccesses:\n    a::b\n\nfailures:\n\n\
+            ---- d stdout ----\n\nthread 'd' (7) panicked at d.rs:1:2:\nnot found\n\n\nfailures:\n    d\n";
         text.lines().for_each(|line| reader.read(line));
+        reader.end_block();
         let result = |id: &str, ms, passed, left_out: Option<&str>| TestResult {
             tier: Tier::Unit,
             id: id.to_owned(),
             time: Duration::from_millis(ms),
             passed,
             left_out: left_out.map(str::to_owned),
+            panic: None,
         };
         let expected = [
             result("dnscribe a::b", 4, true, Some("there is nothing")),
             result("dnscribe a::c", 2000, true, None),
-            result("dnscribe d", 100, false, None),
+            TestResult {
+                panic: Some("thread 'd' (7) panicked at d.rs:1:2: not found".to_owned()),
+                ..result("dnscribe d", 100, false, None)
+            },
         ];
         assert_eq!(reader.results, expected);
     }
