@@ -6,17 +6,26 @@
 -- restart inserts some again: they replace themselves as those of the job do, and views count distinct event ids.
 --
 -- Views read a block of messages as texts: reading each message as a row of so many columns takes twenty times the CPU time.
-DROP VIEW IF EXISTS dns_transactions_kafka_view;
-DROP VIEW IF EXISTS dns_transactions_kafka_errors;
-DROP VIEW IF EXISTS dns_alerts_kafka_view;
-DROP VIEW IF EXISTS dns_alerts_kafka_errors;
-DROP VIEW IF EXISTS dns_uses_kafka_view;
-DROP VIEW IF EXISTS dns_uses_kafka_errors;
-DROP VIEW IF EXISTS dns_ledger_kafka_view;
+--
+-- A Kafka table reads as soon as it has one view, and commits what it has read. So it has only one, which passes messages on to a
+-- table that keeps nothing, comes after the views of that table, and goes before them.
 DROP TABLE IF EXISTS dns_transactions_kafka;
 DROP TABLE IF EXISTS dns_alerts_kafka;
 DROP TABLE IF EXISTS dns_uses_kafka;
 DROP TABLE IF EXISTS dns_ledger_kafka;
+DROP VIEW IF EXISTS dns_transactions_kafka_read;
+DROP VIEW IF EXISTS dns_transactions_kafka_view;
+DROP VIEW IF EXISTS dns_transactions_kafka_errors;
+DROP VIEW IF EXISTS dns_alerts_kafka_read;
+DROP VIEW IF EXISTS dns_alerts_kafka_view;
+DROP VIEW IF EXISTS dns_alerts_kafka_errors;
+DROP VIEW IF EXISTS dns_uses_kafka_read;
+DROP VIEW IF EXISTS dns_uses_kafka_view;
+DROP VIEW IF EXISTS dns_uses_kafka_errors;
+DROP VIEW IF EXISTS dns_ledger_kafka_view;
+DROP TABLE IF EXISTS dns_transactions_kafka_messages;
+DROP TABLE IF EXISTS dns_alerts_kafka_messages;
+DROP TABLE IF EXISTS dns_uses_kafka_messages;
 
 -- Records that did not become rows, one row each: where they are in Kafka, why, and what they are.
 CREATE TABLE IF NOT EXISTS dns_kafka_errors
@@ -35,14 +44,17 @@ ORDER BY (topic, partition, offset)
 TTL received + INTERVAL 90 DAY DELETE
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1;
 
-CREATE TABLE dns_transactions_kafka (`record` String)
-ENGINE = Kafka
-SETTINGS
-    kafka_broker_list = 'kafka:9092',
-    kafka_topic_list = 'dns.normalized',
-    kafka_group_name = 'dnscribe-clickhouse',
-    kafka_format = 'RawBLOB',
-    date_time_input_format = 'best_effort';
+-- Messages of a topic on their way to the views.
+CREATE TABLE dns_transactions_kafka_messages
+(
+    `topic` LowCardinality(String),
+    `partition` UInt64,
+    `offset` UInt64,
+    `header_names` Array(String),
+    `header_values` Array(String),
+    `record` String
+)
+ENGINE = Null;
 
 CREATE MATERIALIZED VIEW dns_transactions_kafka_view TO dns_transactions AS
 WITH JSONExtract(record, 'Tuple(
@@ -184,31 +196,43 @@ SELECT
     r.zone_meta AS zone_meta,
     r.intel AS intel,
     r.answers_omitted AS answers_omitted
-FROM dns_transactions_kafka
+FROM dns_transactions_kafka_messages
 WHERE r.schema = 'dns.transaction/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC');
 
 CREATE MATERIALIZED VIEW dns_transactions_kafka_errors TO dns_kafka_errors AS
 WITH JSONExtract(record, 'Tuple(`schema` String, `event_id` FixedString(32), `ts` DateTime64(9, \'UTC\'))') AS r
 SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
+    topic,
+    partition,
+    offset,
     now('UTC') AS received,
-    _headers.value[indexOf(_headers.name, 'node')] AS node,
-    _headers.value[indexOf(_headers.name, 'event_id')] AS event_id,
+    header_values[indexOf(header_names, 'node')] AS node,
+    header_values[indexOf(header_names, 'event_id')] AS event_id,
     if(isValidJSON(record), concat('no dns.transaction/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
     record
-FROM dns_transactions_kafka
+FROM dns_transactions_kafka_messages
 WHERE NOT (r.schema = 'dns.transaction/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC'));
 
-CREATE TABLE dns_alerts_kafka (`record` String)
+CREATE TABLE dns_transactions_kafka (`record` String)
 ENGINE = Kafka
 SETTINGS
     kafka_broker_list = 'kafka:9092',
-    kafka_topic_list = 'dns.alerts',
+    kafka_topic_list = 'dns.normalized',
     kafka_group_name = 'dnscribe-clickhouse',
     kafka_format = 'RawBLOB',
     date_time_input_format = 'best_effort';
+
+CREATE MATERIALIZED VIEW dns_transactions_kafka_read TO dns_transactions_kafka_messages AS
+SELECT
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    _headers.name AS header_names,
+    _headers.value AS header_values,
+    record
+FROM dns_transactions_kafka;
+
+CREATE TABLE dns_alerts_kafka_messages AS dns_transactions_kafka_messages;
 
 CREATE MATERIALIZED VIEW dns_alerts_kafka_view TO dns_alerts AS
 WITH JSONExtract(record, 'Tuple(
@@ -308,31 +332,43 @@ SELECT
     r.runbook AS runbook,
     r.evidence_file AS evidence_file,
     r.masking AS masking
-FROM dns_alerts_kafka
+FROM dns_alerts_kafka_messages
 WHERE r.schema = 'dns.alert/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC');
 
 CREATE MATERIALIZED VIEW dns_alerts_kafka_errors TO dns_kafka_errors AS
 WITH JSONExtract(record, 'Tuple(`schema` String, `event_id` FixedString(32), `ts` DateTime64(9, \'UTC\'))') AS r
 SELECT
-    _topic AS topic,
-    _partition AS partition,
-    _offset AS offset,
+    topic,
+    partition,
+    offset,
     now('UTC') AS received,
-    _headers.value[indexOf(_headers.name, 'node')] AS node,
-    _headers.value[indexOf(_headers.name, 'event_id')] AS event_id,
+    header_values[indexOf(header_names, 'node')] AS node,
+    header_values[indexOf(header_names, 'event_id')] AS event_id,
     if(isValidJSON(record), concat('no dns.alert/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
     record
-FROM dns_alerts_kafka
+FROM dns_alerts_kafka_messages
 WHERE NOT (r.schema = 'dns.alert/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC'));
 
-CREATE TABLE dns_uses_kafka (`record` String)
+CREATE TABLE dns_alerts_kafka (`record` String)
 ENGINE = Kafka
 SETTINGS
     kafka_broker_list = 'kafka:9092',
-    kafka_topic_list = 'dns.uses',
+    kafka_topic_list = 'dns.alerts',
     kafka_group_name = 'dnscribe-clickhouse',
     kafka_format = 'RawBLOB',
     date_time_input_format = 'best_effort';
+
+CREATE MATERIALIZED VIEW dns_alerts_kafka_read TO dns_alerts_kafka_messages AS
+SELECT
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    _headers.name AS header_names,
+    _headers.value AS header_values,
+    record
+FROM dns_alerts_kafka;
+
+CREATE TABLE dns_uses_kafka_messages AS dns_transactions_kafka_messages;
 
 CREATE MATERIALIZED VIEW dns_uses_kafka_view TO dns_uses AS
 WITH JSONExtract(record, 'Tuple(
@@ -388,22 +424,41 @@ SELECT
     r.container AS container,
     r.k8s AS k8s,
     r.masking AS masking
-FROM dns_uses_kafka
+FROM dns_uses_kafka_messages
 WHERE r.schema = 'dns.use/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC');
 
 CREATE MATERIALIZED VIEW dns_uses_kafka_errors TO dns_kafka_errors AS
 WITH JSONExtract(record, 'Tuple(`schema` String, `event_id` FixedString(32), `ts` DateTime64(9, \'UTC\'))') AS r
 SELECT
+    topic,
+    partition,
+    offset,
+    now('UTC') AS received,
+    header_values[indexOf(header_names, 'node')] AS node,
+    header_values[indexOf(header_names, 'event_id')] AS event_id,
+    if(isValidJSON(record), concat('no dns.use/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
+    record
+FROM dns_uses_kafka_messages
+WHERE NOT (r.schema = 'dns.use/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC'));
+
+CREATE TABLE dns_uses_kafka (`record` String)
+ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = 'kafka:9092',
+    kafka_topic_list = 'dns.uses',
+    kafka_group_name = 'dnscribe-clickhouse',
+    kafka_format = 'RawBLOB',
+    date_time_input_format = 'best_effort';
+
+CREATE MATERIALIZED VIEW dns_uses_kafka_read TO dns_uses_kafka_messages AS
+SELECT
     _topic AS topic,
     _partition AS partition,
     _offset AS offset,
-    now('UTC') AS received,
-    _headers.value[indexOf(_headers.name, 'node')] AS node,
-    _headers.value[indexOf(_headers.name, 'event_id')] AS event_id,
-    if(isValidJSON(record), concat('no dns.use/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
+    _headers.name AS header_names,
+    _headers.value AS header_values,
     record
-FROM dns_uses_kafka
-WHERE NOT (r.schema = 'dns.use/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC'));
+FROM dns_uses_kafka;
 
 -- Newest ledger record of each capture of an agent: what Kafka has acknowledged, and what it may still get from the spool.
 CREATE TABLE IF NOT EXISTS dns_ledger
