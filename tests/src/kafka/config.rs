@@ -1,6 +1,7 @@
 //! The broker's ports and properties.
 
 use super::security::SecureListener;
+use crate::stack::service::reserve;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use std::net::{Ipv4Addr, TcpListener};
@@ -23,13 +24,15 @@ impl Ports {
     /// when the broker starts again.
     pub fn free() -> Result<Self> {
         const BLOCKS: u32 = 10_000 / BLOCK as u32;
-        // Two processes or two threads should not try equal ports first.
+        // Threads and processes seldom try equal ports first. Where they do, one of them reserves what both find free.
         let start = std::process::id().wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
         (0..BLOCKS)
             .map(|step| 20_000 + (start + step) % BLOCKS * u32::from(BLOCK))
             .filter_map(|port| u16::try_from(port).ok())
             .map(|first| Self { first })
-            .find(|ports| (0..BLOCK).all(|step| is_free(ports.first + step)))
+            .find(|ports| {
+                (0..BLOCK).all(|step| is_free(ports.first + step)) && reserve(ports.first)
+            })
             .context("no free ports between 20000 and 30000")
     }
 
@@ -137,4 +140,17 @@ pub fn file(properties: &[(String, String)], folder: &Path) -> String {
         // Values in Java properties may have escaped line breaks, which PEM needs.
         file + key + "=" + &value.replace('\\', "\\\\").replace('\n', "\\n") + "\n"
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_given_once_although_nobody_listens_yet() {
+        let first = Ports::free().unwrap();
+        // As in the process with the number before this one's, which asks once more.
+        NEXT.fetch_sub(1, Ordering::Relaxed);
+        assert_ne!(Ports::free().unwrap().first, first.first);
+    }
 }

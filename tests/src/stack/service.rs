@@ -142,8 +142,8 @@ pub fn free_address(preferred: u16) -> Result<SocketAddr> {
         .with_context(|| format!("no free port from {preferred} on"))
 }
 
-/// Reserves a port for this process; returns whether no other has.
-fn reserve(port: u16) -> bool {
+/// Reserves a port for as long as this process runs; returns whether nobody else has.
+pub(crate) fn reserve(port: u16) -> bool {
     let mut reserved = RESERVED.lock().unwrap_or_else(PoisonError::into_inner);
     // Other users' files, which cannot be opened, are of other stacks.
     let Ok(file) = fs::File::create(env::temp_dir().join(format!("dnscribe-port-{port}"))) else {
