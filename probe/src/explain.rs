@@ -5,10 +5,12 @@
 //! was checked: the name is not resolved again.
 
 use crate::config::AdHoc;
+use crate::dns::Resolver;
 use crate::measure::{Context, Round, measure};
 use crate::special::is_special;
 use crate::target::{Contact, HostName, Service, Target, TargetKind};
 use dnscribe_config::ConfigError;
+use dnscribe_record::ProbeFields;
 use futures_util::future::join_all;
 use hickory_proto::rr::Name;
 use std::collections::BTreeSet;
@@ -39,8 +41,21 @@ pub async fn measure_name(
     contact: Contact,
 ) -> Result<(Service, Vec<Round>), ConfigError> {
     let mut service = targets.names(name, contact)?;
+    let is_zone = |target: &Arc<Target>| matches!(target.kind, TargetKind::Authority(_));
+    let (mut zones, names) = service.targets.into_iter().partition::<Vec<_>, _>(is_zone);
+    service.targets = names;
     let mut rounds = measure_services(context, std::slice::from_ref(&service)).await;
     accept_one_family(&mut rounds);
+    // A zone is no worse for a resolver that is dead.
+    if let Some(resolver) = answering(&rounds, &targets.resolvers()) {
+        for target in &mut zones {
+            if let TargetKind::Authority(authority) = &mut Arc::make_mut(target).kind {
+                authority.resolver = Arc::clone(&resolver);
+            }
+        }
+    }
+    rounds.extend(join_all(zones.iter().map(|target| measure(context, target))).await);
+    service.targets.extend(zones);
     let addresses = contacted(addresses(&rounds), name, contact);
     if addresses.is_empty() {
         return Ok((service, rounds));
@@ -67,6 +82,18 @@ pub async fn measure_name(
         service.targets.extend(web.targets);
     }
     Ok((service, rounds))
+}
+
+/// Returns the first of these resolvers with a good answer, else the first with any.
+fn answering(rounds: &[Round], resolvers: &[Arc<Resolver>]) -> Option<Arc<Resolver>> {
+    let first = |is_answer: fn(&ProbeFields) -> bool| {
+        let of = |fields: &ProbeFields, name: &String| fields.resolver.as_ref() == Some(name);
+        resolvers.iter().find(|resolver| {
+            let mut found = rounds.iter().flat_map(|round| &round.found);
+            found.any(|fields| of(fields, &resolver.name) && is_answer(fields))
+        })
+    };
+    first(|fields| fields.ok).or_else(|| first(|fields| fields.rcode.is_some())).cloned()
 }
 
 /// Accepts that a name has no addresses of one family, where the same resolver has some of the other.

@@ -22,7 +22,7 @@ use dnscribe_config::{ConfigError, read_secret};
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -84,10 +84,12 @@ const MAX_NAMESERVERS: usize = 3;
 
 /// Returns the nameservers of this host, each named by its address: applications ask the second one where the first is dead.
 fn system_resolvers() -> Vec<Resolver> {
-    let found = host::nameservers().unwrap_or_else(|error| {
+    let mut found = host::nameservers().unwrap_or_else(|error| {
         tracing::debug!("cannot read {RESOLV_CONF}: {error}; give resolvers in the configuration");
         Vec::new()
     });
+    let mut seen = BTreeSet::new();
+    found.retain(|address| seen.insert(*address));
     let named = |address: IpAddr| Resolver::udp(&address.to_string(), SocketAddr::new(address, 53));
     found.into_iter().take(MAX_NAMESERVERS).map(named).collect()
 }

@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Number of an address that no host of the laboratory has.
+const UNUSED: u8 = 200;
 /// Kinds of targets.
 const KINDS: [&str; 6] = ["dns", "authority", "tcp", "tls", "http", "ping"];
 
@@ -53,6 +55,34 @@ fn explains_names_and_services() -> Result<()> {
     let (code, text) = explain(&lab, &config, &["old", "-o", "json"])?;
     ensure!(code == Some(1), "{code:?}: {text}");
     ensure!(rules(&text)? == ["verdict_certificate"], "{text}");
+    asks_each_nameserver(&lab)
+}
+
+/// Without resolvers in the configuration, those of the host are asked, and named by their addresses: the first answers nothing,
+/// and the second is there twice.
+fn asks_each_nameserver(lab: &FaultLab) -> Result<()> {
+    let (dead, living) = (lab.lab.address_number(UNUSED).to_string(), lab.validating().to_string());
+    let hosts = format!("nameserver {dead}\nnameserver {living}\nnameserver {living}\n");
+    let stub = lab.lab.configure_stub(Host::Client, &hosts)?;
+    let config = lab.lab.folder().join("nameservers.yaml");
+    let (roots, anchors) = (lab.authority(), lab.anchors());
+    let trust =
+        format!("{{ roots: [{}], dnssec_anchors: [{}] }}", roots.display(), anchors.display());
+    fs::write(&config, format!("version: 1\ntrust: {trust}\ndefaults: {{ timeout: 1s }}\n"))?;
+    let (code, text) = explain(lab, &config, &[SHOP])?;
+    drop(stub);
+    ensure!(code == Some(1), "{code:?}: {text}");
+    let asked = |server: &str| {
+        let lines = text.lines().filter(|line| line.split_whitespace().nth(2) == Some("dns"));
+        lines.filter(|line| line.split_whitespace().any(|word| word == server)).count()
+    };
+    // The zone is asked for at the living one. Addresses at both: A and AAAA.
+    ensure!(text.lines().filter(|line| line.starts_with("FAIL")).count() == 2, "{text}");
+    ensure!(asked(&dead) == 2 && asked(&living) == 2, "{text}");
+    ensure!(
+        text.contains("verdict_resolver") && text.contains(&format!("at {dead} timeout")),
+        "{text}"
+    );
     Ok(())
 }
 
