@@ -37,23 +37,30 @@ pub(super) fn entity(fields: &FieldMasker<'_>, alert: &RawObject<'_>) -> String 
     if entity.is_empty() { "node".to_owned() } else { entity }
 }
 
-/// Returns a summary made of rule and figures, since the original sentence contains names.
-pub(super) fn summary(alert: &RawObject<'_>) -> String {
+/// Returns a summary made of rule, masked entity and figures, since the original sentence contains names.
+pub(super) fn summary(fields: &FieldMasker<'_>, alert: &RawObject<'_>) -> String {
     #[derive(Deserialize)]
     struct Figure<'a> {
         name: &'a str,
         value: f64,
         threshold: Option<f64>,
     }
-    let mut summary = alert.text("rule").unwrap_or_default().into_owned();
+    // A change within an alert has a kind.
+    let rule = alert.text("rule").or_else(|| alert.text("kind")).unwrap_or_default();
+    let mut summary = format!("{rule} of {}", entity(fields, alert));
     let figures = alert.raw("figures").unwrap_or("[]");
     let figures: Vec<Figure<'_>> = serde_json::from_str(figures).unwrap_or_default();
     for (index, Figure { name, value, threshold }) in figures.iter().enumerate() {
         let before = if index == 0 { ": " } else { ", " };
-        let _ = write!(summary, "{before}{name} {value}");
+        let _ = write!(summary, "{before}{} {}", name.replace('_', " "), rounded(*value));
         if let Some(threshold) = threshold {
-            let _ = write!(summary, " (threshold {threshold})");
+            let _ = write!(summary, " (threshold {})", rounded(*threshold));
         }
     }
     summary
+}
+
+/// Rounds to a thousandth, which is what a reader of a sentence compares.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }

@@ -229,7 +229,7 @@ impl FieldMasker<'_> {
             }
             Kind::AlertId => Some(self.constant.text(Domain::AlertId, text).into()),
             Kind::Entity => Some(alert::entity(self, object).into()),
-            Kind::Summary => Some(alert::summary(object).into()),
+            Kind::Summary => Some(alert::summary(self, object).into()),
             Kind::Object(_) | Kind::ObjectOf(..) | Kind::Whole(_) => None,
         }
     }

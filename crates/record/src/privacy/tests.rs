@@ -295,13 +295,12 @@ fn rebuilds_alert_summary() {
         "zone": "exfil.example", "process": {"comm": "nc"}, "k8s": {"namespace": "shop", "pod": "cart-1"}, "client_ip": "192.0.2.7", "state": "firing", "severity": "critical",
         "started": "2026-11-20T12:29:00Z", "duration_seconds": 60.0,
         "summary": "192.0.2.7 sends 9 KB in names below exfil.example",
-        "figures": [{"name": "payload_bytes", "value": 9000.0, "threshold": 4000.0}],
+        "figures": [{"name": "payload_bytes", "value": 9000.0, "threshold": 4000.0}, {"name": "share", "value": 2.0 / 3.0}],
         "qnames": ["a.exfil.example"], "processes": ["nc[12]", "curl"], "clients": ["192.0.2.7"],
         "suppressed": 0, "runbook": "docs/runbooks/tunnel.md",
     });
     let mut masker = masker(HASHED);
     let (record, _) = mask_record(&mut masker, Stream::Alerts, &alert);
-    assert_eq!(record["summary"], "tunnel: payload_bytes 9000 (threshold 4000)");
     let (zone, client) = (record["zone"].as_str().unwrap(), record["client_ip"].as_str().unwrap());
     let [process, namespace, pod] = ["/process/comm", "/k8s/namespace", "/k8s/pod"]
         .map(|path| record.pointer(path).and_then(Value::as_str).unwrap());
@@ -309,6 +308,8 @@ fn rebuilds_alert_summary() {
     let entity =
         format!("zone={zone},process={process},namespace={namespace},pod={pod},client_ip={client}");
     assert_eq!(record["entity"], entity);
+    let summary = format!("tunnel of {entity}: payload bytes 9000 (threshold 4000), share 0.667");
+    assert_eq!(record["summary"], summary);
     let mut contained = alert.clone();
     contained["container"] = json!({ "id": "4b6ee1d1c3c2" });
     contained.as_object_mut().unwrap().remove("k8s");
