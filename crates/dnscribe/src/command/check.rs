@@ -54,7 +54,9 @@ fn probe_all(
 ) -> Report {
     match loaded {
         Ok(config) => {
-            let detail = format!("node {}, sinks {}", config.node, names(&config.sinks));
+            // Where it is on, it has a line of its own.
+            let pods = if config.kubernetes.is_none() { ", Kubernetes off" } else { "" };
+            let detail = format!("node {}, sinks {}{pods}", config.node, names(&config.sinks));
             Report {
                 config: required("config", Ok(detail)),
                 host: host(config),
@@ -147,6 +149,7 @@ mod tests {
         let text = report.render(Output::Auto);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 5);
+        assert!(lines[0].ends_with(", Kubernetes off"), "{text}");
         assert_eq!(lines[1], "ok    kernel   5.4");
         assert_eq!(lines[2], "warn  kernel   5.4; remedy: use Linux 5.8");
         assert!(lines[4].starts_with("ok    metrics  "), "{text}");
