@@ -155,9 +155,11 @@ impl Mapping {
                 Rejection::new("bad_timestamp", format!("{field}: \"{text}\": {error}"))
             }),
             ("amount_micros", _, Some(format)) => {
-                let is_negative = kind == REFUND && format.refunds == Sign::Negative;
-                let sign = if is_negative { Sign::Negative } else { Sign::Positive };
-                let wanted = if is_negative { "with a minus" } else { "of 0 or more" };
+                let sign = if kind == REFUND { format.refunds } else { Sign::Positive };
+                let wanted = match sign {
+                    Sign::Positive => "of 0 or more",
+                    Sign::Negative => "with a minus",
+                };
                 let detail = || format!("\"{text}\": not an amount {wanted} with up to 6 decimals");
                 format.parse(text, sign).ok_or_else(|| Rejection::new("bad_amount", detail()))
             }

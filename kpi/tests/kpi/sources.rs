@@ -164,7 +164,8 @@ fn a_feed_that_died_at_noon_has_not_delivered_its_day() {
         assert_eq!(output.status.code(), Some(2), "{day} {source}");
     }
     for day in ["2026-03-04", "2026-03-05"] {
-        store.ok(&["import", "--complete", day, "--source", "registry"]);
+        let said = store.ok(&["import", "--complete", day, "--source", "registry"]);
+        assert_eq!(said, format!("registry: {day} is complete; `compute` takes it into account\n"));
     }
     store.ok(&["compute", "--final", "--from", "2026-03-03", "--to", "2026-03-06"]);
     assert_eq!(store.state("registrations", "2026-03-04"), is(1, "final"));
