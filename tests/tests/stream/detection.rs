@@ -79,7 +79,9 @@ fn nothing_is_lost_and_the_fleets_incidents_are_alerts_although_the_jobs_are_upg
     let resolver = first("resolver_failing");
     assert_eq!(resolver["resolver"], RESOLVER);
     assert_eq!(resolver["severity"], "critical");
-    assert_eq!(resolver["nodes"], json!(["n1", "n2", "n3"]));
+    // A node that is read late on a busy machine is not waited for; by the end all are known.
+    let states = alerts.values().find(|states| states[0]["rule"] == "resolver_failing").unwrap();
+    assert_eq!(states.last().unwrap()["nodes"], json!(["n1", "n2", "n3"]), "{states:?}");
     assert_eq!(resolver["changes"][0]["summary"], "unbound 1.21", "{resolver}");
     assert_eq!(resolver["suppressed_alerts"], json!([node_alert["alert_id"]]), "{resolver}");
 
