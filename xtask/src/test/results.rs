@@ -31,7 +31,7 @@ pub struct TestResult {
     pub passed: bool,
     /// Reason if the test could not run and passed without.
     pub left_out: Option<String>,
-    /// First panic of a test that failed, where it printed one.
+    /// First panic of a test that failed, or the error that it returned.
     pub panic: Option<String>,
 }
 
@@ -144,14 +144,16 @@ impl Results {
     }
 }
 
-/// Whether the standard panic hook begins like this line: `thread 'NAME' panicked at FILE:LINE:COLUMN:`.
+/// Whether a panic begins with this line, `thread 'NAME' panicked at FILE:LINE:COLUMN:`, or the error that a test returns.
 fn is_panic(line: &str) -> bool {
-    line.starts_with("thread '") && line.contains(" panicked at ")
+    line.starts_with("thread '") && line.contains(" panicked at ") || line.starts_with("Error: ")
 }
 
 /// Whether a panic ends before this line.
 fn ends_panic(line: &str) -> bool {
-    line.starts_with("note: ") || ["stack backtrace:", "failures:"].contains(&line)
+    line.starts_with("note: ")
+        || line.eq_ignore_ascii_case("stack backtrace:")
+        || line == "failures:"
 }
 
 fn is_second_try((result, runs): &(&TestResult, usize)) -> bool {
@@ -200,6 +202,9 @@ mod tests {
         let panic = "thread 'a::b' (5) panicked at a.rs:1:2: assertion failed: left";
         assert_eq!(TestResult::panic_in(output).as_deref(), Some(panic));
         assert_eq!(TestResult::panic_in("thread\npanicked at\n"), None);
+        let returned = "Error: no dig\n\nCaused by:\n    not found\n\nStack backtrace:\n   0: a\n";
+        let error = "Error: no dig Caused by: not found";
+        assert_eq!(TestResult::panic_in(returned).as_deref(), Some(error));
         let long = format!("thread 'a' panicked at b:\n{}", "ö".repeat(1000));
         let shown = TestResult::panic_in(&long).unwrap();
         assert_eq!(shown.chars().count(), SHOWN_OF_PANIC + 2, "{shown}");
