@@ -224,6 +224,11 @@ pub struct ComputeArgs {
     #[arg(long = "final")]
     pub is_final: bool,
 
+    /// Read all facts, and not those alone that were added since all days were computed and what they have to do with: the values are
+    /// the same
+    #[arg(long)]
+    pub all: bool,
+
     /// Make a final day provisional again and compute it; its former values are shown beside the new ones
     #[arg(long, value_name = "DAY", requires = "reason", conflicts_with_all = ["date", "from", "to"])]
     pub reopen: Option<Date>,

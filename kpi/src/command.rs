@@ -295,6 +295,7 @@ async fn compute(
         from: day.or(args.from),
         to: day.or(args.to),
         is_final: args.is_final,
+        from_all: args.all,
         memory: args.memory,
     };
     let outcome = compute::compute(store, dictionary, sources, request).await?;
@@ -302,7 +303,9 @@ async fn compute(
         return print("no facts: nothing to compute\n");
     };
     if args.output == OutputFormat::Json {
-        let line = json!({ "from": from, "to": to, "days": days, "changed": outcome.changed,
+        let (read, facts) = outcome.facts;
+        let line = json!({ "from": from, "to": to, "days": days, "facts": facts, "facts_read": read,
+            "changed": outcome.changed,
             "finalised": outcome.finalised, "finished": outcome.finished, "incomplete": outcome.incomplete,
             "are_sources_declared": sources.are_declared() });
         return print(&format!("{line}\n"));
@@ -313,14 +316,14 @@ async fn compute(
     } else {
         "no sources are declared (--config): KPIs count without what has never come\n"
     };
-    let compute::Outcome { changed, finalised, finished, .. } = outcome;
+    let compute::Outcome { changed, finalised, finished, facts: (read, facts), .. } = outcome;
     let frozen = if args.is_final {
         format!("{finalised} values became final; all values of {finished} days are\n")
     } else {
         String::new()
     };
     print(&format!(
-        "{from} to {to}: {days} days, {changed} changed, {incomplete} incomplete\n{frozen}{note}"
+        "{from} to {to}: {days} days, {changed} changed, {incomplete} incomplete; {read} of {facts} facts read\n{frozen}{note}"
     ))
 }
 

@@ -13,10 +13,10 @@ use crate::dictionary::{Dictionary, Kpi};
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::epoch_day;
-use crate::rows::{Columns, date, text};
+use crate::rows::date;
 use crate::sources::{BEFORE_FIRST_DAY, Sources};
-use crate::store::{Coverage, State, Table};
-use datafusion::arrow::array::Array as _;
+use crate::store::{Coverage, State, Store, Table};
+use crate::summary::{Count, Kind, Summary};
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,14 +39,6 @@ pub struct Gaps {
     /// What sources are declared, and what none of them delivers.
     pub coverage: Coverage,
 }
-
-/// Hours of each day that windows of the fleet cover, at the vantage that covers most.
-const WINDOW_HOURS: &str = "SELECT day, max(seconds) / 3600 AS hours FROM (SELECT day, vantage, region, \
-    sum(window_seconds) AS seconds FROM dns GROUP BY day, vantage, region) AS covered GROUP BY day";
-
-/// Hours of each day that have measurements of probes.
-const PROBE_HOURS: &str =
-    "SELECT day, count(DISTINCT event_us / 3600000000) AS hours FROM probes_raw GROUP BY day";
 
 /// Key under which missing events of a type are listed.
 #[must_use]
@@ -113,18 +105,19 @@ impl Needs {
 }
 
 impl Gaps {
-    /// Finds what is missing in `span`. `present` are the types of all events.
+    /// Finds what is missing in `span`.
     ///
     /// # Errors
-    /// A query fails.
+    /// A file of facts cannot be read.
     pub async fn find(
-        engine: &Engine,
+        summary: &Summary,
+        store: &Store,
         state: &State,
         dictionary: &Dictionary,
         sources: &Sources,
         span: (Date, Date),
-        present: &BTreeSet<String>,
     ) -> Result<Self, KpiError> {
+        let present = event_types(summary)?;
         let is_absent = |kind: &&str| {
             if sources.are_declared() {
                 !sources.iter().any(|source| source.delivers(kind))
@@ -139,14 +132,26 @@ impl Gaps {
         let coverage = Coverage { absent, are_sources_declared, openings };
         let mut gaps = Self { coverage, ..Self::default() };
         if sources.are_declared() {
-            gaps.find_undelivered(engine, state, dictionary, sources, span).await?;
+            gaps.find_undelivered(summary, state, dictionary, sources, span)?;
         } else {
-            gaps.find_silent_systems(engine, state).await?;
+            gaps.find_silent_systems(summary, state)?;
         }
-        gaps.find_uncovered(engine, WINDOW_HOURS, "dns.fleet/1", span).await?;
-        gaps.find_uncovered(engine, PROBE_HOURS, "dns.probe/1", span).await?;
-        gaps.find_rejected(engine, state, sources).await?;
-        gaps.find_conflicts(engine).await?;
+        gaps.find_uncovered("dns.fleet/1", &window_hours(summary)?, span);
+        gaps.find_uncovered("dns.probe/1", &probe_hours(summary)?, span);
+        gaps.find_rejected(summary, store, state, sources).await?;
+        for (kind, what) in [
+            (Kind::SharedKeys, "events share their technical key with another fact"),
+            (Kind::Amounts, "events repeat a fact with another amount"),
+        ] {
+            summary.of(kind, |Count { day, name, number, .. }| {
+                let Some(day) = day else { return };
+                gaps.add(
+                    date(day),
+                    event_key(name.unwrap_or_default()),
+                    format!("{number} {what}"),
+                );
+            })?;
+        }
         Ok(gaps)
     }
 
@@ -166,39 +171,17 @@ impl Gaps {
         self.days.entry(day).or_default().entry(key).or_insert(reason);
     }
 
-    async fn find_silent_systems(
-        &mut self,
-        engine: &Engine,
-        state: &State,
-    ) -> Result<(), KpiError> {
+    fn find_silent_systems(&mut self, summary: &Summary, state: &State) -> Result<(), KpiError> {
         let Some(last) = state.files(Table::Events).filter_map(|file| file.day).max() else {
             return Ok(());
         };
-        let sql = "SELECT source_system, day FROM events_raw WHERE source_system IS NOT NULL \
-                   GROUP BY source_system, day";
         let mut systems: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
-        for batch in engine.query("days of source systems", sql).await? {
-            let columns = Columns(&batch);
-            let (names, days) = (columns.texts("source_system")?, columns.days("day")?);
-            for row in 0..batch.num_rows() {
-                let name = text(&names, row).unwrap_or_default().to_owned();
-                systems.entry(name).or_default().insert(days.value(row));
-            }
-        }
-        let sql = "SELECT source_system, event_type FROM events_raw WHERE source_system IS NOT NULL \
-                   GROUP BY source_system, event_type";
         let mut types: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for batch in engine.query("types of source systems", sql).await? {
-            let columns = Columns(&batch);
-            let (names, kinds) = (columns.texts("source_system")?, columns.texts("event_type")?);
-            for row in 0..batch.num_rows() {
-                let kind = text(&kinds, row).unwrap_or_default().to_owned();
-                types
-                    .entry(text(&names, row).unwrap_or_default().to_owned())
-                    .or_default()
-                    .insert(kind);
-            }
-        }
+        summary.of(Kind::Events, |Count { day, source, name, .. }| {
+            let (Some(system), Some(day)) = (source, day) else { return };
+            systems.entry(system.to_owned()).or_default().insert(day);
+            types.entry(system.to_owned()).or_default().extend(name.map(str::to_owned));
+        })?;
         for (system, days) in &systems {
             let (Some(first), Some(end)) = (days.first(), days.last()) else { continue };
             let span = f64::from(end - first + 1);
@@ -226,135 +209,71 @@ impl Gaps {
     }
 
     /// Finds days of which too few hours have rows.
-    async fn find_uncovered(
+    fn find_uncovered(
         &mut self,
-        engine: &Engine,
-        sql: &str,
         source: &str,
+        hours: &BTreeMap<i32, i64>,
         (from, to): (Date, Date),
-    ) -> Result<(), KpiError> {
-        let mut hours = BTreeMap::new();
-        for batch in engine.query(source, sql).await? {
-            let columns = Columns(&batch);
-            let (days, counts) = (columns.days("day")?, columns.integers("hours")?);
-            hours.extend((0..batch.num_rows()).map(|row| (days.value(row), counts.value(row))));
-        }
+    ) {
         for day in epoch_day(from)..=epoch_day(to) {
             let covered = hours.get(&day).copied().unwrap_or_default();
             if covered < COVERED_HOURS {
                 self.add(date(day), source.to_owned(), format!("{covered} of 24 hours have data"));
             }
         }
-        Ok(())
-    }
-
-    /// Finds technical keys that stand for several facts, of which only one counts, and facts with several amounts.
-    async fn find_conflicts(&mut self, engine: &Engine) -> Result<(), KpiError> {
-        let technical = "SELECT r.day AS day, r.event_type AS event_type, count(*) AS conflicts \
-             FROM (SELECT day, event_type, business_key FROM events_raw \
-             WHERE row_id IN (SELECT row_id FROM technical)) AS r LEFT ANTI JOIN events_unique AS u \
-             ON r.event_type = u.event_type AND r.business_key = u.business_key \
-             GROUP BY r.day, r.event_type";
-        let amounts = "SELECT u.day AS day, u.event_type AS event_type, count(*) AS conflicts \
-             FROM (SELECT event_type, business_key, amount_micros, currency FROM events_raw \
-             WHERE row_id IN (SELECT row_id FROM duplicates)) AS r INNER JOIN events AS u \
-             ON r.event_type = u.event_type AND r.business_key = u.business_key \
-             WHERE coalesce(r.amount_micros, -1) <> coalesce(u.amount_micros, -1) \
-             OR coalesce(r.currency, '') <> coalesce(u.currency, '') GROUP BY u.day, u.event_type";
-        for (sql, what) in [
-            (technical, "events share their technical key with another fact"),
-            (amounts, "events repeat a fact with another amount"),
-        ] {
-            for batch in engine.query("conflicts of keys", sql).await? {
-                let columns = Columns(&batch);
-                let (days, kinds) = (columns.days("day")?, columns.texts("event_type")?);
-                let counts = columns.integers("conflicts")?;
-                for row in 0..batch.num_rows() {
-                    let key = event_key(text(&kinds, row).unwrap_or_default());
-                    self.add(date(days.value(row)), key, format!("{} {what}", counts.value(row)));
-                }
-            }
-        }
-        Ok(())
     }
 
     async fn find_rejected(
         &mut self,
-        engine: &Engine,
+        summary: &Summary,
+        store: &Store,
         state: &State,
         sources: &Sources,
     ) -> Result<(), KpiError> {
-        if state.files(Table::Rejected).next().is_none() {
-            return Ok(());
-        }
         let replaced: BTreeSet<&str> = state
             .imports
             .values()
             .filter_map(|(_, _, import)| import.replaces.as_deref())
             .collect();
-        let sql = "SELECT r.day AS day, r.event_type AS event_type, r.source_sha256 AS sha256, \
-                   r.reason AS reason, count(*) AS refused FROM rejected_raw AS r \
-                   LEFT JOIN (SELECT DISTINCT e.event_type AS event_type, e.business_key AS business_key \
-                   FROM events_raw AS e INNER JOIN rejected_raw AS k ON e.business_key = k.business_key) AS done \
-                   ON r.business_key = done.business_key \
-                   AND coalesce(r.event_type, done.event_type) = done.event_type \
-                   WHERE done.business_key IS NULL \
-                   GROUP BY r.day, r.event_type, r.source_sha256, r.reason";
         let mut open: BTreeMap<(Date, String), u64> = BTreeMap::new();
         let mut unplaced: BTreeMap<String, u64> = BTreeMap::new();
-        for batch in engine.query("rejected rows", sql).await? {
-            let columns = Columns(&batch);
-            let (days, kinds) = (columns.days("day")?, columns.texts("event_type")?);
-            let (files, counts) = (columns.texts("sha256")?, columns.integers("refused")?);
-            let reasons = columns.texts("reason")?;
-            for row in 0..batch.num_rows() {
-                let file = text(&files, row).unwrap_or_default();
-                let count = u64::try_from(counts.value(row)).unwrap_or_default();
-                if replaced.contains(file) {
-                    continue;
-                }
-                if days.is_valid(row) {
-                    *self.rejected.entry(date(days.value(row))).or_default() += count;
-                }
-                // Nobody has agreed upon what came before the first day of a source.
-                if text(&reasons, row) == Some(BEFORE_FIRST_DAY) {
-                    continue;
-                }
-                match (days.is_valid(row), text(&kinds, row)) {
-                    (true, Some(kind)) => {
-                        let key = (date(days.value(row)), kind.to_owned());
-                        *open.entry(key).or_default() += count;
-                    }
-                    _ => *unplaced.entry(file.to_owned()).or_default() += count,
-                }
+        summary.of(Kind::Refused, |Count { day, source, name, detail, number, .. }| {
+            let file = source.unwrap_or_default();
+            let count = u64::try_from(number).unwrap_or_default();
+            if replaced.contains(file) {
+                return;
             }
-        }
-        self.add_placed(engine, sources, &open).await?;
-        self.add_unplaced(engine, state, sources, &unplaced).await
+            if let Some(day) = day {
+                *self.rejected.entry(date(day)).or_default() += count;
+            }
+            // Nobody has agreed upon what came before the first day of a source.
+            if detail == Some(BEFORE_FIRST_DAY) {
+                return;
+            }
+            match day.zip(name) {
+                Some((day, kind)) => {
+                    *open.entry((date(day), kind.to_owned())).or_default() += count;
+                }
+                None => *unplaced.entry(file.to_owned()).or_default() += count,
+            }
+        })?;
+        self.add_placed(summary, sources, &open)?;
+        self.add_unplaced(summary, store, state, sources, &unplaced).await
     }
 
     /// Adds refused rows whose day and type can be read.
-    async fn add_placed(
+    fn add_placed(
         &mut self,
-        engine: &Engine,
+        summary: &Summary,
         sources: &Sources,
         open: &BTreeMap<(Date, String), u64>,
     ) -> Result<(), KpiError> {
-        if open.is_empty() {
-            return Ok(());
-        }
-        let sql = "SELECT day, event_type, count(*) AS accepted FROM events_raw \
-                   WHERE event_type IN (SELECT event_type FROM rejected_raw) GROUP BY day, event_type";
         let mut accepted: BTreeMap<(Date, String), u64> = BTreeMap::new();
-        for batch in engine.query("accepted rows", sql).await? {
-            let columns = Columns(&batch);
-            let (days, kinds) = (columns.days("day")?, columns.texts("event_type")?);
-            let counts = columns.integers("accepted")?;
-            for row in 0..batch.num_rows() {
-                let key = (date(days.value(row)), text(&kinds, row).unwrap_or_default().to_owned());
-                accepted.insert(key, u64::try_from(counts.value(row)).unwrap_or_default());
-            }
-        }
+        summary.of(Kind::Events, |Count { day, name, number, .. }| {
+            let Some((day, kind)) = day.zip(name) else { return };
+            let more = u64::try_from(number).unwrap_or_default();
+            *accepted.entry((date(day), kind.to_owned())).or_default() += more;
+        })?;
         for (key, refused) in open {
             let allowed = sources.tolerance(&key.1).unwrap_or(REJECTED_SHARE);
             if is_too_many(*refused, accepted.get(key).copied().unwrap_or_default(), allowed) {
@@ -368,7 +287,8 @@ impl Gaps {
     /// nothing of it could be read, the types that its source has delivered, on the day of the import.
     async fn add_unplaced(
         &mut self,
-        engine: &Engine,
+        summary: &Summary,
+        store: &Store,
         state: &State,
         sources: &Sources,
         unplaced: &BTreeMap<String, u64>,
@@ -379,29 +299,69 @@ impl Gaps {
             if !is_too_many(*refused, import.accepted, declared.unwrap_or(REJECTED_SHARE)) {
                 continue;
             }
-            let source = import.source.replace('\'', "''");
-            let sql = format!(
-                "SELECT DISTINCT event_type FROM events_raw WHERE source_sha256 = '{file}' OR \
-                 ({} = 0 AND source = '{source}')",
-                import.accepted
-            );
             let mut days: BTreeSet<Date> =
                 import.files.iter().filter_map(|file| file.day).collect();
             if days.is_empty() {
                 days.insert(crate::facts::day_of(at.as_microsecond()));
             }
-            for batch in engine.query("types of a file", &sql).await? {
-                let kinds = Columns(&batch).texts("event_type")?;
-                for kind in (0..batch.num_rows()).filter_map(|row| text(&kinds, row)) {
-                    for day in &days {
-                        let reason = format!("{refused} rows of {} were refused", import.name);
-                        self.add(*day, event_key(kind), reason);
-                    }
+            let kinds = if import.accepted == 0 {
+                types_of_source(summary, &import.source)?
+            } else {
+                Engine::types_of(store, &import.files).await?
+            };
+            for kind in kinds {
+                for day in &days {
+                    let reason = format!("{refused} rows of {} were refused", import.name);
+                    self.add(*day, event_key(&kind), reason);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Types of all events; alerts are one more type.
+///
+/// # Errors
+/// The summary has other columns.
+pub fn event_types(summary: &Summary) -> Result<BTreeSet<String>, KpiError> {
+    let mut types = BTreeSet::new();
+    for kind in [Kind::Events, Kind::Alerts] {
+        summary.of(kind, |count| types.extend(count.name.map(str::to_owned)))?;
+    }
+    Ok(types)
+}
+
+/// Types of events that files of a source had.
+fn types_of_source(summary: &Summary, source: &str) -> Result<BTreeSet<String>, KpiError> {
+    let mut types = BTreeSet::new();
+    summary.of(Kind::Events, |count| {
+        if count.detail == Some(source) {
+            types.extend(count.name.map(str::to_owned));
+        }
+    })?;
+    Ok(types)
+}
+
+/// Hours of each day that windows of the fleet cover, at the vantage that covers most.
+fn window_hours(summary: &Summary) -> Result<BTreeMap<i32, i64>, KpiError> {
+    let mut hours = BTreeMap::new();
+    summary.of(Kind::WindowSeconds, |Count { day, number, .. }| {
+        let Some(day) = day else { return };
+        let known = hours.entry(day).or_default();
+        *known = number.div_euclid(3600).max(*known);
+    })?;
+    Ok(hours)
+}
+
+/// Hours of each day that have measurements of probes.
+fn probe_hours(summary: &Summary) -> Result<BTreeMap<i32, i64>, KpiError> {
+    let mut hours = BTreeMap::new();
+    summary.of(Kind::ProbeHours, |Count { day, .. }| {
+        let Some(day) = day else { return };
+        *hours.entry(day).or_default() += 1;
+    })?;
+    Ok(hours)
 }
 
 fn is_too_many(refused: u64, accepted: u64, allowed: f64) -> bool {

@@ -2,25 +2,31 @@
 //!
 //! A computation depends on nothing but the facts and the dictionary, so running it again, or in parallel for other
 //! days, gives the same bytes. Final KPIs keep the file that they were finalised with.
+//!
+//! If facts were added since all values were computed, only those are read that new ones have to do with ([`crate::closure`]): the values
+//! change by the difference between theirs with the new facts and without them. The bytes are those that all facts give.
 
-use crate::completeness::{Gaps, Needs};
+use crate::closure::{self, Closure};
+use crate::completeness::{self, Gaps, Needs};
 use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, Measure};
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::{self, epoch_day};
 use crate::query::{self, Dialect};
-use crate::rows::{Columns, date, text};
+use crate::rows::{self, date};
 use crate::sources::Sources;
-use crate::store::{CommitKind, ComputeCommit, DayCommit, ReopenCommit, State, Store};
-use datafusion::arrow::array::{Array as _, ArrayRef, Date32Array, RecordBatch};
-use datafusion::arrow::compute::{
-    SortColumn, cast, concat_batches, lexsort_to_indices, take_record_batch,
-};
+use crate::store::{Base, CommitKind, ComputeCommit, DayCommit, ReopenCommit, State, Store, Table};
+use crate::summary::Summary;
+use datafusion::arrow::array::{Date32Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::civil::Date;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// Memory in bytes for each row of facts that new ones have to do with. If there are more, reading all facts is not dearer.
+const CLOSURE_ROW_BYTES: usize = 4 << 10;
 
 /// Rows of facts that are computed at once, unless a day has more: planning a query takes as long as running it over
 /// some ten thousand rows.
@@ -35,6 +41,8 @@ pub struct Request {
     pub to: Option<Date>,
     /// Whether values are frozen that can be final.
     pub is_final: bool,
+    /// Whether all facts are read, and not those alone that new ones have to do with.
+    pub from_all: bool,
     /// Memory of queries in bytes.
     pub memory: usize,
 }
@@ -44,6 +52,8 @@ pub struct Request {
 pub struct Outcome {
     /// Days that were computed: first, last and number.
     pub days: Option<(Date, Date, usize)>,
+    /// Facts that were read, and all facts, in rows.
+    pub facts: (u64, u64),
     /// Days whose values have changed.
     pub changed: usize,
     /// Values of KPIs that this computation has frozen, one for each KPI and day.
@@ -52,6 +62,19 @@ pub struct Outcome {
     pub finished: usize,
     /// Days of which something is incomplete, with the reasons by source.
     pub incomplete: BTreeMap<Date, BTreeMap<String, String>>,
+}
+
+/// Values of a span of days.
+struct Values {
+    /// First and last day: those that were asked for, and all others where that costs nothing.
+    span: (Date, Date),
+    /// File of each day.
+    paths: BTreeMap<Date, String>,
+    summary: Summary,
+    /// What the next computation can go on from.
+    base: Option<Base>,
+    /// Facts that were read, in rows.
+    facts: u64,
 }
 
 /// Computes the values of a span of days.
@@ -67,34 +90,36 @@ pub async fn compute(
     loop {
         let mut state = store.state().await?;
         state.require_sources(sources)?;
-        let Some(span) = span(&state, request)? else { return Ok(Outcome::default()) };
+        let Some(asked) = span(&state, request)? else { return Ok(Outcome::default()) };
         let snapshot = state.number;
-        let engine = Engine::open_copies(store, &state, request.memory).await?;
-        engine.models(dictionary, span).await?;
-        let present = event_types(&engine).await?;
-        let gaps = Gaps::find(&engine, &state, dictionary, sources, span, &present).await?;
-        // A measure of events of which there are none has no rows, and planning its query takes longer than running it.
-        let can_have_rows = |measure: &&Measure| {
-            measure.types.is_empty() || measure.types.iter().any(|kind| present.contains(kind))
+        let known = match &state.base {
+            Some(base) if !request.from_all && base.method == method(dictionary) => {
+                values_from(store, &state, dictionary, base, asked, request.memory).await?
+            }
+            _ => None,
         };
-        let measures: Vec<&Measure> = dictionary.measures.iter().filter(can_have_rows).collect();
-        let mut days = BTreeMap::new();
-        for chunk in chunks(&state.rows_by_day(), span) {
-            days.extend(write_days(store, dictionary, &engine, &measures, chunk).await?);
-        }
-        let commits = commits(&state, dictionary, &gaps, days, request.is_final);
-        let mut outcome =
-            Outcome { days: Some((span.0, span.1, commits.len())), ..Outcome::default() };
-        for (day, commit) in &commits {
+        let Values { span, paths, summary, base, facts } = match known {
+            Some(values) => values,
+            None => values_of_all(store, &state, dictionary, asked, request.memory).await?,
+        };
+        let gaps = Gaps::find(&summary, store, &state, dictionary, sources, span).await?;
+        let commits = commits(&state, dictionary, &gaps, paths, request.is_final.then_some(asked));
+        let days = Some((asked.0, asked.1, commits.range(asked.0..=asked.1).count()));
+        let mut outcome = Outcome { days, facts: (facts, state.fact_rows()), ..Outcome::default() };
+        for (day, commit) in commits.range(asked.0..=asked.1) {
             if !commit.incomplete.is_empty() {
                 outcome.incomplete.insert(*day, commit.incomplete.clone());
             }
         }
         let changed: BTreeMap<_, _> =
             commits.into_iter().filter(|(day, commit)| is_change(&state, *day, commit)).collect();
-        outcome.changed = changed.len();
+        outcome.changed = changed.range(asked.0..=asked.1).count();
         outcome.finalised = changed.values().map(|commit| commit.finalised.len()).sum();
-        if !changed.is_empty() || state.computed_at.is_none() || state.coverage != gaps.coverage {
+        if !changed.is_empty()
+            || state.computed_at.is_none()
+            || state.coverage != gaps.coverage
+            || is_other_base(state.base.as_ref(), base.as_ref())
+        {
             let finalised: BTreeSet<&String> =
                 changed.values().flat_map(|commit| &commit.finalised).collect();
             let kpis = dictionary.kpis.iter().filter(|kpi| finalised.contains(&kpi.name));
@@ -104,6 +129,7 @@ pub async fn compute(
                 snapshot,
                 dictionary: dictionary.sha256.clone(),
                 coverage: gaps.coverage,
+                base,
                 definitions,
                 days: changed,
             };
@@ -113,10 +139,154 @@ pub async fn compute(
             }
         }
         let all = dictionary.kpis.len();
-        let finished = state.days.range(span.0..=span.1);
+        let finished = state.days.range(asked.0..=asked.1);
         outcome.finished = finished.filter(|(_, day)| day.frozen.len() >= all).count();
         return Ok(outcome);
     }
+}
+
+/// Whether the next computation has something else to go on from.
+fn is_other_base(known: Option<&Base>, base: Option<&Base>) -> bool {
+    // A commit without new facts has changed nothing but the number.
+    let said = |base: &Base| (base.method.clone(), base.summary.clone());
+    known.map(said) != base.map(said)
+}
+
+/// Hash of everything that makes values of facts.
+fn method(dictionary: &Dictionary) -> String {
+    let day = (Date::MIN, Date::MAX);
+    let measures = dictionary.measures.iter();
+    let measures = measures.map(|measure| {
+        query::measure_of(&measure.model, dictionary, measure, day, Dialect::DataFusion)
+    });
+    let mut hash = Sha256::new();
+    hash.update(&dictionary.sha256);
+    for sql in query::net_queries().chain(Summary::queries()).chain(measures) {
+        hash.update(sql);
+        hash.update([0]);
+    }
+    crate::input::hex(&hash.finalize()[..16])
+}
+
+/// Computes values from all facts.
+async fn values_of_all(
+    store: &Store,
+    state: &State,
+    dictionary: &Dictionary,
+    span: (Date, Date),
+    memory: usize,
+) -> Result<Values, KpiError> {
+    let engine = Engine::open_copies(store, state, memory).await?;
+    let summary = Summary::count(&engine).await?;
+    let measures = measures(dictionary, &completeness::event_types(&summary)?);
+    engine.models(dictionary, span).await?;
+    let mut paths = BTreeMap::new();
+    for chunk in chunks(&state.rows_by_day(), span) {
+        paths.extend(write_days(store, dictionary, &engine, &measures, chunk).await?);
+    }
+    let base = if Some(span) == state.span() {
+        let summary = summary.write(store).await?;
+        Some(Base { snapshot: state.number, method: method(dictionary), summary })
+    } else {
+        None
+    };
+    Ok(Values { span, paths, summary, base, facts: state.fact_rows() })
+}
+
+/// Computes the values of all days from those of an earlier computation and from what was added since; nothing if all facts have to
+/// be read.
+async fn values_from(
+    store: &Store,
+    state: &State,
+    dictionary: &Dictionary,
+    base: &Base,
+    asked: (Date, Date),
+    memory: usize,
+) -> Result<Option<Values>, KpiError> {
+    let (first, last) = state.span().unwrap_or(asked);
+    let span = (first.min(asked.0), last.max(asked.1));
+    let summary = Summary::read(store, &base.summary).await?;
+    let days = || (epoch_day(span.0)..=epoch_day(span.1)).map(date);
+    let files = || Table::ALL.into_iter().flat_map(|table| state.numbered_files(table));
+    let (new, old): (Vec<_>, Vec<_>) = files().partition(|(number, _)| *number > base.snapshot);
+    let rows = |files: &[(u64, &crate::store::FactFile)]| -> u64 {
+        files.iter().map(|(_, file)| file.rows).sum()
+    };
+    let limit = memory / CLOSURE_ROW_BYTES;
+    let are_too_many = rows(&new) > rows(&old).min(limit as u64);
+    // Rows of dimension tables say something of events at any time.
+    if are_too_many || new.iter().any(|(_, file)| file.table == Table::Attributes) {
+        return Ok(None);
+    }
+    if new.is_empty() && days().all(|day| state.days.contains_key(&day)) {
+        let path = |day: Date| Some((day, state.days.get(&day)?.current.clone()));
+        let paths = days().filter_map(path).collect();
+        return Ok(Some(Values { span, paths, summary, base: Some(base.clone()), facts: 0 }));
+    }
+    let types = completeness::event_types(&summary)?;
+    let limits = (memory, limit);
+    let found = closure::find(store, state, base.snapshot, dictionary, &types, limits).await?;
+    let Some(Closure { new, old }) = found else { return Ok(None) };
+    let mut all = old.clone();
+    for (table, batches) in new {
+        all.entry(table).or_default().extend(batches);
+    }
+    let facts = all.values().flatten().map(|batch| batch.num_rows() as u64).sum();
+    let before = Engine::open_rows(store, state, old, memory).await?;
+    let after = Engine::open_rows(store, state, all, memory).await?;
+    let counts = (Summary::count(&before).await?, Summary::count(&after).await?);
+    let measures = measures(dictionary, &completeness::event_types(&counts.1)?);
+    let rows = async |engine: &Engine| {
+        engine.models(dictionary, span).await?;
+        measure_rows(dictionary, engine, &measures, span).await
+    };
+    let change = rows::merged(&rows(&after).await?, &rows(&before).await?, -1)?;
+    let mut changed = by_day(&change, span);
+    let jobs = days().map(|day| {
+        let known = state.days.get(&day).map(|state| &*state.current);
+        change_day(store, day, known, changed.remove(&day))
+    });
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = futures_util::stream::iter(jobs.collect::<Vec<_>>()).buffered(threads);
+    let paths = jobs.try_collect().await?;
+    let summary = summary.changed(&counts.0, &counts.1)?;
+    let path = summary.write(store).await?;
+    let base = Base { snapshot: state.number, method: base.method.clone(), summary: path };
+    Ok(Some(Values { span, paths, summary, base: Some(base), facts }))
+}
+
+/// Writes the file of a day whose values change, by what they change; returns its path.
+async fn change_day(
+    store: &Store,
+    day: Date,
+    known: Option<&str>,
+    change: Option<RecordBatch>,
+) -> Result<(Date, String), KpiError> {
+    if let (Some(known), None) = (known, &change) {
+        return Ok((day, known.to_owned()));
+    }
+    let known = match known {
+        Some(path) => Some((path.to_owned(), store.read(path).await?)),
+        None => None,
+    };
+    let bytes = tokio::task::spawn_blocking(move || {
+        let none = || RecordBatch::new_empty(schema());
+        let values = match known {
+            Some((path, bytes)) => facts::parquet_rows(&path, bytes, &schema())?,
+            None => none(),
+        };
+        facts::parquet(&rows::merged(&values, &change.unwrap_or_else(none), 1)?)
+    });
+    let bytes = bytes.await.map_err(|error| KpiError::Failed(format!("values: {error}")))??;
+    Ok((day, write_day(store, day, bytes).await?))
+}
+
+/// Measures that can have rows: one of events of which there are none has not, and planning its query takes longer than running it.
+fn measures<'a>(dictionary: &'a Dictionary, present: &BTreeSet<String>) -> Vec<&'a Measure> {
+    let can_have_rows = |measure: &&Measure| {
+        measure.types.is_empty() || measure.types.iter().any(|kind| present.contains(kind))
+    };
+    dictionary.measures.iter().filter(can_have_rows).collect()
 }
 
 /// Commits values. Facts that were imported meanwhile are left to the next computation; returns false if values or their
@@ -178,13 +348,13 @@ fn is_change(state: &State, day: Date, commit: &DayCommit) -> bool {
     })
 }
 
-/// Decides what each day's commit says: its file, and which KPIs are final with it.
+/// Decides what each day's commit says: its file, and which KPIs are final with it, of those days that may be frozen.
 fn commits(
     state: &State,
     dictionary: &Dictionary,
     gaps: &Gaps,
     paths: BTreeMap<Date, String>,
-    is_final: bool,
+    freeze: Option<(Date, Date)>,
 ) -> BTreeMap<Date, DayCommit> {
     let now = epoch_day(facts::day_of(crate::clock::now().as_microsecond()));
     let is_frozen = |day: Date, name: &str| {
@@ -207,7 +377,7 @@ fn commits(
         let mut finalised = BTreeSet::new();
         for kpi in dictionary.kpis.iter().filter(|kpi| !is_frozen(day, &kpi.name)) {
             let lateness = i32::try_from(dictionary.lateness_days(kpi)).unwrap_or(i32::MAX);
-            if is_final
+            if freeze.is_some_and(|(from, to)| (from..=to).contains(&day))
                 && epoch_day(day).saturating_add(lateness) < now
                 && !open.contains(kpi.name.as_str())
                 && needs[&kpi.name].reasons(day, |day| gaps.of_day(day)).is_empty()
@@ -275,40 +445,28 @@ async fn measure_rows(
     days: (Date, Date),
 ) -> Result<RecordBatch, KpiError> {
     let schema = schema();
-    let failed = |error| KpiError::Failed(format!("values: {error}"));
     let mut batches = Vec::new();
     for measure in measures {
         let model = format!("model_{}", measure.model);
         let sql = query::measure_of(&model, dictionary, measure, days, Dialect::DataFusion);
         for batch in engine.query(&format!("measure {}", measure.name), &sql).await? {
-            let columns = batch.columns().iter().zip(schema.fields());
-            let columns: Vec<ArrayRef> = columns
-                .map(|(column, field)| cast(column, field.data_type()))
-                .collect::<Result<_, _>>()
-                .map_err(failed)?;
-            batches.push(RecordBatch::try_new(Arc::clone(&schema), columns).map_err(failed)?);
+            batches.push(rows::with_schema(&schema, &batch)?);
         }
     }
-    let all = concat_batches(&schema, &batches).map_err(failed)?;
-    let sample = schema.fields().len() - 1;
-    let order = (0..schema.fields().len() - 2).chain([sample]);
-    let order: Vec<SortColumn> = order
-        .map(|index| SortColumn { values: Arc::clone(all.column(index)), options: None })
-        .collect();
-    let order = lexsort_to_indices(&order, None).map_err(failed)?;
-    take_record_batch(&all, &order).map_err(failed)
+    rows::sorted(&schema, &batches)
 }
 
-/// Returns the types of all events; alerts are one more type.
-async fn event_types(engine: &Engine) -> Result<BTreeSet<String>, KpiError> {
-    let sql = "SELECT DISTINCT event_type FROM events_raw \
-               UNION ALL SELECT DISTINCT 'dns.alert/1' AS event_type FROM alerts_raw";
-    let mut all = BTreeSet::new();
-    for batch in engine.query("types of events", sql).await? {
-        let kinds = Columns(&batch).texts("event_type")?;
-        all.extend((0..batch.num_rows()).filter_map(|row| text(&kinds, row)).map(str::to_owned));
-    }
-    Ok(all)
+/// Divides sorted rows of measures by day. Days without rows are left out.
+fn by_day(rows: &RecordBatch, days: (Date, Date)) -> BTreeMap<Date, RecordBatch> {
+    let column = Date32Array::from(rows.column(0).to_data());
+    let mut start = 0;
+    let slice = |day: i32| {
+        let length = (start..column.len()).take_while(|row| column.value(*row) == day).count();
+        let slice = rows.slice(start, length);
+        start += length;
+        (length > 0).then(|| (date(day), slice))
+    };
+    (epoch_day(days.0)..=epoch_day(days.1)).filter_map(slice).collect()
 }
 
 /// Computes and writes the file of each day; returns the paths.
@@ -319,20 +477,22 @@ async fn write_days(
     measures: &[&Measure],
     days: (Date, Date),
 ) -> Result<BTreeMap<Date, String>, KpiError> {
-    let rows = measure_rows(dictionary, engine, measures, days).await?;
-    let column = Date32Array::from(rows.column(0).to_data());
+    let rows = by_day(&measure_rows(dictionary, engine, measures, days).await?, days);
     let mut paths = BTreeMap::new();
-    let mut start = 0;
-    for day in epoch_day(days.0)..=epoch_day(days.1) {
-        let length = (start..column.len()).take_while(|row| column.value(*row) == day).count();
-        let bytes = facts::parquet(&rows.slice(start, length))?;
-        start += length;
-        let hash = crate::input::hex(&Sha256::digest(&bytes)[..8]);
-        let path = format!("values/day={}/{hash}.parquet", date(day));
-        store.write(&path, bytes).await?;
-        paths.insert(date(day), path);
+    for day in (epoch_day(days.0)..=epoch_day(days.1)).map(date) {
+        let none = RecordBatch::new_empty(schema());
+        let bytes = facts::parquet(rows.get(&day).unwrap_or(&none))?;
+        paths.insert(day, write_day(store, day, bytes).await?);
     }
     Ok(paths)
+}
+
+/// Writes the file of a day; returns its path, which depends on its bytes alone.
+async fn write_day(store: &Store, day: Date, bytes: Vec<u8>) -> Result<String, KpiError> {
+    let hash = crate::input::hex(&Sha256::digest(&bytes)[..8]);
+    let path = format!("values/day={day}/{hash}.parquet");
+    store.write(&path, bytes).await?;
+    Ok(path)
 }
 
 #[cfg(test)]

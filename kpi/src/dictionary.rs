@@ -78,6 +78,10 @@ pub struct Model {
     pub sql: String,
     /// In place of `sql`: what is begun, and what follows it.
     pub follows: Option<Follows>,
+    /// Expressions over `events`, texts, by which events go together: those with another value, or with none, do not change what a row
+    /// says. None if each row is made of one event, window, measurement, alert or refused row alone. If it is left out, `compute` reads
+    /// all facts each time. A model that `follows` needs none.
+    pub keys: Option<Vec<String>>,
 }
 
 /// What is begun, and what follows it: a row for the first event of type `start` of each request, with `hours` until the first of
@@ -91,6 +95,8 @@ pub struct Follows {
     pub end: String,
     /// What both have in common.
     pub by: Link,
+    /// Days after the beginning in which something can follow; for ever if absent.
+    pub within_days: Option<u16>,
 }
 
 /// What two events have in common.
@@ -107,16 +113,31 @@ pub enum Link {
     AccountId,
 }
 
+impl Link {
+    /// Column of what is begun once, and expression of what both events have in common.
+    pub(crate) const fn columns(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Request => ("request_id", "coalesce(request_id, domain)"),
+            Self::RequestId => ("request_id", "request_id"),
+            Self::Domain => ("domain", "domain"),
+            Self::AccountId => ("account_id", "account_id"),
+        }
+    }
+}
+
 impl Follows {
+    /// Microseconds after the beginning in which something can follow.
+    pub(crate) fn within_us(&self) -> Option<i64> {
+        self.within_days.map(|days| i64::from(days) * 86_400_000_000)
+    }
+
     /// Query of the model.
     fn sql(&self, dimensions: &[String]) -> String {
-        let Self { start, end, by } = self;
-        let (column, link) = match by {
-            Link::Request => ("request_id", "coalesce(request_id, domain)"),
-            Link::RequestId => ("request_id", "request_id"),
-            Link::Domain => ("domain", "domain"),
-            Link::AccountId => ("account_id", "account_id"),
-        };
+        let Self { start, end, by, .. } = self;
+        let (column, link) = by.columns();
+        let in_time = self
+            .within_us()
+            .map_or_else(String::new, |within| format!(" AND e.event_us <= s.event_us + {within}"));
         let list = |prefix: &str, suffix: fn(&str) -> String| {
             let names = dimensions.iter().map(|name| format!("{prefix}{name}{}", suffix(name)));
             names.collect::<Vec<_>>().join(", ")
@@ -125,9 +146,10 @@ impl Follows {
         let named = list("s.", |name| format!(" AS {name}"));
         format!(
             "SELECT s.day AS day, s.event_us AS event_us, {named}, \
-             (min(CASE WHEN e.event_us >= s.event_us THEN e.event_us END) - s.event_us) / 3600000000.0 AS hours \
+             (min(CASE WHEN e.event_us >= s.event_us{in_time} THEN e.event_us END) - s.event_us) / 3600000000.0 AS hours \
              FROM (SELECT * FROM (SELECT day, event_us, row_id, {link} AS link, {plain}, \
-             row_number() OVER (PARTITION BY coalesce({column}, business_key) ORDER BY event_us, row_id) AS nth \
+             row_number() OVER (PARTITION BY {column}, \
+             CASE WHEN {column} IS NULL THEN business_key END ORDER BY event_us, row_id) AS nth \
              FROM events WHERE event_type = '{start}') AS numbered WHERE nth = 1) AS s \
              LEFT JOIN (SELECT {link} AS link, event_us FROM events WHERE event_type = '{end}') AS e ON s.link = e.link \
              GROUP BY s.day, s.event_us, s.row_id, s.link, {of_start}"
@@ -334,6 +356,9 @@ impl Dictionary {
             if model.sql.is_empty() == model.follows.is_none() {
                 problems.push(format!("{place}: give sql or follows"));
             }
+            if model.follows.is_some() && model.keys.is_some() {
+                problems.push(format!("{place}: follows has keys of its own: leave out keys"));
+            }
             if let Some(follows) = &model.follows {
                 unknown_types(&place, [&follows.start, &follows.end], &mut problems);
             }
@@ -451,6 +476,15 @@ impl Dictionary {
     #[must_use]
     pub fn model_of(&self, measure: &Measure) -> Option<&Model> {
         self.model(&measure.model)
+    }
+
+    /// Types of events that rows of a model are made of; nothing if a measure does not say its types.
+    #[must_use]
+    pub fn types_of_model(&self, model: &Model) -> Option<BTreeSet<&str>> {
+        let measures = self.measures.iter().filter(|measure| measure.model == model.name);
+        let types = measures.map(|measure| (!measure.types.is_empty()).then_some(&measure.types));
+        let types = types.collect::<Option<Vec<_>>>()?;
+        Some(types.into_iter().flatten().map(String::as_str).collect())
     }
 
     /// Dimensions by which a measure can be sliced.

@@ -4,9 +4,10 @@ use crate::attributes::Kind;
 use crate::dictionary::Dictionary;
 use crate::error::KpiError;
 use crate::facts;
+use crate::keys::Keys;
 use crate::query::{self, Bucket};
 use crate::rows::{Columns, text};
-use crate::store::{State, Store, Table};
+use crate::store::{FactFile, State, Store, Table};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::tree_node::TreeNode as _;
@@ -14,10 +15,12 @@ use datafusion::config::TableParquetOptions;
 use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, ParquetReadOptions, SessionConfig, SessionContext};
+use futures_util::StreamExt as _;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -45,9 +48,19 @@ pub struct Engine {
     merging: SessionContext,
     /// It reads each table by one thread, in the table's order. It has the tables of `context`.
     in_order: SessionContext,
-    /// Folder for copies of tables, if it makes any; removed with the last clone of the engine.
-    copies: Option<Arc<TempDir>>,
+    copies: Copies,
     bucket_rows: u64,
+}
+
+/// Where an engine keeps copies of tables that many queries read.
+#[derive(Clone, Debug)]
+enum Copies {
+    /// It makes none.
+    None,
+    /// A folder, removed with the last clone of the engine.
+    Folder(Arc<TempDir>),
+    /// Memory.
+    Memory,
 }
 
 impl std::fmt::Debug for Engine {
@@ -57,7 +70,11 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    fn new(memory: usize) -> Result<Self, KpiError> {
+    /// An engine without tables.
+    ///
+    /// # Errors
+    /// It cannot start.
+    pub fn new(memory: usize) -> Result<Self, KpiError> {
         Self::with_memory(memory).map_err(KpiError::query("query engine"))
     }
 
@@ -73,7 +90,7 @@ impl Engine {
         let merging = changed(&context, "datafusion.optimizer.prefer_hash_join", "false")?;
         let in_order = changed(&context, "datafusion.execution.target_partitions", "1")?;
         let bucket_rows = u64::try_from(memory / KEY_BYTES).unwrap_or(u64::MAX);
-        Ok(Self { context, merging, in_order, copies: None, bucket_rows })
+        Ok(Self { context, merging, in_order, copies: Copies::None, bucket_rows })
     }
 
     /// Opens the facts that `state` names.
@@ -81,7 +98,7 @@ impl Engine {
     /// # Errors
     /// A file cannot be read.
     pub async fn open(store: &Store, state: &State) -> Result<Self, KpiError> {
-        Self::open_with(store, state, MEMORY, None).await
+        Self::open_with(store, state, MEMORY, Copies::None).await
     }
 
     /// Opens the facts that `state` names, for many queries: they are copied to the folder for temporary files, net
@@ -96,48 +113,115 @@ impl Engine {
     ) -> Result<Self, KpiError> {
         let copies = TempDir::with_prefix("dnscribe-kpi-");
         let copies = copies.map_err(|error| KpiError::write("temporary folder", &error))?;
-        Self::open_with(store, state, memory, Some(Arc::new(copies))).await
+        Self::open_with(store, state, memory, Copies::Folder(Arc::new(copies))).await
     }
 
     async fn open_with(
         store: &Store,
         state: &State,
         memory: usize,
-        copies: Option<Arc<TempDir>>,
+        copies: Copies,
     ) -> Result<Self, KpiError> {
         let engine = Self { copies, ..Self::new(memory)? };
-        let is_remote = store.url.scheme() != "file";
-        if is_remote {
-            engine.context.register_object_store(&store.url, store.objects());
-        }
         for table in Table::ALL {
             let name = format!("{}_raw", table.name());
-            let mut files: Vec<_> = state.files(table).collect();
-            files.sort_by_key(|file| file.day);
+            let files: Vec<_> = state.files(table).collect();
             let rows: u64 = files.iter().map(|file| file.rows).sum();
             let are_small = rows < LARGE_FILE_ROWS * files.len() as u64;
-            let paths: Vec<String> = files
-                .into_iter()
-                .map(|file| store.url.join(store.location(&file.path).as_ref()))
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| KpiError::store(&name, &error))?
-                .into_iter()
-                .map(String::from)
-                .collect();
-            engine.register_files(table, &name, paths).await?;
-            if are_small || is_remote {
+            engine.register_facts(store, table, &name, files).await?;
+            if are_small || is_remote(store) {
                 engine.copy_table(&name).await?;
             }
         }
-        engine.net("events_raw", "").await?;
-        engine.enrich().await?;
-        engine.view("dns", &query::dns_windows("dns_raw")).await?;
-        engine.view("probes", &query::probe_results("probes_raw")).await?;
-        engine.view("alerts", &query::alerts("alerts_raw")).await?;
-        for name in ["events", "dns", "probes", "alerts"] {
-            engine.copy_table(name).await?;
-        }
+        engine.net_tables().await?;
         Ok(engine)
+    }
+
+    /// Opens these rows as facts, beside the dimension tables of `state`.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the rows have other columns.
+    pub async fn open_rows(
+        store: &Store,
+        state: &State,
+        rows: BTreeMap<Table, Vec<RecordBatch>>,
+        memory: usize,
+    ) -> Result<Self, KpiError> {
+        let engine = Self { copies: Copies::Memory, ..Self::new(memory)? };
+        let attributes = state.files(Table::Attributes).collect();
+        engine.register_facts(store, Table::Attributes, "attributes_raw", attributes).await?;
+        for (table, batches) in rows {
+            engine.register_batches(table, &format!("{}_raw", table.name()), batches)?;
+        }
+        engine.net_tables().await?;
+        Ok(engine)
+    }
+
+    /// Registers files of facts as a table.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub async fn register_facts(
+        &self,
+        store: &Store,
+        table: Table,
+        name: &str,
+        mut files: Vec<&FactFile>,
+    ) -> Result<(), KpiError> {
+        if files.is_empty() {
+            return self.register_batches(table, name, Vec::new());
+        }
+        if is_remote(store) {
+            self.context.register_object_store(&store.url, store.objects());
+        }
+        files.sort_by_key(|file| file.day);
+        let paths = files.into_iter().map(|file| {
+            let url = store.url.join(store.location(&file.path).as_ref());
+            url.map(String::from).map_err(|error| KpiError::store(name, &error))
+        });
+        let paths = paths.collect::<Result<Vec<_>, _>>()?;
+        let schema = facts::schema(table);
+        let options = ParquetReadOptions::default().schema(&schema);
+        let frame =
+            self.context.read_parquet(paths, options).await.map_err(KpiError::query(name))?;
+        self.register_view(name, frame)
+    }
+
+    /// Types of the events in files of facts.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub async fn types_of(store: &Store, files: &[FactFile]) -> Result<BTreeSet<String>, KpiError> {
+        let engine = Self::new(MEMORY)?;
+        let events = files.iter().filter(|file| file.table == Table::Events).collect();
+        engine.register_facts(store, Table::Events, "file", events).await?;
+        let mut types = BTreeSet::new();
+        for batch in engine.query("types of a file", "SELECT DISTINCT event_type FROM file").await?
+        {
+            let kinds = Columns(&batch).texts("event_type")?;
+            types.extend(kinds.iter().flatten().map(str::to_owned));
+        }
+        Ok(types)
+    }
+
+    /// Registers the function that says whether an expression is among keys; returns its call.
+    #[must_use]
+    pub fn register_keys(&self, name: &str, keys: Keys, expression: &str) -> String {
+        self.context.register_udf(keys.function(name));
+        format!("{name}({expression})")
+    }
+
+    /// Makes the net tables of all facts.
+    async fn net_tables(&self) -> Result<(), KpiError> {
+        self.net("events_raw", "").await?;
+        self.enrich().await?;
+        self.view("dns", &query::dns_windows("dns_raw")).await?;
+        self.view("probes", &query::probe_results("probes_raw")).await?;
+        self.view("alerts", &query::alerts("alerts_raw")).await?;
+        for name in ["events", "dns", "probes", "alerts"] {
+            self.copy_table(name).await?;
+        }
+        Ok(())
     }
 
     /// Opens empty tables: for checks of a dictionary.
@@ -149,11 +233,7 @@ impl Engine {
         for table in Table::ALL {
             engine.register_batches(table, &format!("{}_raw", table.name()), Vec::new())?;
         }
-        engine.net("events_raw", "").await?;
-        engine.enrich().await?;
-        engine.view("dns", &query::dns_windows("dns_raw")).await?;
-        engine.view("probes", &query::probe_results("probes_raw")).await?;
-        engine.view("alerts", &query::alerts("alerts_raw")).await?;
+        engine.net_tables().await?;
         Ok(engine)
     }
 
@@ -186,37 +266,24 @@ impl Engine {
             .await
     }
 
-    async fn register_files(
-        &self,
-        table: Table,
-        name: &str,
-        paths: Vec<String>,
-    ) -> Result<(), KpiError> {
-        if paths.is_empty() {
-            return self.register_batches(table, name, Vec::new());
-        }
-        let schema = facts::schema(table);
-        let options = ParquetReadOptions::default().schema(&schema);
-        let frame =
-            self.context.read_parquet(paths, options).await.map_err(KpiError::query(name))?;
-        self.register_view(name, frame)
-    }
-
     /// Replaces a table by a copy, in its order, if this engine makes any. Facts have a file for each day and import, and
     /// opening many small ones takes longer than reading them; what defines a view is computed once instead of in each query.
     async fn copy_table(&self, name: &str) -> Result<(), KpiError> {
-        let Some(copies) = &self.copies else { return Ok(()) };
+        if matches!(self.copies, Copies::None) {
+            return Ok(());
+        }
         let frame = self.in_order.table(name).await.map_err(KpiError::query(name))?;
-        self.copy(copies, name, frame).await.map_err(KpiError::query(name))
+        self.copy(name, frame).await.map_err(KpiError::query(name))
     }
 
-    /// Makes a table of a local file with the rows of a frame.
-    async fn copy(
-        &self,
-        copies: &TempDir,
-        name: &str,
-        frame: DataFrame,
-    ) -> Result<(), DataFusionError> {
+    /// Makes a table with the rows of a frame.
+    async fn copy(&self, name: &str, frame: DataFrame) -> Result<(), DataFusionError> {
+        let Copies::Folder(copies) = &self.copies else {
+            let schema = Arc::clone(frame.schema().inner());
+            let table = MemTable::try_new(schema, vec![frame.collect().await?])?;
+            self.context.deregister_table(name)?;
+            return self.context.register_table(name, Arc::new(table)).map(drop);
+        };
         let path = copies.path().join(name).with_extension("parquet");
         let path = path.to_string_lossy();
         let schema = Arc::clone(frame.schema().inner());
@@ -245,25 +312,23 @@ impl Engine {
         for model in &dictionary.models {
             let name = format!("model_{}", model.name);
             let frame = self.context.sql(&model.sql).await.map_err(KpiError::query(&name))?;
-            let Some(copies) = self.copies.as_ref().filter(|_| is_costly(frame.logical_plan()))
-            else {
+            if matches!(self.copies, Copies::None) || !is_costly(frame.logical_plan()) {
                 self.register_view(&name, frame)?;
                 continue;
-            };
+            }
             let sql = format!(
                 "SELECT * FROM ({}) AS model WHERE day >= CAST('{from}' AS DATE) \
                  AND day <= CAST('{to}' AS DATE) ORDER BY day",
                 model.sql
             );
-            let copy = async |context: &SessionContext| {
-                self.copy(copies, &name, context.sql(&sql).await?).await
-            };
+            let copy =
+                async |context: &SessionContext| self.copy(&name, context.sql(&sql).await?).await;
             self.run(copy).await.map_err(KpiError::query(&name))?;
         }
         Ok(())
     }
 
-    /// Registers rows in memory as a table of facts.
+    /// Registers rows in memory as a table of facts, in place of another one of this name.
     ///
     /// # Errors
     /// The batches have other columns.
@@ -275,6 +340,7 @@ impl Engine {
     ) -> Result<(), KpiError> {
         let table = MemTable::try_new(facts::schema(table), vec![batches])
             .map_err(KpiError::query(name))?;
+        self.context.deregister_table(name).map_err(KpiError::query(name))?;
         let registered = self.context.register_table(name, Arc::new(table));
         registered.map(drop).map_err(KpiError::query(name))
     }
@@ -406,6 +472,15 @@ impl Engine {
         Ok(rows)
     }
 
+    /// Runs a query whose rows are read one batch after the other. `what` names it in errors.
+    ///
+    /// # Errors
+    /// The query is wrong.
+    pub async fn stream(&self, what: &'static str, sql: &str) -> Result<Batches, KpiError> {
+        let stream = async { self.context.sql(sql).await?.execute_stream().await };
+        Ok(Batches { what, stream: stream.await.map_err(KpiError::query(what))? })
+    }
+
     /// Runs a query, once more if its hash joins need more memory than there is: sort-merge joins are slower, and use the disk.
     async fn run<T>(
         &self,
@@ -427,6 +502,26 @@ impl Engine {
         let frame = self.context.sql(sql).await.map_err(KpiError::query(what))?;
         frame.create_physical_plan().await.map(drop).map_err(KpiError::query(what))
     }
+}
+
+/// Rows of a query.
+pub struct Batches {
+    what: &'static str,
+    stream: SendableRecordBatchStream,
+}
+
+impl Batches {
+    /// The next rows.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, KpiError> {
+        self.stream.next().await.transpose().map_err(KpiError::query(self.what))
+    }
+}
+
+fn is_remote(store: &Store) -> bool {
+    store.url.scheme() != "file"
 }
 
 /// Returns the corrections that have an effect, and the length of the longest chain. A correction has one if no correction

@@ -6,10 +6,12 @@ use crate::event::Rejection;
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, RecordBatch, StringArray,
 };
+use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use dnscribe_record::RegistrarEventRecord;
 use jiff::civil::Date;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use std::sync::Arc;
@@ -299,7 +301,8 @@ const DNS_NUMBERS: [NumberColumn; 11] = [
     ("retries", |window| window.retries),
 ];
 
-fn hash(parts: [&str; 2]) -> i64 {
+/// Hash of a key of two texts.
+pub(crate) fn hash(parts: [&str; 2]) -> i64 {
     let mut state = xxhash_rust::xxh3::Xxh3::new();
     for part in parts {
         state.update(part.as_bytes());
@@ -470,4 +473,23 @@ pub fn parquet(batch: &RecordBatch) -> Result<Vec<u8>, KpiError> {
         ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).map_err(fail)?;
     writer.write(batch).map_err(fail)?;
     writer.into_inner().map_err(fail)
+}
+
+/// Decodes a Parquet file, named in errors, as one batch.
+///
+/// # Errors
+/// It cannot be read, or has other columns.
+pub fn parquet_rows(
+    path: &str,
+    bytes: bytes::Bytes,
+    schema: &SchemaRef,
+) -> Result<RecordBatch, KpiError> {
+    let fail = |error: String| KpiError::store(path, &error);
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)
+        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .map_err(|error| fail(error.to_string()))?;
+    let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| fail(error.to_string()))?;
+    let batches = batches.iter().map(|batch| crate::rows::with_schema(schema, batch));
+    let batches = batches.collect::<Result<Vec<_>, _>>()?;
+    concat_batches(schema, &batches).map_err(|error| fail(error.to_string()))
 }

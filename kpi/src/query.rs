@@ -245,6 +245,23 @@ pub fn alerts(raw: &str) -> String {
     )
 }
 
+/// Texts of all queries that make net tables of facts, on which the rows of models depend.
+pub fn net_queries() -> impl Iterator<Item = String> {
+    let events = [
+        technical_duplicates("raw", "repeated"),
+        business_duplicates("raw", "technical", "repeated"),
+        corrections("raw", "duplicates"),
+        correction_targets("unique", "corrections"),
+        unique_events("raw", "duplicates"),
+        net_events("unique", "corrected"),
+        enriched("events", &Kind::ALL, Dialect::DataFusion),
+        dns_windows("raw"),
+        probe_results("raw"),
+        alerts("raw"),
+    ];
+    events.into_iter().chain(Kind::ALL.map(attributes))
+}
+
 /// Names of types and literals that engines write differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dialect {
@@ -365,10 +382,15 @@ pub fn measure_of(
         }
     };
     let condition = measure.condition.as_deref().unwrap_or("1 = 1");
+    // A sum of nothing and one of 0 say the same.
+    let having = match measure.agg {
+        Aggregation::Sum => format!(" HAVING {value} <> 0"),
+        Aggregation::Count | Aggregation::Samples => String::new(),
+    };
     let (from, to) = days;
     format!(
         "SELECT day, '{}' AS measure, {slot} AS slot, {}, {value} AS value, {sample} AS sample FROM {model} AS model \
-         WHERE day >= CAST('{from}' AS DATE) AND day <= CAST('{to}' AS DATE) AND ({condition}) GROUP BY {}",
+         WHERE day >= CAST('{from}' AS DATE) AND day <= CAST('{to}' AS DATE) AND ({condition}) GROUP BY {}{having}",
         measure.name,
         columns.join(", "),
         keys.join(", "),

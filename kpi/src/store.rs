@@ -177,6 +177,17 @@ pub struct DayCommit {
     pub rejected: u64,
 }
 
+/// What the next computation can go on from: values of all days that were computed from the same facts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Number of the newest commit whose facts the values have.
+    pub snapshot: u64,
+    /// Hash of everything that makes values of facts: other queries give other values.
+    pub method: String,
+    /// File with the counts of these facts.
+    pub summary: String,
+}
+
 /// A computation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ComputeCommit {
@@ -187,6 +198,9 @@ pub struct ComputeCommit {
     /// What sources were declared, and what none of them delivers.
     #[serde(alias = "absent")]
     pub coverage: Coverage,
+    /// What the next computation can go on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
     /// Definitions of the KPIs that this computation made final.
     pub definitions: BTreeMap<String, Definition>,
     /// Days with their values. Days whose values have not changed are left out.

@@ -54,7 +54,13 @@ pub async fn demo(cli: &Cli, dictionary: Dictionary, args: &DemoArgs) -> Result<
         super::import_text("sample.ndjson", &imported, super::OutputFormat::Text)
     ))?;
     print("dnscribe-kpi compute: a minute at most …\n")?;
-    let request = compute::Request { from: None, to: None, is_final: true, memory: engine::MEMORY };
+    let request = compute::Request {
+        from: None,
+        to: None,
+        is_final: true,
+        from_all: false,
+        memory: engine::MEMORY,
+    };
     let outcome = compute::compute(&store, &dictionary, &sources, request).await?;
     print(&format!("dnscribe-kpi compute: {} days\n", outcome.days.map_or(0, |(.., days)| days)))?;
     let service = Service::open(store, dictionary, Access::open(), Detail::default()).await?;

@@ -2,20 +2,17 @@
 
 use super::{Gaps, event_key};
 use crate::dictionary::Dictionary;
-use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::epoch_day;
-use crate::rows::{Columns, date, text};
+use crate::rows::date;
 use crate::sources::{Calendar, Source, Sources};
 use crate::store::State;
+use crate::summary::{Count, Kind, QUARTER_US, Summary};
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Length of a day in microseconds.
 const DAY_US: i64 = 86_400_000_000;
-
-/// Length of the parts of a day, in microseconds, that no time zone divides: a quarter of an hour.
-const QUARTER_US: i64 = 900_000_000;
 
 /// Returns the days of a source of which a day in UTC has parts: one or two.
 fn days_of(source: &Source, day: i32) -> BTreeSet<Date> {
@@ -57,15 +54,15 @@ pub(super) fn openings(
 impl Gaps {
     /// Finds days that declared sources have not delivered, by their calendars. A day is delivered once something of the
     /// source lies after it, or by the user's word.
-    pub(super) async fn find_undelivered(
+    pub(super) fn find_undelivered(
         &mut self,
-        engine: &Engine,
+        summary: &Summary,
         state: &State,
         dictionary: &Dictionary,
         sources: &Sources,
         (from, to): (Date, Date),
     ) -> Result<(), KpiError> {
-        let days = days_with_rows(engine, sources).await?;
+        let days = days_with_rows(summary, sources)?;
         let horizons = dictionary.kpis.iter().map(|kpi| dictionary.horizon_days(kpi));
         let after = i32::try_from(horizons.max().unwrap_or_default()).unwrap_or_default();
         let today = epoch_day(crate::facts::day_of(crate::clock::now().as_microsecond()));
@@ -112,31 +109,15 @@ impl Gaps {
     }
 }
 
-/// Returns the days of each declared source that have rows. A time after the import is that of a wrong clock, and shows
-/// nothing.
-async fn days_with_rows<'a>(
-    engine: &Engine,
+/// Returns the days of each declared source that have rows.
+fn days_with_rows<'a>(
+    summary: &Summary,
     sources: &'a Sources,
 ) -> Result<BTreeMap<&'a str, BTreeSet<Date>>, KpiError> {
-    let sql = format!(
-        "SELECT source, quarter FROM (SELECT coalesce(source_system, source) AS source, \
-         event_us / {QUARTER_US} AS quarter, event_us, imported_us FROM events_raw UNION ALL \
-         SELECT source, event_us / {QUARTER_US}, event_us, imported_us FROM dns_raw UNION ALL \
-         SELECT source, event_us / {QUARTER_US}, event_us, imported_us FROM probes_raw UNION ALL \
-         SELECT source, event_us / {QUARTER_US}, event_us, imported_us FROM alerts_raw) AS delivered \
-         WHERE event_us <= imported_us GROUP BY source, quarter"
-    );
     let mut days: BTreeMap<&str, BTreeSet<Date>> = BTreeMap::new();
-    for batch in engine.query("days of sources", &sql).await? {
-        let columns = Columns(&batch);
-        let (names, quarters) = (columns.texts("source")?, columns.integers("quarter")?);
-        for row in 0..batch.num_rows() {
-            let Some(source) = text(&names, row).and_then(|name| sources.find(name)) else {
-                continue;
-            };
-            let day = source.day_of(quarters.value(row) * QUARTER_US);
-            days.entry(&source.name).or_default().insert(day);
-        }
-    }
+    summary.of(Kind::Quarters, |Count { source, part, .. }| {
+        let Some(source) = source.and_then(|name| sources.find(name)) else { return };
+        days.entry(&source.name).or_default().insert(source.day_of(part * QUARTER_US));
+    })?;
     Ok(days)
 }

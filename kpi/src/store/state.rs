@@ -1,7 +1,8 @@
 //! What all commits together say.
 
 use super::{
-    Commit, CommitKind, DeliveredCommit, FactFile, ImportCommit, ReopenCommit, Table, UndoCommit,
+    Base, Commit, CommitKind, DeliveredCommit, FactFile, ImportCommit, ReopenCommit, Table,
+    UndoCommit,
 };
 use crate::definition::Definition;
 use crate::error::KpiError;
@@ -33,6 +34,8 @@ pub struct State {
     pub decided: u64,
     /// What sources were declared at the newest computation.
     pub coverage: Coverage,
+    /// What the next computation can go on from, if all values are those of one computation.
+    pub base: Option<Base>,
     /// Days that sources were said to have delivered (`import --complete`), by their names.
     pub delivered: BTreeMap<String, BTreeSet<Date>>,
     /// Imports that were taken back, in the order of time.
@@ -151,6 +154,7 @@ impl State {
                 self.computed_at = Some(commit.at);
                 self.decided = number;
                 self.coverage = compute.coverage;
+                self.base = compute.base;
                 let shared = |(kpi, definition)| (kpi, Arc::new(definition));
                 let definitions: BTreeMap<_, _> =
                     compute.definitions.into_iter().map(shared).collect();
@@ -198,6 +202,7 @@ impl State {
 
     fn undo(&mut self, sha256: &str, at: jiff::Timestamp, reason: &str) {
         let Some((_, _, import)) = self.imports.remove(sha256) else { return };
+        self.base = None;
         let days: BTreeSet<Date> = import.files.iter().filter_map(|file| file.day).collect();
         for day in &days {
             self.reopen(*day, at, reason);
@@ -242,14 +247,28 @@ impl State {
 
     /// Files of a table.
     pub fn files(&self, table: Table) -> impl Iterator<Item = &FactFile> {
-        let files = self.imports.values().flat_map(|(_, _, import)| &import.files);
-        files.filter(move |file| file.table == table)
+        self.numbered_files(table).map(|(_, file)| file)
+    }
+
+    /// Files of a table, each with the number of its import's commit.
+    pub fn numbered_files(&self, table: Table) -> impl Iterator<Item = (u64, &FactFile)> {
+        let files = self.imports.values();
+        let files =
+            files.flat_map(|(number, _, import)| import.files.iter().map(|file| (*number, file)));
+        files.filter(move |(_, file)| file.table == table)
     }
 
     /// Rows that imports have refused, corrected ones included.
     #[must_use]
     pub fn rejected_rows(&self) -> u64 {
         self.imports.values().flat_map(|(_, _, import)| import.rejected.values()).sum()
+    }
+
+    /// Rows of all facts.
+    #[must_use]
+    pub fn fact_rows(&self) -> u64 {
+        let files = self.imports.values().flat_map(|(_, _, import)| &import.files);
+        files.map(|file| file.rows).sum()
     }
 
     /// First and last day with facts.

@@ -7,6 +7,7 @@ mod engines;
 mod first;
 mod hostile;
 mod hours;
+mod incremental;
 mod kafka;
 mod oracle;
 mod page;
