@@ -3,5 +3,5 @@ if [ -d /run/systemd/system ]; then
 fi
 # $1: number of remaining versions. Folders with files of others are kept.
 if [ "$1" -eq 0 ]; then
-    rmdir --ignore-fail-on-non-empty /usr/share/doc/dnscribe-kpi /etc/dnscribe-kpi
+    rmdir --ignore-fail-on-non-empty /usr/share/doc/dnscribe-kpi /etc/dnscribe-kpi /usr/lib/dnscribe-kpi
 fi

@@ -148,7 +148,7 @@ fn values_of_what_is_new_are_those_of_all_facts() {
 }
 
 #[test]
-fn what_cannot_be_told_from_new_facts_is_computed_from_all() {
+fn what_new_facts_do_not_show_is_computed_from_all() {
     let world = World::new();
     let day = "2026-03-01T10:00:00Z";
     let rows: Vec<Value> =
