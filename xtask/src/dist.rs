@@ -11,7 +11,7 @@ use crate::architecture::Architecture;
 use crate::debian::sysroot::Sysroot;
 use crate::process::first_line;
 use crate::{build, console};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 pub use archive::Archive;
 use clap::ValueEnum as _;
 use dnscribe_tests::{environment, shell};
@@ -29,7 +29,10 @@ pub struct Args {
     /// Cargo profile to build the programs with
     #[arg(long, default_value = "release", conflicts_with = "binary")]
     profile: String,
-    /// Package this binary of the agent instead of building one, and no other program
+    /// Program to package, repeatable; artifacts of others are kept [default: all]
+    #[arg(long = "program", value_name = "NAME", value_parser = program::named)]
+    programs: Vec<&'static Program>,
+    /// Package this binary instead of building one: of the named program [default: the agent], and no other program
     #[arg(long, value_name = "FILE", conflicts_with = "architectures")]
     binary: Option<PathBuf>,
     /// Architecture, repeatable; artifacts of others are kept [default: this host's]
@@ -48,6 +51,7 @@ impl Args {
     pub fn of(profile: &str, architectures: Vec<Architecture>) -> Self {
         Self {
             profile: profile.to_owned(),
+            programs: Vec::new(),
             binary: None,
             architectures,
             all: false,
@@ -108,12 +112,12 @@ pub fn main(args: &Args) -> Result<()> {
     architectures.sort_by_key(|it| !it.is_foreign());
     architectures.dedup();
     let folder = folder();
-    if args.parts.is_empty() && args.architectures.is_empty() {
+    if args.parts.is_empty() && args.architectures.is_empty() && args.programs.is_empty() {
         recreate_folder(&folder)?;
     }
     fs::create_dir_all(&folder)?;
     for architecture in architectures {
-        for program in programs(args) {
+        for program in programs(args)? {
             let name = program.name;
             console::progress(&format!("dist: building {name} for {}", architecture.debian()));
             build_artifacts(args, program, architecture)?;
@@ -134,9 +138,13 @@ pub fn main(args: &Args) -> Result<()> {
 }
 
 /// Returns the programs to package.
-fn programs(args: &Args) -> impl Iterator<Item = &'static Program> {
-    let is_given = args.binary.is_some();
-    program::ALL.into_iter().filter(move |program| !is_given || **program == program::AGENT)
+fn programs(args: &Args) -> Result<Vec<&'static Program>> {
+    match (&args.binary, args.programs.as_slice()) {
+        (None, []) => Ok(program::ALL.to_vec()),
+        (Some(_), []) => Ok(vec![&program::AGENT]),
+        (Some(_), named) if named.len() > 1 => bail!("--binary is of one --program"),
+        (_, named) => Ok(named.to_vec()),
+    }
 }
 
 /// Builds the artifacts of a program for an architecture.
@@ -205,16 +213,16 @@ impl Release {
     }
 }
 
-/// Builds the agent's .rpm of this host's architecture again with a newer revision, from the files of the tarball.
-pub fn newer_rpm(folder: &Path) -> Result<PathBuf> {
+/// Builds a program's .rpm of this host's architecture again with a newer revision, from the files of the tarball.
+pub fn newer_rpm(program: &Program, folder: &Path) -> Result<PathBuf> {
     let architecture = Architecture::host()?;
-    let stage = environment::workspace().join("target").join(program::AGENT.stage);
+    let stage = environment::workspace().join("target").join(program.stage);
     recreate_folder(&stage)?;
-    let tarball = find_artifact(&format!("linux-{}.tar.gz", architecture.machine()))?;
+    let tarball = find_artifact(program, &format!("linux-{}.tar.gz", architecture.machine()))?;
     let mut unpack = Command::new("tar");
     unpack.args(["--extract", "--strip-components=1", "--no-same-owner", "--file"]);
     shell::output(unpack.arg(tarball).arg("--directory").arg(&stage))?;
-    packages::rpm_of(&program::AGENT, architecture, epoch()?, "2", folder)?;
+    packages::rpm_of(program, architecture, epoch()?, "2", folder)?;
     files(folder)?.pop().context("cargo-generate-rpm made no package")
 }
 
@@ -231,21 +239,23 @@ pub fn folder() -> PathBuf {
     environment::target().join("dist")
 }
 
-/// Returns the agent's file in `target/dist` with this ending.
+/// Returns the program's file in `target/dist` with this ending.
 ///
 /// # Errors
 /// If there is none.
-pub fn find_artifact(ending: &str) -> Result<PathBuf> {
+pub fn find_artifact(program: &Program, ending: &str) -> Result<PathBuf> {
     let found = files(&folder()).unwrap_or_default();
     let is_wanted = |file: &PathBuf| {
         let file = file.file_name().unwrap_or_default().to_string_lossy();
-        let is_of = |program: &&Program| file.starts_with(program.name);
-        let is_of_other =
-            program::ALL.into_iter().filter(|it| **it != program::AGENT).any(|it| is_of(&it));
-        file.ends_with(ending) && !is_of_other
+        // The agent's name is the beginning of the others' names.
+        let owners = program::ALL.into_iter().filter(|it| file.starts_with(it.name));
+        file.ends_with(ending)
+            && owners.max_by_key(|it| it.name.len()).is_some_and(|it| it == program)
     };
     let found = found.into_iter().find(is_wanted);
-    found.with_context(|| format!("no {ending} in target/dist: run `cargo xtask dist`"))
+    found.with_context(|| {
+        format!("no {ending} of {} in target/dist: run `cargo xtask dist`", program.name)
+    })
 }
 
 /// Time of every file in seconds since 1970: `SOURCE_DATE_EPOCH`, or the time of the last commit.

@@ -3,14 +3,16 @@
 //! chroot that holds only their files.
 
 mod image;
+mod kpi;
 mod machine;
 mod package;
 
 use crate::architecture::Architecture;
 use crate::console;
 use crate::dist;
+use crate::dist::program::{self, AGENT, KPI, Program};
 use crate::process::become_root;
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum as _;
 use dnscribe_tests::shell;
 use machine::Machine;
@@ -32,16 +34,37 @@ const CAPABILITIES: [(&str, u32); 6] = [
 const SYS_ADMIN: u32 = 21;
 /// Longest time until a record is in its file.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(20);
-/// Largest exposure level of the unit by `systemd-analyze security`, as documented; 0 is best.
+/// Largest exposure level of a unit by `systemd-analyze security`, as documented; 0 is best.
 const MAX_EXPOSURE: f64 = 2.9;
 
 const CONFIG: &str = "/etc/dnscribe/dnscribe.yaml";
 const RECORDS: &str = "/var/log/dnscribe/dns.ndjson";
 
+/// Arguments of `install-test`.
+#[derive(clap::Args, Debug, Default)]
+pub struct Args {
+    /// Program whose artifacts are tested, repeatable [default: the agent and the KPIs]
+    #[arg(long = "program", value_name = "NAME", value_parser = program::named)]
+    programs: Vec<&'static Program>,
+}
+
 /// Runs the command.
-pub fn main() -> Result<()> {
+pub fn main(args: &Args) -> Result<()> {
     crate::setup::install_test()?;
     become_root("booting a container")?;
+    let programs =
+        if args.programs.is_empty() { vec![&AGENT, &KPI] } else { args.programs.clone() };
+    for program in programs {
+        match program {
+            &AGENT => test_agent()?,
+            &KPI => kpi::test()?,
+            other => bail!("no test installs {}", other.name),
+        }
+    }
+    Ok(())
+}
+
+fn test_agent() -> Result<()> {
     test_images()?;
     for package in [Package::Deb, Package::Rpm] {
         console::progress(&format!("install-test: {package} in a fresh Debian"));
@@ -54,7 +77,7 @@ pub fn main() -> Result<()> {
                 console::progress("install-test: remove");
                 package.remove(&machine)
             });
-        done.with_context(|| machine.journal())?;
+        done.with_context(|| machine.journal("dnscribe"))?;
         console::result(&format!(
             "install-test: {package}: installed, captured, upgraded, removed"
         ));
@@ -67,7 +90,7 @@ fn test_images() -> Result<()> {
     let mut tested = Vec::new();
     for architecture in Architecture::value_variants() {
         let name = format!("linux-{}.oci.tar", architecture.machine());
-        match dist::find_artifact(&name) {
+        match dist::find_artifact(&AGENT, &name) {
             Ok(file) => {
                 console::progress(&format!("install-test: {name} in a chroot"));
                 crate::setup::emulator(*architecture)?;
@@ -81,7 +104,7 @@ fn test_images() -> Result<()> {
         }
     }
     if tested.len() > 1 {
-        image::test_multi_arch(&dist::find_artifact("linux.oci.tar")?, &tested)?;
+        image::test_multi_arch(&dist::find_artifact(&AGENT, "linux.oci.tar")?, &tested)?;
         console::result("install-test: the multi-architecture archive contains every image");
     }
     Ok(())
@@ -89,7 +112,7 @@ fn test_images() -> Result<()> {
 
 fn install(machine: &Machine, package: Package) -> Result<()> {
     console::progress("install-test: install");
-    package.install(machine)?;
+    package.install(machine, &AGENT)?;
     let state = machine
         .run("systemctl is-enabled dnscribe || true; systemctl is-active dnscribe || true")?;
     ensure!(
@@ -99,12 +122,17 @@ fn install(machine: &Machine, package: Package) -> Result<()> {
     check_config_modes(machine)?;
     machine.run("test -s /usr/share/man/man1/dnscribe.1.gz")?;
     machine.run(&format!("dnscribe config | diff - {CONFIG}"))?;
-    let security = "systemd-analyze security --no-pager dnscribe.service | tail -n 1";
-    let score_line = machine.run(security)?;
+    check_exposure(machine, "dnscribe.service")
+}
+
+/// Checks that a unit is not more exposed than documented.
+fn check_exposure(machine: &Machine, unit: &str) -> Result<()> {
+    let security = format!("systemd-analyze security --no-pager {unit} | tail -n 1");
+    let score_line = machine.run(&security)?;
     let score = score_line.split_whitespace().find_map(|word| word.parse::<f64>().ok());
     ensure!(
         score.is_some_and(|score| score <= MAX_EXPOSURE),
-        "exposure above {MAX_EXPOSURE}: {score_line}"
+        "exposure of {unit} above {MAX_EXPOSURE}: {score_line}"
     );
     console::result(&format!("install-test: {}", score_line.trim()));
     Ok(())
@@ -205,7 +233,7 @@ fn upgrade(machine: &Machine, package: Package) -> Result<()> {
     let before = fs::read_to_string(machine.path(CONFIG))?;
     let pid = "systemctl show --property=MainPID --value dnscribe";
     let old = machine.run(pid)?;
-    package.upgrade(machine)?;
+    package.upgrade(machine, &AGENT)?;
     ensure!(fs::read_to_string(machine.path(CONFIG))? == before, "the configuration was changed");
     check_config_modes(machine)?;
     machine.run("systemctl is-active dnscribe")?;

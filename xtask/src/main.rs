@@ -80,7 +80,7 @@ enum Command {
     /// Build the release artifacts in target/dist: packages, image, checksums
     Dist(dist::Args),
     /// Install, run, upgrade and remove the packages in a fresh Debian; run the images in a chroot
-    InstallTest,
+    InstallTest(install_test::Args),
     /// Make and prove everything that a release has, without publishing it
     Release(release::Args),
     /// Run what continuous integration runs: lints, and every tier of tests
@@ -115,7 +115,7 @@ fn main() -> ExitCode {
         Command::Site => site::main(),
         Command::Bless(args) => bless::main(args),
         Command::Dist(args) => dist::main(&args),
-        Command::InstallTest => install_test::main(),
+        Command::InstallTest(args) => install_test::main(&args),
         Command::Release(args) => release::main(&args),
         Command::Ci => ci::main(),
     };

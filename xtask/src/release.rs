@@ -98,7 +98,7 @@ impl Args {
             Step::Provenance => provenance::write(&dist::folder(), &self.profile),
             Step::Sign => signature::sign(&dist::folder(), self.key.as_deref()),
             Step::Verify => signature::verify(&dist::folder()),
-            Step::Install => install_test::main(),
+            Step::Install => install_test::main(&install_test::Args::default()),
         }
     }
 

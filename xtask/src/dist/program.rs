@@ -97,3 +97,12 @@ pub const KPI: Program = Program {
 
 /// All programs.
 pub const ALL: [&Program; 3] = [&AGENT, &PROBE, &KPI];
+
+/// Returns the program with this name.
+///
+/// # Errors
+/// If there is none.
+pub fn named(name: &str) -> Result<&'static Program, String> {
+    let all = ALL.map(|it| it.name).join(", ");
+    ALL.into_iter().find(|it| it.name == name).ok_or_else(|| format!("one of {all}"))
+}

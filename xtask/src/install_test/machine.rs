@@ -96,9 +96,9 @@ impl Machine {
         Ok(())
     }
 
-    /// Last lines of the agent's log, for error messages.
-    pub fn journal(&self) -> String {
-        self.run("journalctl --no-pager --unit=dnscribe --lines=30")
+    /// Last lines of the log of units, for error messages.
+    pub fn journal(&self, units: &str) -> String {
+        self.run(&format!("journalctl --no-pager --unit='{units}' --lines=30"))
             .unwrap_or_else(|error| format!("no journal: {error:#}"))
     }
 }

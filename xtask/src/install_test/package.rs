@@ -4,6 +4,7 @@ use super::CONFIG;
 use super::machine::Machine;
 use crate::architecture::Architecture;
 use crate::dist;
+use crate::dist::program::{AGENT, Program};
 use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::shell;
 use std::collections::BTreeSet;
@@ -24,8 +25,8 @@ pub enum Package {
 
 /// Command that runs rpm on Debian.
 const RPM: &str = "rpm --force-debian --dbpath=/var/lib/rpm";
-/// Script that lists every file, user and group named after the agent.
-const FIND_LEFTOVERS: &str = r"find / -xdev \( -path /proc -o -path /sys \) -prune -o -iname '*dnscribe*' -print | sort
+/// Script that lists every file, user and group named after the programs.
+pub const FIND_LEFTOVERS: &str = r"find / -xdev \( -path /proc -o -path /sys \) -prune -o -iname '*dnscribe*' -print | sort
     getent passwd dnscribe || true
     getent group dnscribe || true";
 
@@ -39,49 +40,63 @@ impl fmt::Display for Package {
 }
 
 impl Package {
-    /// Installs the package that `dist` built.
-    pub fn install(self, machine: &Machine) -> Result<()> {
+    /// Installs the package of a program that `dist` built.
+    pub fn install(self, machine: &Machine, program: &Program) -> Result<()> {
         let architecture = Architecture::host()?;
         match self {
             Self::Deb => {
-                let file = dist::find_artifact(&format!("_{}.deb", architecture.debian()))?;
+                let file =
+                    dist::find_artifact(program, &format!("_{}.deb", architecture.debian()))?;
                 machine.copy_in(&file, "first")?;
                 machine.run("dpkg --install /root/first && rm /root/first")?;
             }
             Self::Rpm => {
-                let file = dist::find_artifact(&format!(".{}.rpm", architecture.machine()))?;
+                let ending = format!(".{}.rpm", architecture.machine());
+                let file = dist::find_artifact(program, &ending)?;
                 machine.copy_in(&file, "first")?;
                 machine.run(&format!("{RPM} --nodeps --install /root/first"))?;
-                check_requires(machine)?;
+                check_requires(machine, program)?;
                 machine.run("rm /root/first")?;
                 // Installed files match the package.
-                machine.run(&format!("{RPM} --verify --nodeps dnscribe"))?;
+                machine.run(&format!("{RPM} --verify --nodeps {}", program.name))?;
             }
         }
         Ok(())
     }
 
     /// Installs the same package with a higher version.
-    pub fn upgrade(self, machine: &Machine) -> Result<()> {
+    pub fn upgrade(self, machine: &Machine, program: &Program) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let (newer, install) = match self {
-            Self::Deb => (newer_deb(folder.path())?, "dpkg --install /root/second".to_owned()),
-            Self::Rpm => {
-                (dist::newer_rpm(folder.path())?, format!("{RPM} --nodeps --upgrade /root/second"))
+            Self::Deb => {
+                (newer_deb(program, folder.path())?, "dpkg --install /root/second".to_owned())
             }
+            Self::Rpm => (
+                dist::newer_rpm(program, folder.path())?,
+                format!("{RPM} --nodeps --upgrade /root/second"),
+            ),
         };
         machine.copy_in(&newer, "second")?;
         machine.run(&format!("{install} && rm /root/second")).map(drop)
     }
 
-    /// Removes the package and checks the rest: removal stops the agent and keeps configuration and spool.
+    /// Removes the package of a program; its configuration and what it wrote stay.
+    pub fn uninstall(self, machine: &Machine, program: &Program) -> Result<()> {
+        let remove = match self {
+            Self::Deb => "dpkg --remove".to_owned(),
+            Self::Rpm => format!("{RPM} --erase"),
+        };
+        machine.run(&format!("{remove} {}", program.name)).map(drop)
+    }
+
+    /// Removes the agent's package and checks the rest: removal stops the agent and keeps configuration and spool.
     /// Purging, which rpm does not have, keeps nothing.
     pub fn remove(self, machine: &Machine) -> Result<()> {
-        let (remove, kept) = match self {
-            Self::Deb => ("dpkg --remove dnscribe".to_owned(), CONFIG.to_owned()),
-            Self::Rpm => (format!("{RPM} --erase dnscribe"), format!("{CONFIG}.rpmsave")),
+        self.uninstall(machine, &AGENT)?;
+        let kept = match self {
+            Self::Deb => CONFIG.to_owned(),
+            Self::Rpm => format!("{CONFIG}.rpmsave"),
         };
-        machine.run(&remove)?;
         machine.run(&format!(
             "test -e {kept} && test -d /var/lib/dnscribe && \
              ! grep -qx dnscribe /proc/[0-9]*/comm"
@@ -107,7 +122,7 @@ impl Package {
 }
 
 /// Checks that the .rpm requires the libraries that the binary needs.
-fn check_requires(machine: &Machine) -> Result<()> {
+fn check_requires(machine: &Machine, program: &Program) -> Result<()> {
     let output = machine.run(&format!("{RPM} --query --package --requires /root/first"))?;
     let required: BTreeSet<&str> = output
         .lines()
@@ -115,7 +130,8 @@ fn check_requires(machine: &Machine) -> Result<()> {
         .filter_map(|line| line.split('(').next())
         .collect();
     let mut read = Command::new("readelf");
-    let named = shell::output(read.arg("--dynamic").arg(machine.path("/usr/bin/dnscribe")))?;
+    let binary = machine.path("/usr/bin").join(program.name);
+    let named = shell::output(read.arg("--dynamic").arg(binary))?;
     let named = String::from_utf8(named.stdout)?;
     let named: BTreeSet<&str> = named
         .lines()
@@ -131,8 +147,9 @@ fn check_requires(machine: &Machine) -> Result<()> {
 }
 
 /// Builds the .deb again with a higher version.
-fn newer_deb(folder: &Path) -> Result<PathBuf> {
-    let package = dist::find_artifact(&format!("_{}.deb", Architecture::host()?.debian()))?;
+fn newer_deb(program: &Program, folder: &Path) -> Result<PathBuf> {
+    let ending = format!("_{}.deb", Architecture::host()?.debian());
+    let package = dist::find_artifact(program, &ending)?;
     let (tree, made) = (folder.join("tree"), folder.join("newer.deb"));
     shell::output(Command::new("dpkg-deb").arg("--raw-extract").arg(package).arg(&tree))?;
     let control = tree.join("DEBIAN/control");
