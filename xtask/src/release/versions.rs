@@ -139,7 +139,9 @@ mod tests {
     #[test]
     fn dependencies_build_with_the_oldest_rust() {
         let mut command = crate::process::cargo();
-        command.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
+        // Whatever was not built here is fetched: of other platforms nothing is, and nothing needs to be.
+        command.args(["metadata", "--format-version", "1", "--locked", "--filter-platform"]);
+        command.arg("x86_64-unknown-linux-gnu");
         let metadata: serde_json::Value =
             serde_json::from_slice(&shell::output(&mut command).unwrap().stdout).unwrap();
         let number = |text: &str| {
