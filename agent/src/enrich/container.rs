@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 /// Maximum number of cached cgroups; at the limit, the cache is cleared.
 const MAX_CGROUPS: usize = 1 << 14;
 
-/// Minimum time between two scans of the cgroup tree.
-const SCAN_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum time between a scan of the cgroup tree and the next.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// Cache of containers by cgroup2 id, which is the inode number of the cgroup's directory.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub(super) struct ContainerCache {
     /// The opened mount point, to look up cgroups by id.
     mount_dir: Option<File>,
     cache: HashMap<u64, Option<Arc<Container>>>,
-    last_scan: Option<Instant>,
+    next_scan: Option<Instant>,
 }
 
 impl ContainerCache {
@@ -52,7 +52,8 @@ impl ContainerCache {
             self.cache.insert(cgroup_id, container.clone());
             return container;
         }
-        if self.last_scan.is_none_or(|last_scan| last_scan.elapsed() >= SCAN_INTERVAL) {
+        let start = Instant::now();
+        if self.next_scan.is_none_or(|next_scan| next_scan <= start) {
             match self.scan(&mount) {
                 // A cgroup that is not in the tree no longer exists: cache that.
                 Ok(()) => drop(self.cache.entry(cgroup_id).or_insert(None)),
@@ -62,7 +63,7 @@ impl ContainerCache {
                     );
                 }
             }
-            self.last_scan = Some(Instant::now());
+            self.next_scan = Some(Instant::now() + pause(start.elapsed()));
         }
         self.cache.get(&cgroup_id).cloned().flatten()
     }
@@ -83,6 +84,12 @@ impl ContainerCache {
         }
         Ok(())
     }
+}
+
+/// Returns the time after a scan of this duration until the next: scans take a twentieth of the time, so that a container is known by
+/// the first query of a process that has ended since, soon after another.
+fn pause(scan: Duration) -> Duration {
+    (20 * scan).min(MAX_PAUSE)
 }
 
 /// Returns the cgroup2 path of a process if its cgroup has this id.
@@ -111,6 +118,12 @@ mod tests {
             assert!(containers.get(u64::MAX, None).is_none());
             assert_eq!(containers.cache.contains_key(&u64::MAX), is_known);
         }
+    }
+
+    #[test]
+    fn scans_take_a_twentieth_of_the_time() {
+        assert_eq!(pause(Duration::from_micros(500)), Duration::from_millis(10));
+        assert_eq!(pause(Duration::from_hours(1)), MAX_PAUSE);
     }
 
     #[test]

@@ -52,14 +52,14 @@ pub(super) struct Watcher {
     version: Option<String>,
     /// Number of consecutive failures.
     failures: u32,
-    /// Whether the current failure has been logged.
-    is_failure_logged: bool,
+    /// Reasons of the failures in a row that the log has.
+    logged: Vec<ApiErrorReason>,
 }
 
 impl Watcher {
     pub(super) fn new(config: KubernetesConfig, shared: Arc<SharedWatch>) -> Self {
         let builder = SnapshotBuilder::default();
-        Self { config, shared, builder, version: None, failures: 0, is_failure_logged: false }
+        Self { config, shared, builder, version: None, failures: 0, logged: Vec::new() }
     }
 
     /// Watches forever.
@@ -185,12 +185,12 @@ impl Watcher {
         if self.builder.expire(Instant::now()) {
             self.publish();
         }
-        if std::mem::take(&mut self.is_failure_logged) {
+        if !std::mem::take(&mut self.logged).is_empty() {
             tracing::info!("kubernetes: the API answers again; pod names are up to date");
         }
     }
 
-    /// Handles a failure: counts it, logs the first in a row, and pauses.
+    /// Handles a failure: counts it, logs the first in a row for each reason, and pauses.
     async fn handle_failure(&mut self, error: &ApiError) {
         let listed = {
             let mut status = self.shared.lock();
@@ -198,7 +198,8 @@ impl Watcher {
             status.errors[error.reason as usize] += 1;
             status.listed
         };
-        if !std::mem::replace(&mut self.is_failure_logged, true) {
+        if !self.logged.contains(&error.reason) {
+            self.logged.push(error.reason);
             let meanwhile = if listed {
                 "pod names are not updated"
             } else {
