@@ -3,7 +3,7 @@
 
 use crate::{cache, environment, shell};
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -109,6 +109,20 @@ fn compose_schema() -> Result<PathBuf> {
     Ok(cache::folder("compose-spec", COMPOSE, install)?.join("compose-spec.json"))
 }
 
+/// Extracts the definition of `FlinkDeployment` into a folder. That of the newest classes to be had by themselves is older than Flink
+/// 2, whose version it gets.
+pub fn flink_definition(folder: &Path) -> Result<PathBuf> {
+    let mut extract = Command::new(python()?);
+    extract.args(["-m", "zipfile", "-e"]).arg(flink_operator()?).arg(folder);
+    shell::output(&mut extract)?;
+    let file = folder.join("META-INF/fabric8/flinkdeployments.flink.apache.org-v1.yml");
+    let text = std::fs::read_to_string(&file)?;
+    let line = text.lines().find(|line| line.ends_with("- v1_20")).context("no version")?;
+    let newer = text.replacen(line, &format!("{line}\n{}", line.replace("v1_20", "v2_3")), 1);
+    std::fs::write(&file, newer)?;
+    Ok(file)
+}
+
 /// Definitions of the kinds of policies that know names.
 pub fn policy_definitions() -> Result<[PathBuf; 2]> {
     let one = |name: &str, version: &str, module: &str, file: &str| -> Result<PathBuf> {
@@ -131,6 +145,32 @@ pub fn policy_definitions() -> Result<[PathBuf; 2]> {
             "config/crd/experimental/policy.networking.k8s.io_clusternetworkpolicies.yaml",
         )?,
     ])
+}
+
+/// Returns the record of a connection from a pod.
+#[must_use]
+pub fn connection(name: &str, address: &str, port: u16, protocol: &str) -> String {
+    json!({
+        "schema": "dns.use/1", "event_id": "0".repeat(32), "ts": "2026-11-20T07:00:00Z", "node": "n",
+        "protocol": protocol, "address": address, "port": port, "match": "sole", "name": name,
+        "outcome": "established", "count": 1, "first": "2026-11-20T07:00:00Z", "last": "2026-11-20T07:00:00Z",
+        "k8s": {
+            "namespace": "shop", "pod": "web-1", "container": "web", "workload_kind": "Deployment",
+            "workload": "web", "labels": { "app.kubernetes.io/name": "web" },
+        },
+    })
+    .to_string()
+}
+
+/// Returns the records of 62 connections of a pod, to other hosts by TCP and QUIC and to a service of the cluster.
+#[must_use]
+pub fn connections() -> Vec<String> {
+    let names = (0..60).map(|number| format!("n{number}.example.com"));
+    let mut records: Vec<String> =
+        names.map(|name| connection(&name, "198.51.100.7", 443, "tcp")).collect();
+    records.push(connection("quic.example.com", "2001:db8::7", 443, "udp"));
+    records.push(connection("db.prod.svc.cluster.local", "10.96.7.7", 5432, "tcp"));
+    records
 }
 
 /// Stores a file of a Go module in the folder `ready` below `scratch`.
@@ -174,6 +214,57 @@ pub fn chart() -> PathBuf {
 #[must_use]
 pub fn base() -> PathBuf {
     environment::workspace().join("deploy/kustomize/base")
+}
+
+/// Values of the chart that enable every option.
+#[must_use]
+pub fn everything() -> Value {
+    json!({
+        "image": { "repository": "registry.example/dnscribe", "digest": format!("sha256:{}", "0".repeat(64)) },
+        "imagePullSecrets": [{ "name": "registry" }],
+        "config": {
+            "region": "eu",
+            "kafka": { "brokers": ["kafka:9093"], "options": { "security.protocol": "sasl_ssl" } },
+        },
+        "kafka": { "existingSecret": "kafka", "optionKeys": { "sasl.password": "password" } },
+        "podMonitor": { "enabled": true, "labels": { "release": "prometheus" } },
+        "prometheusRule": { "enabled": true, "labels": { "release": "prometheus" } },
+        "dashboards": { "enabled": true, "namespace": "monitoring", "annotations": { "grafana_folder": "DNS" } },
+        "networkPolicy": {
+            "scrapers": [{ "namespaceSelector": { "matchLabels": { "team": "monitoring" } } }],
+            "egress": [{ "ports": [{ "port": 9093, "protocol": "TCP" }] }],
+        },
+        "serviceAccount": { "annotations": { "a": "b" } },
+        "hostNetwork": true,
+        "seLinuxOptions": { "type": "spc_t" },
+        "nodeSelector": { "pool": "a" },
+        "podAnnotations": { "a": "b" },
+        "podLabels": { "a": "b" },
+        "extraEnv": [{ "name": "DNSCRIBE_LOG__LEVEL", "value": "debug" }],
+        "probe": {
+            "enabled": true,
+            "config": {
+                "site": "eu-1",
+                "services": [{ "name": "shop", "targets": [{ "dns": { "name": "shop.example.com" } }] }],
+            },
+            "existingClaim": "probe",
+            "nodeSelector": { "pool": "a" },
+            "tolerations": [{ "operator": "Exists" }],
+            "extraEnv": [{ "name": "DNSCRIBE_PROBE_LOG__LEVEL", "value": "debug" }],
+        },
+        "stream": {
+            "enabled": true,
+            "config": { "kafka": { "brokers": "kafka:9093" } },
+            "existingSecret": "stream",
+            "migrate": { "config": { "clickhouse": { "user": "dnscribe_migrator" } } },
+            "storage": {
+                "url": "s3://flink/dnscribe/", "endpoint": "http://minio:9000",
+                "pathStyleAccess": true, "existingSecret": "minio",
+            },
+            "flinkConfiguration": { "taskmanager.numberOfTaskSlots": 4 },
+            "jobs": { "fleet": { "taskManager": { "resource": { "memory": "5g" } } } },
+        },
+    })
 }
 
 /// Renders the chart for a Kubernetes version as YAML, with these values over the defaults.

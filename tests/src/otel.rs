@@ -40,15 +40,29 @@ fn collector() -> Result<PathBuf> {
 }
 
 fn prometheus() -> Result<PathBuf> {
-    let folder = cache::folder("prometheus-3", PROMETHEUS, |scratch| {
+    prometheus_with("prometheus-3", "")
+}
+
+/// Path of a Prometheus 3 that discovers its targets by the API of Kubernetes; builds it if it is missing.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prometheus_of_kubernetes() -> Result<PathBuf> {
+    let plugin = "import _ \"github.com/prometheus/prometheus/discovery/kubernetes\"";
+    prometheus_with("prometheus-3-kubernetes", plugin)
+}
+
+/// Path of a Prometheus 3 with these plugins in place of its own, which are clients of every cloud and take most of the time of a
+/// build.
+fn prometheus_with(name: &str, plugins: &str) -> Result<PathBuf> {
+    let folder = cache::folder(name, PROMETHEUS, |scratch| {
         let module = format!("github.com/prometheus/prometheus@{PROMETHEUS}");
         let found: Value =
             serde_json::from_slice(&go(scratch, &["mod", "download", "-json", &module])?)?;
         let sources = found["Dir"].as_str().context("go mod download names no folder")?;
         let copy = scratch.join("sources");
         shell::output(Command::new("cp").args(["-r", "--no-preserve=mode", sources]).arg(&copy))?;
-        // Clients of every cloud, which take most of the time of a build.
-        fs::remove_file(copy.join("plugins/plugins.go"))?;
+        fs::write(copy.join("plugins/plugins.go"), format!("package plugins\n\n{plugins}\n"))?;
         let program = scratch.join("ready/prometheus");
         let words = ["build", "-o", &program.display().to_string(), "./cmd/prometheus"];
         go(&copy, &words).map(drop)

@@ -4,7 +4,7 @@
 //! downloaded and unpacked below the target folder, because installing them would start their
 //! services.
 
-use crate::{agent, cache, http, shell};
+use crate::{agent, cache, http, otel, shell};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::fs;
@@ -114,7 +114,7 @@ pub fn check_metrics(page: &str) -> Result<String> {
     Ok(complaints)
 }
 
-/// A Prometheus that scrapes one endpoint each second. Dropping it kills it.
+/// A Prometheus. Dropping it kills it.
 #[derive(Debug)]
 pub struct Prometheus {
     address: SocketAddr,
@@ -122,7 +122,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Starts Prometheus and waits until it answers; its files are written to `folder`.
+    /// Starts a Prometheus that scrapes one endpoint each second, and waits until it answers; its files are written to `folder`.
     pub fn up(folder: &Path, target: SocketAddr) -> Result<Self> {
         let scrape = json!({ "job_name": "dnscribe", "static_configs": [{ "targets": [target.to_string()] }] });
         Self::up_with(folder, &scrape, &[])
@@ -135,10 +135,20 @@ impl Prometheus {
             "rule_files": rules, "scrape_configs": [scrape],
         });
         // JSON is YAML.
+        Self::start(below(Program::Prometheus)?, folder, &config.to_string())
+    }
+
+    /// Starts a Prometheus 3 that discovers its targets by the API of Kubernetes, with this configuration.
+    pub fn up_in_cluster(folder: &Path, config: &str) -> Result<Self> {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(otel::prometheus_of_kubernetes()?);
+        Self::start(command, folder, config)
+    }
+
+    fn start(mut command: Command, folder: &Path, config: &str) -> Result<Self> {
         let file = folder.join("prometheus.yml");
-        fs::write(&file, config.to_string())?;
+        fs::write(&file, config)?;
         let address = agent::free_address()?;
-        let mut command = below(Program::Prometheus)?;
         command.arg(format!("--config.file={}", file.display()));
         command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));
         command.arg(format!("--web.listen-address={address}"));

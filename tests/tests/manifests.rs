@@ -5,60 +5,10 @@
 use dnscribe_tests::prometheus::Program;
 use dnscribe_tests::stack::jobs;
 use dnscribe_tests::{environment, grafana, manifests, page, shell};
-use manifests::{VERSIONS, base, chart, of_kind, read, render};
+use manifests::{VERSIONS, base, chart, connection, everything, of_kind, read, render};
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
-
-/// Values that enable every option.
-fn everything() -> Value {
-    json!({
-        "image": { "repository": "registry.example/dnscribe", "digest": format!("sha256:{}", "0".repeat(64)) },
-        "imagePullSecrets": [{ "name": "registry" }],
-        "config": {
-            "region": "eu",
-            "kafka": { "brokers": ["kafka:9093"], "options": { "security.protocol": "sasl_ssl" } },
-        },
-        "kafka": { "existingSecret": "kafka", "optionKeys": { "sasl.password": "password" } },
-        "podMonitor": { "enabled": true, "labels": { "release": "prometheus" } },
-        "prometheusRule": { "enabled": true, "labels": { "release": "prometheus" } },
-        "dashboards": { "enabled": true, "namespace": "monitoring", "annotations": { "grafana_folder": "DNS" } },
-        "networkPolicy": {
-            "scrapers": [{ "namespaceSelector": { "matchLabels": { "team": "monitoring" } } }],
-            "egress": [{ "ports": [{ "port": 9093, "protocol": "TCP" }] }],
-        },
-        "serviceAccount": { "annotations": { "a": "b" } },
-        "hostNetwork": true,
-        "seLinuxOptions": { "type": "spc_t" },
-        "nodeSelector": { "pool": "a" },
-        "podAnnotations": { "a": "b" },
-        "podLabels": { "a": "b" },
-        "extraEnv": [{ "name": "DNSCRIBE_LOG__LEVEL", "value": "debug" }],
-        "probe": {
-            "enabled": true,
-            "config": {
-                "site": "eu-1",
-                "services": [{ "name": "shop", "targets": [{ "dns": { "name": "shop.example.com" } }] }],
-            },
-            "existingClaim": "probe",
-            "nodeSelector": { "pool": "a" },
-            "tolerations": [{ "operator": "Exists" }],
-            "extraEnv": [{ "name": "DNSCRIBE_PROBE_LOG__LEVEL", "value": "debug" }],
-        },
-        "stream": {
-            "enabled": true,
-            "config": { "kafka": { "brokers": "kafka:9093" } },
-            "existingSecret": "stream",
-            "migrate": { "config": { "clickhouse": { "user": "dnscribe_migrator" } } },
-            "storage": {
-                "url": "s3://flink/dnscribe/", "endpoint": "http://minio:9000",
-                "pathStyleAccess": true, "existingSecret": "minio",
-            },
-            "flinkConfiguration": { "taskmanager.numberOfTaskSlots": 4 },
-            "jobs": { "fleet": { "taskManager": { "resource": { "memory": "5g" } } } },
-        },
-    })
-}
 
 fn daemonset(values: &Value) -> Value {
     let documents = read("1.34", &render("1.34", values).unwrap()).unwrap();
@@ -541,33 +491,15 @@ fn example_configurations_are_accepted() {
     assert_eq!(count, 5);
 }
 
-/// A record of a connection from a pod.
-fn used(name: &str, address: &str, port: u16, protocol: &str) -> String {
-    json!({
-        "schema": "dns.use/1", "event_id": "0".repeat(32), "ts": "2026-11-20T07:00:00Z", "node": "n",
-        "protocol": protocol, "address": address, "port": port, "match": "sole", "name": name,
-        "outcome": "established", "count": 1, "first": "2026-11-20T07:00:00Z", "last": "2026-11-20T07:00:00Z",
-        "k8s": {
-            "namespace": "shop", "pod": "web-1", "container": "web", "workload_kind": "Deployment",
-            "workload": "web", "labels": { "app.kubernetes.io/name": "web" },
-        },
-    })
-    .to_string()
-}
-
 /// `dnscribe policy` suggests policies that the API server takes, and `check` finds what they would refuse.
 #[test]
 fn suggested_policies_are_valid() {
     let folder = tempfile::tempdir().unwrap();
-    let mut records: Vec<String> = (0..60)
-        .map(|number| used(&format!("n{number}.example.com"), "198.51.100.7", 443, "tcp"))
-        .collect();
-    records.push(used("quic.example.com", "2001:db8::7", 443, "udp"));
-    records.push(used("db.prod.svc.cluster.local", "10.96.7.7", 5432, "tcp"));
+    let records = manifests::connections();
     let file = folder.path().join("uses.ndjson");
     fs::write(&file, records.join("\n")).unwrap();
     let stranger = folder.path().join("stranger.ndjson");
-    fs::write(&stranger, used("evil.example.com", "192.0.2.66", 443, "tcp")).unwrap();
+    fs::write(&stranger, connection("evil.example.com", "192.0.2.66", 443, "tcp")).unwrap();
     let definitions = manifests::policy_definitions().unwrap();
     let run = |words: &[&str]| {
         let mut command = Command::new(environment::binary().unwrap());

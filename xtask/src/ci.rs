@@ -9,7 +9,7 @@ use std::thread;
 /// Runs the command. The tests run even if a lint fails, so that one run reports every failure.
 pub fn main() -> Result<()> {
     setup::install(&["build"])?;
-    let tiers = test::Args::every_tier();
+    let tiers = test::Args::of_ci();
     thread::scope(|scope| {
         // Mostly downloads: they take no longer beside the builds.
         let prepared = scope.spawn(|| test::prepare(&tiers));

@@ -18,7 +18,7 @@ pub enum Executor {
     Kpi,
     /// `e2e`: Helm renders what the command installs, and the result is validated.
     Chart,
-    /// `e2e`: an API server of Kubernetes.
+    /// `cluster`, not part of CI: a control plane of Kubernetes.
     Cluster,
     /// Unit test of `xtask`: its own parser. What follows `cargo xtask run` is executed, too.
     Xtask,
@@ -35,7 +35,6 @@ pub enum Executor {
 pub struct Row(&'static str, &'static str, Executor);
 
 const ENGINE: Executor = Nowhere("a container engine");
-const KPI_PACKAGE: Executor = Nowhere("the package of dnscribe-kpi is not installed by a test yet");
 const FLINK: Executor = Nowhere("the scripts of Flink's distribution, which no registry has");
 
 /// The first rule that fits a command is its own.
@@ -44,10 +43,10 @@ static ROWS: &[Row] = &[
     Row("", "cargo xtask run", Host),
     Row("", "cargo xtask", Xtask),
     Row("examples/README", "", Examples),
-    Row("", "helm ", Chart),
-    Row("docs/pods", "kubectl get prometheus", Nowhere("the operator's kinds")),
     Row("docs/pods", "port-forward", Nowhere("a kubelet")),
-    Row("", "rollout status", Nowhere("a kubelet")),
+    Row("docs/pods", "helm ", Cluster),
+    Row("", "helm ", Chart),
+    Row("docs/kubernetes", "rollout status", Other("cluster: that of docs/pods")),
     Row("docs/kubernetes", "kubectl -n dnscribe exec", Nowhere("a kubelet")),
     Row("", "kubectl ", Cluster),
     Row("", "docker ", ENGINE),
@@ -67,10 +66,10 @@ static ROWS: &[Row] = &[
     Row("docs/probe", "apt install", Machine),
     Row("docs/probe", "editor", Machine),
     Row("docs/probe", "systemctl", Machine),
-    Row("docs/kpi", "apt install", KPI_PACKAGE),
-    Row("docs/kpi", "/var/spool/dnscribe-kpi", KPI_PACKAGE),
-    Row("docs/kpi", "/etc/dnscribe-kpi", KPI_PACKAGE),
-    Row("docs/kpi", "systemctl", KPI_PACKAGE),
+    Row("docs/kpi", "apt install", Machine),
+    Row("docs/kpi", "/var/spool/dnscribe-kpi", Machine),
+    Row("docs/kpi", "/etc/dnscribe-kpi", Machine),
+    Row("docs/kpi", "systemctl", Machine),
     Row("docs/kpi", "", Kpi),
     Row("docs/start", "dnscribe-kpi", Kpi),
     Row("docs/indicators", "", Other("e2e indicators")),

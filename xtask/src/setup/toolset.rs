@@ -5,15 +5,16 @@ use super::{KEYRING, ebpf};
 use anyhow::Result;
 use dnscribe_tests::stack::{clickhouse, flink, influxdb, jobs, timescaledb};
 use dnscribe_tests::{
-    archive, browser, confluent, dnsproxy, ecs, geo, grafana, kafka, manifests, otel, registry,
-    site, sketches,
+    archive, browser, cluster, confluent, dnsproxy, ecs, geo, grafana, kafka, manifests, otel,
+    registry, site, sketches,
 };
 use std::path::Path;
 
 use Toolset::{
-    Archive, Arrow, Book, Broker, Browser, Build, ClickHouse, Containers, Debugger, Dnsproxy,
-    Dnstap, Ecs, Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring, Openssl, Otlp,
-    Python, Registry, Resolvers, Servers, Signing, Sketches, Terminal, TimescaleDb, Trace, Tshark,
+    Archive, Arrow, Book, Broker, Browser, Build, ClickHouse, Containers, ControlPlane, Debugger,
+    Dnsproxy, Dnstap, Ecs, Flink, Geo, Grafana, InfluxDb, Kcat, Kubernetes, Lab, Monitoring,
+    Openssl, Otlp, Python, Registry, Resolvers, Servers, Signing, Sketches, Terminal, TimescaleDb,
+    Trace, Tshark,
 };
 
 /// Programs that are needed together: packages of the distribution, and downloads below the target folder.
@@ -47,6 +48,8 @@ pub enum Toolset {
     Containers,
     /// Helm and the schemas of Kubernetes, Flink's operator and compose files.
     Kubernetes,
+    /// API server, controllers and scheduler of Kubernetes, kubectl, and the Prometheus operator.
+    ControlPlane,
     /// Prometheus and Alertmanager.
     Monitoring,
     /// Receivers of OTLP: a collector and Prometheus 3.
@@ -127,6 +130,7 @@ const NEEDS: &[(&str, &[Toolset])] = &[
         &[Build, Broker, Monitoring, Grafana, Flink, TimescaleDb, InfluxDb, ClickHouse],
     ),
     ("test kpi", &[Build, Broker, Kcat, Monitoring, Browser, Python, ClickHouse, Archive]),
+    ("test cluster", &[Build, Lab, Containers, Kubernetes, ControlPlane]),
     ("test fuzz", &[Build]),
     ("bench detect", &[Build]),
     ("bench pipeline", &[Build, Tshark]),
@@ -194,7 +198,7 @@ impl Toolset {
             Registry => REGISTRY,
             Flink => FLINK,
             TimescaleDb => TIMESCALEDB,
-            Dnsproxy | InfluxDb | Archive | Otlp => &[GO],
+            Dnsproxy | InfluxDb | Archive | Otlp | ControlPlane => &[GO],
         }
     }
 
@@ -215,6 +219,7 @@ impl Toolset {
     pub fn prepare(self) -> Result<()> {
         match self {
             Kubernetes => manifests::prepare(),
+            ControlPlane => cluster::prepare(),
             Monitoring => packages::monitoring(),
             Otlp => otel::prepare(),
             Browser => browser::prepare(),

@@ -11,7 +11,7 @@ impl Tier {
     const fn budget(self) -> Duration {
         Duration::from_secs(match self {
             Self::Unit | Self::Kernel => 60,
-            Self::E2e => 120,
+            Self::E2e | Self::Cluster => 120,
             Self::Conformance | Self::Probe | Self::Kafka | Self::Kpi => 240,
             Self::Dashboards => 600,
             Self::Stream => 1200,

@@ -4,139 +4,21 @@
 use super::{ask, id, pod};
 use crate::support::{RECORD_LIMIT, lab};
 use dnscribe_agent::capture::live::cgroup2_mount;
-use dnscribe_tests::container::{Bundle, clean, remove};
+use dnscribe_tests::container::{clean, remove};
+use dnscribe_tests::kubelet::{self, Setting};
 use dnscribe_tests::kubernetes::Api;
 use dnscribe_tests::lab::Host;
-use dnscribe_tests::{environment, http, manifests, shell};
+use dnscribe_tests::{http, manifests, shell};
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 /// Uid of the agent's own pod.
 const OWN: &str = "0a1b2c3d-0000-4000-8000-00000000000f";
-
-/// Paths of /proc and /sys that a kubelet masks or makes read-only (CRI's defaults).
-const MASKED: [&str; 9] = [
-    "/proc/asound",
-    "/proc/acpi",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/proc/sched_debug",
-    "/sys/firmware",
-];
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
-
-/// Path of the image's entry point.
-const ENTRY: &str = "/dnscribe";
-
-/// Creates a root file system with the libraries that this host's binary needs, in place of the
-/// image.
-fn root(folder: &Path) {
-    let root = folder.join("rootfs");
-    for mount in ["usr", "proc", "sys", "dev", "etc/dnscribe", "var/lib/dnscribe", "kube"] {
-        fs::create_dir_all(root.join(mount)).unwrap();
-    }
-    for link in ["lib", "lib64"] {
-        symlink(format!("usr/{link}"), root.join(link)).unwrap();
-    }
-    fs::write(root.join("dnscribe"), "").unwrap();
-}
-
-/// Returns the seccomp profile of `RuntimeDefault` for a container with these capabilities on this
-/// machine.
-fn seccomp(capabilities: &[String]) -> Value {
-    let profile = manifests::runtime_default().unwrap();
-    let has = |names: &Value| {
-        names.as_array().is_none_or(|names| {
-            names.iter().all(|name| capabilities.iter().any(|other| *name == **other))
-        })
-    };
-    let here = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
-    let runs_here = |arches: &Value| {
-        arches.as_array().is_none_or(|arches| arches.iter().any(|arch| *arch == here))
-    };
-    let applies = |rule: &&Value| {
-        let (only, never) = (&rule["includes"], &rule["excludes"]);
-        let excluded =
-            |list: &Value, holds: &dyn Fn(&Value) -> bool| list.is_array() && holds(list);
-        has(&only["caps"])
-            && runs_here(&only["arches"])
-            && !excluded(&never["caps"], &has)
-            && !excluded(&never["arches"], &runs_here)
-    };
-    let rules = profile["syscalls"].as_array().unwrap().iter().filter(applies).map(|rule| {
-        let mut rule = rule.clone();
-        let fields = rule.as_object_mut().unwrap();
-        fields.retain(|name, _| ["names", "action", "args", "errnoRet"].contains(&name.as_str()));
-        rule
-    });
-    let rules: Vec<Value> = rules.collect();
-    json!({
-        "defaultAction": profile["defaultAction"], "defaultErrnoRet": profile["defaultErrnoRet"],
-        "syscalls": rules,
-    })
-}
-
-/// Creates the agent's container from the manifest.
-fn confined(folder: &Path, container: &Value, kubeconfig: &Path) -> Bundle {
-    let context = &container["securityContext"];
-    let added = context["capabilities"]["add"].as_array().unwrap();
-    let capabilities: Vec<String> =
-        added.iter().map(|name| format!("CAP_{}", name.as_str().unwrap())).collect();
-    let words: Vec<&str> =
-        container["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    let words = [&[ENTRY], &words[..]].concat();
-    let mut bundle = Bundle::new(folder, &format!("/kubepods/pod{OWN}/{}", id('f')), &words);
-    let process = &mut bundle.config["process"];
-    process["capabilities"] =
-        json!({ "bounding": capabilities, "effective": capabilities, "permitted": capabilities });
-    process["noNewPrivileges"] = (context["allowPrivilegeEscalation"] == false).into();
-    process["user"] = json!({ "uid": context["runAsUser"], "gid": context["runAsGroup"] });
-    let mut variables: Vec<Value> = vec!["PATH=/usr/bin:/bin".into()];
-    for variable in container["env"].as_array().unwrap() {
-        let value = variable["value"].as_str().unwrap_or(super::NODE);
-        let value = value.replace("$(NODE_NAME)", super::NODE);
-        variables.push(format!("{}={value}", variable["name"].as_str().unwrap()).into());
-    }
-    variables.push("DNSCRIBE_KUBERNETES__KUBECONFIG=/kube/config".into());
-    process["env"] = variables.into();
-    bundle.config["root"]["readonly"] = context["readOnlyRootFilesystem"].clone();
-    bundle.config["linux"]["seccomp"] = seccomp(&capabilities);
-    bundle.config["linux"]["maskedPaths"] = json!(MASKED);
-    bundle.config["linux"]["readonlyPaths"] = json!(READ_ONLY);
-    assert_eq!(context["privileged"], false);
-
-    let spool = folder.join("spool");
-    fs::create_dir(&spool).unwrap();
-    let config = manifests::base().join("config");
-    for mount in container["volumeMounts"].as_array().unwrap() {
-        let source = match mount["name"].as_str().unwrap() {
-            "config" => config.as_path(),
-            "cgroup" => Path::new("/sys/fs/cgroup"),
-            "spool" => spool.as_path(),
-            other => unreachable!("a volume that the test does not know: {other}"),
-        };
-        bundle.bind(source, mount["mountPath"].as_str().unwrap(), mount["readOnly"] == true);
-    }
-    // Replaces the image and the service account.
-    bundle.bind(Path::new("/usr"), "/usr", true);
-    bundle.bind(&environment::binary().unwrap(), ENTRY, true);
-    bundle.bind(kubeconfig.parent().unwrap(), "/kube", true);
-    bundle
-}
 
 /// Returns the process of a container, by its cgroup.
 fn pid(mount: &Path) -> u32 {
@@ -159,11 +41,18 @@ fn daemonset_captures_with_its_security_context() {
     let base = fs::read_to_string(manifests::base().join("dnscribe.yaml")).unwrap();
     let documents = manifests::read("1.37", &base).unwrap();
     let spec = &manifests::of_kind(&documents, "DaemonSet").unwrap()["spec"]["template"]["spec"];
-    root(folder.path());
-    let mut bundle = confined(folder.path(), &spec["containers"][0], &kubeconfig);
-    if spec["hostPID"] == true {
-        bundle.use_host_namespace("pid");
-    }
+    let (spool, config) = (folder.path().join("spool"), manifests::base().join("config"));
+    fs::create_dir(&spool).unwrap();
+    let cgroups = Path::new("/sys/fs/cgroup");
+    let setting = Setting {
+        node: super::NODE,
+        cgroup: &format!("/kubepods/pod{OWN}/{}", id('f')),
+        volumes: &[("config", &config), ("cgroup", cgroups), ("spool", &spool)],
+        // In place of the service account.
+        variables: &["DNSCRIBE_KUBERNETES__KUBECONFIG=/kube/config".to_owned()],
+    };
+    let mut bundle = kubelet::container(folder.path(), spec, setting).unwrap();
+    bundle.bind(&kube, "/kube", true);
     assert_eq!(spec["hostNetwork"], Value::Null);
     bundle.join_network(&namespace);
 
@@ -208,6 +97,9 @@ fn daemonset_captures_with_its_security_context() {
     assert_eq!(record["process"]["comm"], "nslookup", "{record}");
     assert!(ended.unwrap().unwrap().success(), "{log}");
     assert!(log.contains("every identity closes"), "{log}");
+    // The spool waits for a Kafka that is not there.
+    let warnings = log.lines().filter(|line| line.contains(" WARN "));
+    assert_eq!(warnings.filter(|line| line.contains("privileges")).count(), 0, "{log}");
 }
 
 /// Checks that the agent got exactly the privileges of its manifest, and has none left.
