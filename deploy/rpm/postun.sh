@@ -3,5 +3,5 @@ if [ -d /run/systemd/system ]; then
 fi
 # $1: number of remaining versions. Folders with files of others are kept.
 if [ "$1" -eq 0 ]; then
-    rmdir --ignore-fail-on-non-empty /usr/share/doc/dnscribe /etc/dnscribe
+    rmdir --ignore-fail-on-non-empty /usr/share/dnscribe/examples /usr/share/dnscribe /usr/share/doc/dnscribe /etc/dnscribe
 fi

@@ -70,6 +70,7 @@ fn test_agent() -> Result<()> {
         console::progress(&format!("install-test: {package} in a fresh Debian"));
         let machine = Machine::boot()?;
         let done = install(&machine, package)
+            .and_then(|()| replay_example(&machine))
             .and_then(|()| capture(&machine))
             .and_then(|()| containers(&machine))
             .and_then(|()| upgrade(&machine, package))
@@ -145,6 +146,15 @@ fn check_config_modes(machine: &Machine) -> Result<()> {
         modes == "root:dnscribe 750\nroot:dnscribe 640\n",
         "wrong owner or mode of the configuration: {modes}"
     );
+    Ok(())
+}
+
+/// Replays an example of the package as a user without privileges, in a folder without examples.
+fn replay_example(machine: &Machine) -> Result<()> {
+    console::progress("install-test: an example");
+    let replay = "dnscribe replay -o text /usr/share/dnscribe/examples/slow-curl.pcapng";
+    let said = machine.run(&format!("cd / && setpriv --reuid=65534 --clear-groups {replay}"))?;
+    ensure!(said.contains("www."), "no record of the example: {said}");
     Ok(())
 }
 

@@ -39,7 +39,8 @@ pub struct Trace {
     pub waits: Vec<Wait>,
     /// Processes that sent or answered queries.
     pub processes: Vec<TracedProcess>,
-    /// Packets that the kernel could not hand over during the trace: if above 0, queries may be missing.
+    /// Packets of the host that the kernel could not hand over, or that sampling left out, during the trace: if above 0, queries may
+    /// be missing.
     pub lost_packets: u64,
     /// Records that were left out because there were too many.
     pub not_kept: u64,

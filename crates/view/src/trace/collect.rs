@@ -3,6 +3,7 @@
 use super::record::{ConnectionFields, LookupFields, ProcessFields, TransactionFields, UseFields};
 use dnscribe_delivery::{Batch, Stream};
 use dnscribe_record::LedgerRecord;
+use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -49,7 +50,7 @@ pub struct Collector {
     pub(super) uses: Vec<UseFields>,
     /// Whether connections are captured, as of the newest ledger record.
     pub(super) has_uses: bool,
-    /// Packets that the kernel could not hand over, as of the newest ledger record.
+    /// Packets that the kernel could not hand over or that sampling left out, as of the newest ledger record.
     pub(super) lost_packets: u64,
     /// Records of the scope beyond [`MAX_QUERIES`].
     pub(super) not_kept: u64,
@@ -78,7 +79,9 @@ impl Collector {
             Stream::Lookups => serde_json::from_slice(line).map(|one| self.lookup(one)),
             Stream::Connections => serde_json::from_slice(line).map(|one| self.connection(one)),
             Stream::Uses => serde_json::from_slice(line).map(|one| self.add_use(one)),
-            Stream::Ledger => serde_json::from_slice(line).map(|one| self.ledger(&one)),
+            Stream::Ledger => {
+                serde_json::from_slice(line).map(|one: LedgerRecord| self.count(&one.counters))
+            }
             _ => return,
         };
         self.unreadable += u64::from(read.is_err());
@@ -132,8 +135,9 @@ impl Collector {
         }
     }
 
-    fn ledger(&mut self, ledger: &LedgerRecord) {
-        self.has_uses = ledger.counters.uses.is_some();
-        self.lost_packets = ledger.counters.kernel.values().map(|hook| hook.lost_ring_full).sum();
+    pub(super) fn count(&mut self, counters: &Counters) {
+        self.has_uses = counters.uses.is_some();
+        let hooks = counters.kernel.values();
+        self.lost_packets = hooks.map(|hook| hook.lost_ring_full + hook.sampled_out).sum();
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use dnscribe_delivery::Stream;
+use dnscribe_record::ledger::{Counters, Kernel};
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::trace::WaitCause;
 use serde_json::{Value, json};
@@ -219,6 +220,21 @@ fn leaves_out_other_processes_and_counts_what_it_asked_alone() {
     let trace = collect(&[other, update], &[]).finish(&subject(100));
     assert_eq!((trace.queries, trace.lookups, trace.processes.len()), (1, 0, 1));
     assert_eq!(trace.processes[0].others.len(), 1);
+}
+
+/// Sampling leaves queries out as a full ring does.
+#[test]
+fn says_that_packets_are_missing() {
+    for (lost_ring_full, sampled_out) in [(2, 0), (0, 2), (1, 1)] {
+        let kernel = Kernel { lost_ring_full, sampled_out, ..Kernel::default() };
+        let mut collector = without_aaaa();
+        collector
+            .count(&Counters { kernel: [("cgroup".into(), kernel)].into(), ..Counters::default() });
+        let trace = collector.finish(&subject(8_100));
+        assert_eq!(trace.lost_packets, 2);
+        let text = render(&trace, true);
+        assert!(text.contains("2 packets of this host were lost or left out"), "{text}");
+    }
 }
 
 #[test]

@@ -217,8 +217,8 @@ fn problems(trace: &Trace) -> Vec<String> {
     if trace.lost_packets > 0 {
         let lost = trace.lost_packets;
         problems.push(format!(
-            "{lost} packets were lost since the ring buffer was full, so that queries may be missing; \
-             raise capture.ring_bytes"
+            "{lost} packets of this host were lost or left out, because the agent could not keep up, so that queries \
+             may be missing; raise capture.ring_bytes"
         ));
     }
     if trace.not_kept > 0 {
