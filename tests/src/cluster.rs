@@ -1,6 +1,7 @@
 //! A control plane of Kubernetes: etcd, the API server, the controllers and the scheduler, built from the Go module proxy, with the
 //! Prometheus operator. It has no kubelet: a test adds nodes, starts what runs on them, and says so to the API.
 
+use crate::otel::go;
 use crate::prometheus::start;
 use crate::{agent, cache, environment, manifests, otel, shell};
 use anyhow::{Context as _, Result, bail};
@@ -42,14 +43,6 @@ pub fn prepare() -> Result<()> {
     control_plane()?;
     operator()?;
     otel::prometheus_of_kubernetes().map(drop)
-}
-
-fn go(folder: &Path, words: &[&str]) -> Result<Vec<u8>> {
-    if shell::which("go").is_none() {
-        bail!("the control plane is built from source and needs go: install golang");
-    }
-    let output = shell::output(Command::new("go").args(words).current_dir(folder));
-    output.map(|output| output.stdout).with_context(|| format!("go {}", words.join(" ")))
 }
 
 /// Folder of the programs of the control plane.

@@ -22,9 +22,10 @@ pub fn prepare() -> Result<()> {
     collector().and_then(|_| prometheus()).map(drop)
 }
 
-fn go(folder: &Path, words: &[&str]) -> Result<Vec<u8>> {
+/// Runs Go in a folder; returns what it prints.
+pub(crate) fn go(folder: &Path, words: &[&str]) -> Result<Vec<u8>> {
     if shell::which("go").is_none() {
-        bail!("the receivers of OTLP are built from source and need go: install golang");
+        bail!("programs of the tests are built from source and need go: install golang");
     }
     let output = shell::output(Command::new("go").args(words).current_dir(folder));
     output.map(|output| output.stdout).with_context(|| format!("go {}", words.join(" ")))
