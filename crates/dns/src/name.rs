@@ -247,11 +247,12 @@ fn hash_ignoring_case<H: Hasher>(bytes: &[u8], state: &mut H) {
     for word in words {
         state.write_u64(lower_case_word(u64::from_le_bytes(*word)));
     }
-    let mut last = [0; 8];
-    for (byte, there) in rest.iter().zip(&mut last) {
-        *there = *byte;
-    }
-    state.write_u64(lower_case_word(u64::from_le_bytes(last)));
+    let last = match bytes.last_chunk() {
+        // Hashes some bytes twice, which costs less than a copy of a few.
+        Some(word) => u64::from_le_bytes(*word),
+        None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+    };
+    state.write_u64(lower_case_word(last));
 }
 
 /// Converts the ASCII letters among eight bytes to lower case.

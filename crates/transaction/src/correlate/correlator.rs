@@ -85,8 +85,9 @@ impl Correlator {
             return None;
         }
         let (sender, receiver) = Resolver::of_query(message.envelope);
-        let may_resolve = sender.is_some_and(|resolver| self.may_resolve(resolver, message));
-        let quiet = receiver.is_some_and(|resolver| self.is_quiet(resolver));
+        let may_resolve =
+            sender.as_ref().is_some_and(|resolver| self.may_resolve(resolver, message));
+        let quiet = receiver.as_ref().is_some_and(|resolver| self.is_quiet(resolver));
         let direction = message.envelope.direction;
         let involves_resolver = may_resolve || receiver.is_some() && !quiet;
         // A query that leaves a client of this host may arrive at a server of this host.
@@ -97,15 +98,15 @@ impl Correlator {
         Query::of(message, (sender, receiver), involves_resolver, &mut self.text)
     }
 
-    fn may_resolve(&self, resolver: Resolver, message: &Message<'_>) -> bool {
+    fn may_resolve(&self, resolver: &Resolver, message: &Message<'_>) -> bool {
         self.pending.contains(self.dual_stack.canonical(resolver))
-            || self.servers.get(&resolver).is_some()
+            || self.servers.get(resolver).is_some()
             || self.dual_stack.may_be_found(resolver, message)
     }
 
-    fn is_quiet(&self, resolver: Resolver) -> bool {
+    fn is_quiet(&self, resolver: &Resolver) -> bool {
         !self.pending.contains(resolver)
-            && self.servers.get(&resolver).is_some_and(|times| *times >= QUIET_AFTER)
+            && self.servers.get(resolver).is_some_and(|times| *times >= QUIET_AFTER)
     }
 
     pub(super) fn begin(&mut self, query: &Query) {
@@ -121,11 +122,11 @@ impl Correlator {
         if query.direction == Direction::Egress {
             self.clients.sent(query);
         }
-        if !self.pending.contains(resolver) && self.servers.get(&resolver).is_none() {
+        if !self.pending.contains(&resolver) && self.servers.get(&resolver).is_none() {
             self.dual_stack.leaves(query, resolver);
         }
-        let resolver = self.dual_stack.canonical(resolver);
-        if !self.pending.contains(resolver) {
+        let resolver = *self.dual_stack.canonical(&resolver);
+        if !self.pending.contains(&resolver) {
             if self.servers.get(&resolver).is_none() {
                 return;
             }
@@ -145,12 +146,12 @@ impl Correlator {
         if client.is_some() {
             self.count(ParentMatch::Exchange);
         }
-        if let Some(client) = client.filter(|_| !self.pending.contains(resolver)) {
+        if let Some(client) = client.filter(|_| !self.pending.contains(&resolver)) {
             self.arrived.insert(query.id, client);
         }
         let Some(pending) = PendingQuery::new(query, resolver, client) else { return };
         self.dual_stack.arrives(query, resolver);
-        if self.pending.contains(resolver) {
+        if self.pending.contains(&resolver) {
             self.insert(pending);
         } else {
             let times = self.servers.get(&resolver).map_or(0, |times| *times);
@@ -233,8 +234,8 @@ impl Correlator {
         if self.pending.is_empty() {
             return None;
         }
-        let resolver = self.dual_stack.canonical(Resolver::sending(query.envelope));
-        if !self.pending.contains(resolver) {
+        let resolver = *self.dual_stack.canonical(&Resolver::sending(query.envelope));
+        if !self.pending.contains(&resolver) {
             return None;
         }
         let parent = self.upstream.ended(id);

@@ -24,14 +24,14 @@ pub(super) struct DualStackResolvers {
 
 impl DualStackResolvers {
     /// Returns whether a query may show that its sender is another address of a resolver.
-    pub(super) fn may_be_found(&self, resolver: Resolver, message: &Message<'_>) -> bool {
-        let address = matches!(resolver, Resolver::Address(_)) && !self.receivers.is_unused();
+    pub(super) fn may_be_found(&self, resolver: &Resolver, message: &Message<'_>) -> bool {
+        let address = matches!(resolver, Resolver::Address { .. }) && !self.receivers.is_unused();
         address && message.dns.flags.0 & RECURSION_DESIRED == 0
     }
 
     /// Handles a query to a host that is captured from outside.
     pub(super) fn arrives(&mut self, query: &Query, resolver: Resolver) {
-        if query.recursion_desired && matches!(resolver, Resolver::Address(_)) {
+        if query.recursion_desired && matches!(resolver, Resolver::Address { .. }) {
             self.receivers.insert(query.question(Resolver::Host), (resolver, query.ts));
         }
     }
@@ -48,10 +48,10 @@ impl DualStackResolvers {
         }
     }
 
-    /// Returns the known address of the host that `who` belongs to.
-    pub(super) fn canonical(&self, resolver: Resolver) -> Resolver {
+    /// Returns the known address of the host that a resolver is.
+    pub(super) fn canonical<'a>(&'a self, resolver: &'a Resolver) -> &'a Resolver {
         match resolver {
-            Resolver::Address(_) => self.addresses.get(&resolver).copied().unwrap_or(resolver),
+            Resolver::Address { .. } => self.addresses.get(resolver).unwrap_or(resolver),
             _ => resolver,
         }
     }

@@ -107,13 +107,13 @@ impl PendingQueries {
         self.resolvers.is_empty()
     }
 
-    pub(super) fn contains(&self, resolver: Resolver) -> bool {
-        !self.is_empty() && self.resolvers.contains_key(&resolver)
+    pub(super) fn contains(&self, resolver: &Resolver) -> bool {
+        !self.is_empty() && self.resolvers.contains_key(resolver)
     }
 
     /// Adds a resolver. Returns false if there is no capacity.
     pub(super) fn promote(&mut self, resolver: Resolver, now: Timestamp) -> bool {
-        if !self.contains(resolver) && self.resolvers.len() >= MAX_RESOLVERS {
+        if !self.contains(&resolver) && self.resolvers.len() >= MAX_RESOLVERS {
             let unused = self.resolvers.iter().filter(|(_, state)| state.waiting == 0);
             let oldest = unused
                 .min_by_key(|(resolver, state)| (state.last, **resolver))

@@ -17,8 +17,9 @@ pub(super) enum Resolver {
     Process(u32),
     /// This host, if its processes are not known.
     Host,
-    /// A host captured from outside, by one of its addresses.
-    Address(IpAddr),
+    /// A host captured from outside, by one of its addresses: an integer, since the parts of an [`IpAddr`] are written and
+    /// read in different sizes, for which the CPU has to wait.
+    Address { is_ipv6: bool, bits: u128 },
 }
 
 /// Hashes one or two integers; a derived implementation would hash each byte of an address.
@@ -27,10 +28,7 @@ impl Hash for Resolver {
         match self {
             Self::Process(pid) => state.write_u64(1 << 32 | u64::from(*pid)),
             Self::Host => state.write_u64(2 << 32),
-            Self::Address(IpAddr::V4(address)) => {
-                state.write_u64(3 << 32 | u64::from(address.to_bits()));
-            }
-            Self::Address(IpAddr::V6(address)) => state.write_u128(address.to_bits()),
+            Self::Address { is_ipv6: _, bits } => state.write_u128(*bits),
         }
     }
 }
@@ -39,7 +37,9 @@ impl Resolver {
     /// Returns whether two addresses may belong to one host, one IPv4 and one IPv6.
     pub(super) const fn may_be_same_host(self, other: Self) -> bool {
         match (self, other) {
-            (Self::Address(one), Self::Address(other)) => one.is_ipv4() != other.is_ipv4(),
+            (Self::Address { is_ipv6: one, .. }, Self::Address { is_ipv6: other, .. }) => {
+                one != other
+            }
             _ => false,
         }
     }
@@ -59,7 +59,12 @@ impl Resolver {
 
     const fn at(envelope: &Envelope, address: IpAddr) -> Self {
         match (envelope.direction, &envelope.task) {
-            (Direction::Passive, _) => Self::Address(address),
+            (Direction::Passive, _) => match address {
+                IpAddr::V4(address) => {
+                    Self::Address { is_ipv6: false, bits: address.to_bits() as u128 }
+                }
+                IpAddr::V6(address) => Self::Address { is_ipv6: true, bits: address.to_bits() },
+            },
             (_, Some(task)) => Self::Process(task.pid),
             (_, None) => Self::Host,
         }

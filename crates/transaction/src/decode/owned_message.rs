@@ -53,6 +53,7 @@ impl OwnedMessage {
 
     /// Frees the heap memory; the bytes of the message are gone.
     pub(crate) fn release(&mut self) {
+        self.envelope.report = None;
         self.octets = Octets::new();
     }
 

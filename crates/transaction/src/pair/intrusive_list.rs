@@ -1,10 +1,11 @@
 //! Intrusive doubly linked lists of slot indices: O(1) to append and to remove anywhere.
 
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
-
 /// Null link.
 const NONE: u32 = u32::MAX;
+
+fn index(link: u32) -> Option<u32> {
+    (link != NONE).then_some(link)
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Link {
@@ -13,10 +14,23 @@ struct Link {
 }
 
 /// First and last index of a list; its links are in [`ListLinks`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct IntrusiveList {
-    pub(super) first: Option<u32>,
-    last: Option<u32>,
+    first: u32,
+    last: u32,
+}
+
+impl Default for IntrusiveList {
+    fn default() -> Self {
+        Self { first: NONE, last: NONE }
+    }
+}
+
+impl IntrusiveList {
+    /// Returns the first index.
+    pub(super) fn first(self) -> Option<u32> {
+        index(self.first)
+    }
 }
 
 /// Links of disjoint lists: an index is in at most one of them.
@@ -30,11 +44,12 @@ impl ListLinks {
         if self.0.len() < needed {
             self.0.resize(needed, Link { prev: NONE, next: NONE });
         }
-        let last = list.last.replace(index);
-        self.0[index as usize] = Link { prev: last.unwrap_or(NONE), next: NONE };
-        match last {
-            Some(last) => self.0[last as usize].next = index,
-            None => list.first = Some(index),
+        let prev = std::mem::replace(&mut list.last, index);
+        self.0[index as usize] = Link { prev, next: NONE };
+        if prev == NONE {
+            list.first = index;
+        } else {
+            self.0[prev as usize].next = index;
         }
     }
 
@@ -42,104 +57,95 @@ impl ListLinks {
     pub(super) fn remove(&mut self, list: &mut IntrusiveList, index: u32) {
         let Link { prev, next } = self.0[index as usize];
         if prev == NONE {
-            list.first = (next != NONE).then_some(next);
+            list.first = next;
         } else {
             self.0[prev as usize].next = next;
         }
         if next == NONE {
-            list.last = (prev != NONE).then_some(prev);
+            list.last = prev;
         } else {
             self.0[next as usize].prev = prev;
         }
     }
 }
 
-/// Hash multimap with intrusive chains: the indices with one hash, in order of insertion. Callers
-/// compare the keys themselves, which costs less than a comparison on each insertion and removal.
+/// Hash multimap: each chain holds the indices whose hashes select it, in order of insertion. Callers compare the hash or the
+/// keys themselves.
 ///
-/// The hash table holds one number for each chain, to keep it small: its cache misses dominate the
-/// cost of an operation.
+/// An operation takes one access to memory that is probably not in the CPU's cache, and one for each neighbour in the chain.
+/// There are at least as many chains as slots, so that most have no more than one index.
 #[derive(Debug, Default)]
 pub(super) struct HashChains {
-    /// The oldest index of each chain.
-    firsts: HashTable<u32>,
-    nodes: Vec<Node>,
-}
-
-/// Links of an index in its chain.
-#[derive(Clone, Copy, Debug)]
-struct Node {
-    hash: u64,
-    /// The previous index; for the oldest, the newest.
-    prev: u32,
-    next: u32,
+    /// Their number is a power of two.
+    chains: Vec<IntrusiveList>,
+    links: ListLinks,
+    /// By index.
+    hashes: Vec<u64>,
 }
 
 impl HashChains {
+    /// Least number of chains.
+    const LEAST: usize = 64;
+
     /// Appends an index to the chain of its hash.
     pub(super) fn push(&mut self, hash: u64, index: u32) {
-        let Self { firsts, nodes } = self;
         let needed = index as usize + 1;
-        if nodes.len() < needed {
-            nodes.resize(needed, Node { hash, prev: NONE, next: NONE });
+        if self.hashes.len() < needed {
+            self.hashes.resize(needed, 0);
         }
-        let hash_of = |first: &u32| nodes[*first as usize].hash;
-        let prev = match firsts.entry(hash, |first| hash_of(first) == hash, hash_of) {
-            Entry::Occupied(chain) => {
-                let first = *chain.get();
-                let last = std::mem::replace(&mut nodes[first as usize].prev, index);
-                nodes[last as usize].next = index;
-                last
+        if self.chains.len() < needed {
+            self.grow(needed.next_power_of_two().max(Self::LEAST));
+        }
+        self.hashes[index as usize] = hash;
+        let at = self.place(hash);
+        self.links.push(&mut self.chains[at], index);
+    }
+
+    #[cold]
+    fn grow(&mut self, count: usize) {
+        let old = std::mem::replace(&mut self.chains, vec![IntrusiveList::default(); count]);
+        for list in old {
+            let mut next = list.first();
+            while let Some(index) = next {
+                next = self.after(index);
+                let at = self.place(self.hashes[index as usize]);
+                self.links.push(&mut self.chains[at], index);
             }
-            Entry::Vacant(vacant) => {
-                vacant.insert(index);
-                index
-            }
-        };
-        nodes[index as usize] = Node { hash, prev, next: NONE };
+        }
     }
 
     /// Removes an index from its chain.
     pub(super) fn remove(&mut self, index: u32) {
-        let Self { firsts, nodes } = self;
-        let Node { hash, prev, next } = nodes[index as usize];
-        let is_first = nodes[prev as usize].next != index;
-        if !is_first {
-            nodes[prev as usize].next = next;
-            let after = if next == NONE { find(firsts, nodes, hash) } else { Some(next) };
-            if let Some(after) = after {
-                nodes[after as usize].prev = prev;
-            }
-        } else if let Ok(mut chain) = firsts.find_entry(hash, |first| *first == index) {
-            if next == NONE {
-                chain.remove();
-            } else {
-                *chain.get_mut() = next;
-                nodes[next as usize].prev = prev;
-            }
-        }
+        let at = self.place(self.hashes[index as usize]);
+        self.links.remove(&mut self.chains[at], index);
     }
 
     /// Iterates over the chain of a hash, oldest first.
     pub(super) fn oldest_first(&self, hash: u64) -> impl Iterator<Item = u32> {
-        let next =
-            |index: &u32| Some(self.nodes[*index as usize].next).filter(|next| *next != NONE);
-        std::iter::successors(find(&self.firsts, &self.nodes, hash), next)
+        let first = self.chains.get(self.place(hash)).and_then(|chain| index(chain.first));
+        std::iter::successors(first, |index| self.after(*index))
     }
 
     /// Iterates over the chain of a hash, newest first.
     pub(super) fn newest_first(&self, hash: u64) -> impl Iterator<Item = u32> {
-        let first = find(&self.firsts, &self.nodes, hash);
-        let prev = |index: u32| self.nodes[index as usize].prev;
-        std::iter::successors(first.map(prev), move |index| {
-            (Some(*index) != first).then(|| prev(*index))
-        })
+        let last = self.chains.get(self.place(hash)).and_then(|chain| index(chain.last));
+        std::iter::successors(last, |at| index(self.links.0[*at as usize].prev))
     }
-}
 
-/// Returns the oldest index in the chain of a hash.
-fn find(firsts: &HashTable<u32>, nodes: &[Node], hash: u64) -> Option<u32> {
-    firsts.find(hash, |first| nodes[*first as usize].hash == hash).copied()
+    /// Returns the hash of an index that is or was in a chain.
+    pub(super) fn hash_of(&self, index: u32) -> u64 {
+        self.hashes[index as usize]
+    }
+
+    fn after(&self, at: u32) -> Option<u32> {
+        index(self.links.0[at as usize].next)
+    }
+
+    /// Returns the position of the chain of a hash.
+    #[expect(clippy::cast_possible_truncation, reason = "any bits of a hash will do")]
+    const fn place(&self, hash: u64) -> usize {
+        hash as usize & self.chains.len().wrapping_sub(1)
+    }
 }
 
 #[cfg(test)]

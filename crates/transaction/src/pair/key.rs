@@ -61,6 +61,16 @@ impl Endpoints {
         Self { scope, vantage, transport, client, server }
     }
 
+    /// Returns whether a query is between these ends. Copies no address, unlike [`Self::of`].
+    pub(super) fn are_of(&self, query: &Message<'_>) -> bool {
+        let Envelope { scope, direction, transport, src, dst, .. } = query.envelope;
+        self.client == *src
+            && self.server == *dst
+            && self.scope == *scope
+            && self.transport == *transport
+            && self.vantage == Vantage::from_direction(*direction, false)
+    }
+
     pub(super) fn of_unreachable(error: &Unreachable, vantage: Vantage) -> Self {
         let Unreachable { scope, transport, client, server, .. } = *error;
         Self { scope, vantage, transport, client, server }
@@ -68,7 +78,7 @@ impl Endpoints {
 }
 
 /// Pairing key of the contract: endpoints, id and question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(super) struct PairKey<'a> {
     endpoints: Endpoints,
     id: u16,
@@ -79,6 +89,13 @@ impl<'a> PairKey<'a> {
     pub(super) fn of(message: &Message<'a>) -> Self {
         let (endpoints, question) = (Endpoints::of(message), normalized_question(message));
         Self { endpoints, id: message.dns.id, question }
+    }
+
+    /// Returns whether this is the key of a query.
+    pub(super) fn is_of(&self, query: &Message<'_>) -> bool {
+        self.id == query.dns.id
+            && self.endpoints.are_of(query)
+            && self.question == normalized_question(query)
     }
 
     /// Returns the key of the query to a multicast group that a unicast response answers.

@@ -11,7 +11,6 @@ use crate::decode::Message;
 use dnscribe_dns::Question;
 use dnscribe_record::time::Timestamp;
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use smallvec::SmallVec;
 use std::collections::BTreeSet;
 use std::hash::BuildHasher;
@@ -46,7 +45,6 @@ struct SlotHeader {
     timer: Option<Timestamp>,
     /// The queue that it is in; `None` once it has ended.
     queue: Option<WaitQueue>,
-    key_hash: u64,
     cost: usize,
     /// Time since when it is remembered; `None` while it has not ended.
     ended: Option<Timestamp>,
@@ -73,9 +71,9 @@ pub(super) enum WaitQueue {
 pub(super) struct Table {
     headers: Vec<SlotHeader>,
     /// As many as headers. A forgotten entry stays here until its slot is reused.
-    entries: Vec<QueryEntry>,
+    entries: QueryEntries,
     free: Vec<u32>,
-    by_pair_key: HashTable<u32>,
+    by_pair_key: HashChains,
     by_flow: HashChains,
     by_client: HashChains,
     /// Latest deadline of a waiting query.
@@ -105,7 +103,7 @@ impl Table {
 
     pub(super) fn get_mut(&mut self, entry_ref: EntryRef) -> Option<&mut QueryEntry> {
         self.header(entry_ref)?;
-        self.entries.get_mut(entry_ref.index as usize)
+        self.entries.get_mut(entry_ref.index)
     }
 
     /// Returns since when an ended entry is remembered.
@@ -123,11 +121,12 @@ impl Table {
     }
 
     pub(super) fn find(&self, hash: u64, key: &PairKey<'_>) -> Option<EntryRef> {
-        let key_at = |index: u32| Some(PairKey::of(&self.entry_at(index)?.query.message()));
-        let same = |index: &u32| {
-            self.headers[*index as usize].key_hash == hash && key_at(*index) == Some(*key)
+        let has_key = |index: u32| {
+            self.entry_at(index).is_some_and(|entry| key.is_of(&entry.query.message()))
         };
-        self.by_pair_key.find(hash, same).map(|index| self.entry_ref(*index))
+        let mut chain = self.by_pair_key.oldest_first(hash);
+        let found = chain.find(|index| self.by_pair_key.hash_of(*index) == hash && has_key(*index));
+        found.map(|index| self.entry_ref(index))
     }
 
     /// Returns the transaction that a response without a question belongs to: the oldest running zone
@@ -137,7 +136,7 @@ impl Table {
         let (mut transfer, mut waiting, mut remembered) = (None, None, None);
         for (index, entry) in self.find_by_client(&ClientKey::between(endpoints, id)) {
             match entry.state {
-                _ if Endpoints::of(&entry.query.message()) != *endpoints => {}
+                _ if !endpoints.are_of(&entry.query.message()) => {}
                 QueryState::Transferring(_) => transfer = Some(index),
                 QueryState::Waiting => waiting = Some(index),
                 QueryState::Answered(_) | QueryState::Failed => {
@@ -155,9 +154,8 @@ impl Table {
         id: Option<u16>,
     ) -> Option<EntryRef> {
         let flow = FlowKey::Endpoints(*endpoints);
-        let waits = |(_, entry): &Slot<'_>| {
-            entry.is_waiting() && Endpoints::of(&entry.query.message()) == *endpoints
-        };
+        let waits =
+            |(_, entry): &Slot<'_>| entry.is_waiting() && endpoints.are_of(&entry.query.message());
         let oldest = match id {
             None => self.find_by_flow(&flow).find(waits),
             Some(id) => {
@@ -200,7 +198,7 @@ impl Table {
 
     /// Returns the oldest entry of a queue.
     pub(super) fn oldest(&self, queue: WaitQueue) -> Option<EntryRef> {
-        self.queues[queue as usize].first.map(|index| self.entry_ref(index))
+        self.queues[queue as usize].first().map(|index| self.entry_ref(index))
     }
 
     /// Returns the entry with the earliest deadline if it is before the tick of `now`. A zone transfer
@@ -208,7 +206,7 @@ impl Table {
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<EntryRef> {
         let out_of_order = self.timers.first().copied();
         let in_order = [WaitQueue::Spared, WaitQueue::Fresh].into_iter().filter_map(|queue| {
-            let index = self.queues[queue as usize].first?;
+            let index = self.queues[queue as usize].first()?;
             Some((self.entry_at(index)?.deadline, index))
         });
         let (deadline, index) =
@@ -240,7 +238,7 @@ impl Table {
         let cost = Self::cost_of(query);
         let index = self.allocate(query, deadline);
         let header = &mut self.headers[index as usize];
-        (header.key_hash, header.cost, header.ended) = (key_hash, cost, None);
+        (header.cost, header.ended) = (cost, None);
         header.in_flow_chain = true;
         if self.waiting == 0 || deadline >= self.latest_deadline {
             self.latest_deadline = deadline;
@@ -249,8 +247,7 @@ impl Table {
         }
         self.waiting += 1;
         self.bytes += cost;
-        let headers = &self.headers;
-        self.by_pair_key.insert_unique(key_hash, index, |index| headers[*index as usize].key_hash);
+        self.by_pair_key.push(key_hash, index);
         self.by_flow.push(flow_hash, index);
         self.by_client.push(client_hash, index);
         self.enqueue(index, WaitQueue::Fresh);
@@ -260,7 +257,9 @@ impl Table {
     /// Stores a query in a free slot.
     fn allocate(&mut self, query: &Message<'_>, deadline: Timestamp) -> u32 {
         if let Some(index) = self.free.pop() {
-            self.entries[index as usize].replace(query, deadline);
+            if let Some(entry) = self.entries.get_mut(index) {
+                entry.replace(query, deadline);
+            }
             return index;
         }
         self.entries.push(QueryEntry::waiting(query, deadline));
@@ -322,10 +321,7 @@ impl Table {
 
     fn forget_indices(&mut self, indices: &[u32]) {
         for index in indices {
-            let key_hash = self.headers[*index as usize].key_hash;
-            if let Ok(found) = self.by_pair_key.find_entry(key_hash, |other| other == index) {
-                found.remove();
-            }
+            self.by_pair_key.remove(*index);
         }
         for index in indices {
             self.by_client.remove(*index);
@@ -335,7 +331,9 @@ impl Table {
             let header = &mut self.headers[*index as usize];
             header.generation = header.generation.wrapping_add(1);
             self.bytes -= header.cost;
-            self.entries[*index as usize].release();
+            if let Some(entry) = self.entries.get_mut(*index) {
+                entry.release();
+            }
         }
         // The first slot, which is fetched first, is reused first.
         self.free.extend(indices.iter().rev());
@@ -395,6 +393,40 @@ impl Table {
     }
 
     fn entry_at(&self, index: u32) -> Option<&QueryEntry> {
-        self.entries.get(index as usize)
+        self.entries.get(index)
+    }
+}
+
+/// Entries by index, in chunks: a growing list would move all of them, and need twice their memory meanwhile.
+#[derive(Debug, Default)]
+struct QueryEntries(Vec<Vec<QueryEntry>>);
+
+impl QueryEntries {
+    /// Number of entries of a chunk.
+    const CHUNK: usize = 256;
+
+    const fn position(index: u32) -> (usize, usize) {
+        let index = index as usize;
+        (index / Self::CHUNK, index % Self::CHUNK)
+    }
+
+    fn get(&self, index: u32) -> Option<&QueryEntry> {
+        let (chunk, place) = Self::position(index);
+        self.0.get(chunk)?.get(place)
+    }
+
+    fn get_mut(&mut self, index: u32) -> Option<&mut QueryEntry> {
+        let (chunk, place) = Self::position(index);
+        self.0.get_mut(chunk)?.get_mut(place)
+    }
+
+    fn push(&mut self, entry: QueryEntry) {
+        if let Some(chunk) = self.0.last_mut().filter(|chunk| chunk.len() < Self::CHUNK) {
+            chunk.push(entry);
+        } else {
+            let mut chunk = Vec::with_capacity(Self::CHUNK);
+            chunk.push(entry);
+            self.0.push(chunk);
+        }
     }
 }
