@@ -11,6 +11,7 @@ use crate::metrics::{RecentlyAdded, ResolverLabel};
 use crate::record::record_tail;
 use dnscribe_analysis::lookup::Outcome;
 use dnscribe_analysis::view::{Facts, TransactionView};
+use dnscribe_dns::rcode::NOERROR;
 use dnscribe_dns::rcode_name;
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
@@ -22,9 +23,6 @@ use dnscribe_transaction::packet::{Task, Transport};
 use dnscribe_transaction::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use std::borrow::Cow;
 use std::time::Duration;
-
-/// RCODE of a response that says that the name exists (RFC 1035, 4.1.1).
-const NOERROR: u16 = 0;
 
 impl EventSink for Pipeline {
     fn event(&mut self, at: Timestamp, event: RenderedEvent<'_>) {

@@ -4,6 +4,7 @@ use super::RecordBuilder;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_analysis::window::{Group, Grouping, Span, Tally, Tops, bounds};
+use dnscribe_dns::rcode::{NXDOMAIN, SERVFAIL};
 use dnscribe_dns::{rcode_name, type_name};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::{
@@ -19,9 +20,6 @@ const RANKS: usize = 10;
 
 /// Version of the sketch encodings that `docs/sketches.md` describes.
 const SKETCH_ENCODING: u32 = 1;
-
-const SERVFAIL: u16 = 2;
-const NXDOMAIN: u16 = 3;
 
 impl RecordBuilder {
     /// Builds `dns.window/1`, the `ordinal`th of its capture, from 1.

@@ -4,6 +4,7 @@
 //! A table takes some 80 bytes for each indicator, and a transaction one look-up for each label of its name and each length of
 //! prefixes.
 
+use dnscribe_dns::rtype::{A, AAAA, CNAME, DNAME};
 use dnscribe_dns::{Answer, Answers};
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{IntelFields, IntelMatchFields};
@@ -14,11 +15,6 @@ use std::net::IpAddr;
 
 /// Most matches of a transaction. Further ones are left out.
 const MAX_MATCHES: usize = 16;
-
-const A: u16 = 1;
-const CNAME: u16 = 5;
-const AAAA: u16 = 28;
-const DNAME: u16 = 39;
 
 /// The indicators of all lists. Of those that are alike, the first counts.
 #[derive(Clone, Default, PartialEq, Eq)]

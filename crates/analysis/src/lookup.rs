@@ -20,6 +20,7 @@ mod suffixes;
 mod table;
 mod result;
 
+use dnscribe_dns::rcode::{NOERROR, NXDOMAIN, REFUSED, SERVFAIL};
 pub use pods::{PacketCounts, PacketsByPod};
 pub use query::Query;
 pub use table::{LookupRef, LookupTable};
@@ -27,12 +28,12 @@ pub use table::{LookupRef, LookupTable};
 use crate::attribution::Attribution;
 use crate::view::TransactionView;
 use dnscribe_dns::Answer;
+use dnscribe_dns::rtype::ANY;
 use dnscribe_record::LookupFields;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::MessageId;
 use dnscribe_transaction::packet::Transport;
 use dnscribe_transaction::pair::{QUERY_TIMEOUT, Status, Vantage};
-use query::ANY;
 use smallvec::SmallVec;
 use std::time::Duration;
 
@@ -64,11 +65,6 @@ const MAX_CHAIN: usize = 16;
 
 /// Most names in `names_tried`.
 const MAX_NAMES: usize = 32;
-
-const NOERROR: u16 = 0;
-const SERVFAIL: u16 = 2;
-const NXDOMAIN: u16 = 3;
-const REFUSED: u16 = 5;
 
 dnscribe_record::named_enum! {
     /// How a lookup ended. With several types it is the best outcome of any, in the order of this list.

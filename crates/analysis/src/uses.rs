@@ -14,6 +14,7 @@ use crate::attribution::Attribution;
 use crate::lookup::{LookupRef, LookupTable};
 use crate::view::TransactionView;
 use answers::{AnswerTable, Answered, Fit, ProcessKey};
+use dnscribe_dns::rtype::{A, AAAA, CNAME, DNAME};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::{Connect, MessageId};
@@ -488,11 +489,6 @@ impl UseTable {
 const fn process_key(task: &Task) -> ProcessKey {
     ProcessKey { pid: task.pid, start_ns: task.start_ns }
 }
-
-const A: u16 = 1;
-const CNAME: u16 = 5;
-const AAAA: u16 = 28;
-const DNAME: u16 = 39;
 
 const fn is_alias(rtype: u16) -> bool {
     matches!(rtype, CNAME | DNAME)

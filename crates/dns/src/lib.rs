@@ -31,6 +31,8 @@ mod reader;
 mod record;
 mod text;
 mod zone;
+pub mod rcode;
+pub mod rtype;
 
 pub use answers::{Answer, AnswerLimits, Answers};
 pub use edns::{Edns, ExtendedError, OptionText, Tlv, Tlvs, ede_name, option_name};
@@ -45,6 +47,7 @@ pub use zone::{RegistrableDomainCache, has_unknown_suffix, registrable_domain};
 
 use index::QuestionRef;
 use reader::Reader;
+use rtype::OPT;
 use std::ops::Deref;
 
 /// The part of a message that cannot be read.
@@ -60,9 +63,6 @@ pub enum ParseError {
     #[error("a DNS record cannot be read")]
     Record,
 }
-
-/// The record type of EDNS (RFC 6891).
-const OPT: u16 = 41;
 
 /// The classes NONE (RFC 2136, 1.3) and ANY (RFC 1035, 3.2.5).
 const CLASS_NONE: u16 = 254;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::record::RecordLimits;
+use dnscribe_dns::rtype::{CNAME, OPT};
 use dnscribe_record::json_schema;
 use std::iter;
 
@@ -11,8 +12,6 @@ const HEADER_BYTES: usize = 12;
 /// A compressed name that points to the question's.
 const POINTER: [u8; 2] = [0xC0, 12];
 const RESPONSE: u16 = 0x8000;
-const CNAME: u16 = 5;
-const OPT: u16 = 41;
 
 /// A name of 251 bytes, each of which is escaped.
 fn escaped_name() -> Vec<u8> {

@@ -12,6 +12,7 @@ use super::finding::{Detector, Figure, Finding, Rule, Severity};
 use super::rolling::Rolling;
 use super::table::AssociativeTable;
 use crate::view::TransactionView;
+use dnscribe_dns::rtype::{A, AAAA};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::{LossStage, Transport};
@@ -38,9 +39,6 @@ const MAX_WAITING: usize = 256;
 const MAX_RECENT: usize = 1 << 14;
 /// Time after which an idle client is forgotten.
 const IDLE: Duration = Duration::from_hours(1);
-
-const A: u16 = 1;
-const AAAA: u16 = 28;
 
 /// Finds clients that lose the second query of pairs.
 #[derive(Debug, Default)]

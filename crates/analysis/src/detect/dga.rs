@@ -13,6 +13,7 @@ use super::lexical::{encoded_bytes, is_lookup_service, is_random};
 use super::rolling::{BloomFilter, Rolling};
 use super::table::AssociativeTable;
 use crate::view::TransactionView;
+use dnscribe_dns::rcode::NXDOMAIN;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{Merge, merged_struct};
@@ -25,8 +26,6 @@ const MAX_CLIENTS: usize = 2048;
 const MAX_ZONES: usize = 1024;
 /// Time after which an idle client or zone is forgotten.
 const IDLE: Duration = Duration::from_hours(2);
-
-const NXDOMAIN: u16 = 3;
 
 /// Minimum share of random-looking names among the failing ones.
 const MIN_RANDOM_SHARE: f64 = 0.4;

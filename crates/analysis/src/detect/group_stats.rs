@@ -3,13 +3,11 @@
 use super::finding::Entity;
 use super::samples::is_failure;
 use crate::window::{Grouping, Groups, Tally};
+use dnscribe_dns::rcode::{NXDOMAIN, SERVFAIL};
 use dnscribe_transaction::pair::{Status, Vantage};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
-
-const SERVFAIL: u16 = 2;
-const NXDOMAIN: u16 = 3;
 
 /// Identifies an entity of a window; UDP and TCP are merged.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

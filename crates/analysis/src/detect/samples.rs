@@ -7,6 +7,7 @@
 
 use super::finding::{Entity, Evidence, Rule};
 use crate::view::TransactionView;
+use dnscribe_dns::rcode::NXDOMAIN;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::MessageId;
 use dnscribe_transaction::pair::Status;
@@ -20,8 +21,6 @@ const MAX_SPANS: usize = 6;
 const MIN_KNOWN: usize = 10;
 /// Maximum number of items of each kind in evidence.
 const MAX_SHOWN: usize = 5;
-
-const NXDOMAIN: u16 = 3;
 
 /// Outcome of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use super::table::AssociativeTable;
 use super::{DetectOptions, HostFacts};
 use crate::uses::{Use, addresses};
 use crate::view::TransactionView;
+use dnscribe_dns::rtype::A;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::pair::Vantage;
@@ -24,8 +25,6 @@ const MAX_USERS: usize = 1024;
 const MAX_NAMES: usize = 4096;
 /// Time after which an idle process or name is forgotten.
 const IDLE: Duration = Duration::from_hours(24);
-
-const A: u16 = 1;
 
 /// Finds processes that look up a name in vain.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The properties of a query that lookups need.
 
+use dnscribe_dns::rtype::{A, AAAA, HTTPS, SVCB};
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::{Message, MessageId};
 use dnscribe_transaction::packet::{Direction, Transport};
@@ -81,10 +82,3 @@ impl<'a> Query<'a> {
 pub(super) const fn is_companion(qtype: u16) -> bool {
     matches!(qtype, A | AAAA | SVCB | HTTPS)
 }
-
-pub(super) const A: u16 = 1;
-pub(super) const CNAME: u16 = 5;
-pub(super) const AAAA: u16 = 28;
-const SVCB: u16 = 64;
-const HTTPS: u16 = 65;
-pub(super) const ANY: u16 = 255;

@@ -1,9 +1,9 @@
 //! Derives the result of a lookup from its queries.
 
-use super::query::{A, AAAA};
 use super::state::{OpenLookup, SentQuery};
 use super::suffixes::Suffixes;
 use super::{Few, Lookup, MAX_ADDRESSES, MAX_CHAIN, MAX_NAMES, Outcome};
+use dnscribe_dns::rtype::{A, AAAA};
 use dnscribe_dns::{class_name, rcode_name, type_name};
 use dnscribe_record::LookupFields;
 use dnscribe_record::number::milliseconds;

@@ -1,11 +1,12 @@
 //! The state of an open lookup.
 
 use super::index::hash_client_text;
-use super::query::{A, AAAA, CNAME, Client, Network, Query};
+use super::query::{Client, Network, Query};
 use super::{MAX_ADDRESSES, MAX_CHAIN, MAX_PAUSE, MAX_STUB_TIMEOUT, NOERROR, NXDOMAIN, Outcome};
 use crate::attribution::Attribution;
 use crate::view::TransactionView;
 use dnscribe_dns::Answer;
+use dnscribe_dns::rtype::{A, AAAA, CNAME};
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::MessageId;
 use dnscribe_transaction::packet::Transport;

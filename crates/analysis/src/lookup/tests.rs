@@ -5,11 +5,12 @@ mod failures;
 mod property;
 mod stubs;
 
-use super::query::{A, AAAA, CNAME, Client, Network};
+use super::query::{Client, Network};
 use super::*;
 use crate::attribution::Process;
 use crate::view::testing::example;
 use crate::view::{ProcessView, TransactionView};
+use dnscribe_dns::rtype::{A, AAAA, CNAME};
 use dnscribe_dns::{Answers, Flags};
 use dnscribe_transaction::correlate::{Parent, ParentMatch};
 use dnscribe_transaction::packet::{PacketId, Task, Transport};

@@ -3,16 +3,12 @@
 use super::bounds::{ENTROPY, LABEL_LENGTHS, MIN_TTL, bucket};
 use super::direct_mapped_cache::DirectMappedCache;
 use crate::view::TransactionView;
+use dnscribe_dns::rcode::{NOERROR, NXDOMAIN};
 use dnscribe_sketch::{Binned, Hashed, hash_of};
 use dnscribe_transaction::correlate::AnswerSource;
 use dnscribe_transaction::pair::Status;
 use std::net::IpAddr;
 use std::sync::LazyLock;
-
-/// Response code of a name that exists.
-const NOERROR: u16 = 0;
-/// Response code of a name that does not exist.
-const NXDOMAIN: u16 = 3;
 
 /// Values of a transaction that are the same for every group. Hashes of absent values are 0.
 #[expect(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]

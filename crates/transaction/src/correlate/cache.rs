@@ -6,6 +6,7 @@ use super::upstream::UpstreamQueries;
 use super::{AnswerSource, ParentMatch};
 use crate::decode::Message;
 use crate::pair::{Status, Transaction};
+use dnscribe_dns::rcode::{NOERROR, NXDOMAIN, SERVFAIL, YXDOMAIN};
 use std::time::Duration;
 
 /// Time without captured upstream queries after which they may have become invisible (encrypted).
@@ -13,12 +14,6 @@ const PROOF_LIFETIME: Duration = Duration::from_hours(1);
 
 /// Class IN, the only one that resolvers cache.
 const INTERNET: u16 = 1;
-
-/// Rcodes (RFC 1035, RFC 2136).
-const NOERROR: u16 = 0;
-const SERVFAIL: u16 = 2;
-const NXDOMAIN: u16 = 3;
-const YXDOMAIN: u16 = 6;
 
 /// Extended errors of stale answers (RFC 8914, 4.4 and 4.20).
 const STALE: [u16; 2] = [3, 19];

@@ -3,6 +3,7 @@ use crate::decode::Envelope;
 use crate::decode::testing::{Draft, DraftDns, DraftQuestion};
 use crate::packet::{Direction, PacketId, Task, Transport};
 use crate::pair::{PairOptions, Pairer, Status};
+use dnscribe_dns::rtype::{A, AAAA, DNSKEY};
 use dnscribe_dns::{Answer, Flags};
 use dnscribe_record::time::Timestamp;
 use std::collections::HashMap;
@@ -13,9 +14,6 @@ mod scenarios;
 
 const UNBOUND: u32 = 53;
 const DIG: u32 = 1000;
-const A: u16 = 1;
-const AAAA: u16 = 28;
-const DNSKEY: u16 = 48;
 const TO_CLIENT: u16 = 0x8180;
 const FROM_SERVER: u16 = 0x8400;
 

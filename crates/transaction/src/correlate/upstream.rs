@@ -6,6 +6,7 @@ use super::pending_queries::{PendingQueries, PendingQuery};
 use super::query::{Query, Question, Resolver};
 use super::{Parent, ParentMatch};
 use crate::decode::{Message, MessageId};
+use dnscribe_dns::rtype::CNAME;
 use dnscribe_dns::{Record, Records};
 use dnscribe_record::time::Timestamp;
 use foldhash::fast::RandomState;
@@ -26,9 +27,6 @@ const ALIAS_SLOTS: usize = 1 << 12;
 
 /// Maximum number of CNAMEs followed, as resolvers do.
 const MAX_CHAIN: usize = 12;
-
-/// Record type CNAME.
-const CNAME: u16 = 5;
 
 /// Upstream queries, bounded.
 #[derive(Debug, Default)]

@@ -2,12 +2,9 @@
 
 use crate::decode::Message;
 use dnscribe_dns::Record;
+use dnscribe_dns::rtype::{A, AAAA};
 use foldhash::fast::RandomState;
 use std::hash::{BuildHasher, Hasher};
-
-/// Record types whose data is an address.
-const A: u16 = 1;
-const AAAA: u16 = 28;
 
 /// Hashes the answers of responses.
 #[derive(Debug, Default)]

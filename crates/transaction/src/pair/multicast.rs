@@ -8,6 +8,7 @@
 use crate::decode::{MDNS_PORT as MDNS, Message};
 use crate::packet::Transport;
 use dnscribe_dns::Question;
+use dnscribe_dns::rtype::ANY;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Port of LLMNR.
@@ -15,9 +16,6 @@ const LLMNR: u16 = 5355;
 
 /// Maximum number of records per response that are matched with questions.
 const MAX_RECORDS: usize = 32;
-
-/// QTYPE `ANY`, which every record answers.
-const ANY: u16 = 255;
 
 /// A multicast group that receives queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 use super::Status;
 use crate::decode::{Message, OwnedMessage};
 use crate::packet::Transport;
+use dnscribe_dns::rtype::{AXFR, IXFR, SOA};
 use dnscribe_dns::{Dns, Record};
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
@@ -12,10 +13,6 @@ pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Maximum number of records kept of the first message of a transfer.
 const MAX_ANSWERS: u16 = 100;
-
-const SOA: u16 = 6;
-const IXFR: u16 = 251;
-const AXFR: u16 = 252;
 
 /// Summary of a zone transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

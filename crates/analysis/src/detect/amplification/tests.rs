@@ -1,10 +1,9 @@
 use super::*;
 use crate::detect::tests::helpers::{findings, query};
 use crate::heap;
+use dnscribe_dns::rtype::ANY;
 use dnscribe_transaction::packet::Transport;
 use std::net::SocketAddr;
-
-const ANY: u16 = 255;
 
 /// `count` large responses to small queries from a network, within half a minute.
 fn feed(detector: &mut Amplification, count: u32, vary: impl Fn(u32, &mut TransactionView<'_>)) {

@@ -7,6 +7,7 @@ use crate::detect::{Alert, AlertState, DetectOptions, Detection, EntityCounts, R
 use crate::view::testing::example;
 use crate::view::{ProcessView, TransactionView};
 use crate::window::Windows;
+use dnscribe_dns::rcode::{NXDOMAIN, REFUSED, SERVFAIL};
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::pair::Status;
@@ -19,9 +20,6 @@ const DAY: u64 = 24 * HOUR;
 /// Midnight of a Monday.
 const START: u64 = 1_699_833_600;
 const ZONES: u64 = 3000;
-const SERVFAIL: u16 = 2;
-const NXDOMAIN: u16 = 3;
-const REFUSED: u16 = 5;
 const BROKEN: [&str; 2] = ["telemetry.broken.example", "update.broken.example"];
 
 fn at(second: u64) -> Timestamp {

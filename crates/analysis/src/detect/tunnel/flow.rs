@@ -4,6 +4,7 @@ use crate::detect::attribution::{Attribution, EvidenceSample};
 use crate::detect::lexical::encoded_bytes;
 use crate::detect::rolling::{Rolling, SpanCounts};
 use crate::view::TransactionView;
+use dnscribe_dns::rtype::{A, AAAA, CNAME, HTTPS, NULL};
 use dnscribe_dns::{Answer, Answers};
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{Merge, merged_struct};
@@ -15,11 +16,6 @@ const SHORT_SPAN: Duration = Duration::from_mins(1);
 /// Half of the long look-back.
 const LONG_SPAN: Duration = Duration::from_hours(3);
 
-const A: u16 = 1;
-const CNAME: u16 = 5;
-const NULL: u16 = 10;
-const AAAA: u16 = 28;
-const HTTPS: u16 = 65;
 /// First record type for private use (RFC 6895, section 3.1).
 const PRIVATE: u16 = 65_280;
 

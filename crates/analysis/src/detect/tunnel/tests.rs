@@ -3,12 +3,10 @@ use crate::detect::tests::helpers::{BASE32, HEX, at, findings, query, random};
 use crate::detect::{Rule, Severity};
 use crate::heap;
 use crate::view::testing::example;
+use dnscribe_dns::rcode::NXDOMAIN;
+use dnscribe_dns::rtype::{NULL, TXT};
 use dnscribe_dns::{Answer, Answers};
 use std::net::{Ipv4Addr, SocketAddr};
-
-const NULL: u16 = 10;
-const TXT: u16 = 16;
-const NXDOMAIN: u16 = 3;
 
 fn address(data: &str) -> Answers {
     Answers::from_iter([Answer { name: "x", rtype: 1, class: 1, ttl_seconds: 60, data }])

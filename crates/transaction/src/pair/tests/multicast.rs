@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::decode::Message;
+use dnscribe_dns::rtype::PTR;
 
 const MDNS: &str = "224.0.0.251:5353";
-const PTR: u16 = 12;
 
 /// A multicast DNS message; a response has PTR records with the given names.
 fn mdns(ms: u64, src: &str, dst: &str, qname: Option<&str>, records: &[&str]) -> Draft {

@@ -1,7 +1,9 @@
 //! Generated transactions, and a pseudo-random generator with fixed seeds.
 
 use dnscribe_analysis::view::{ProcessView, TransactionView};
+pub(super) use dnscribe_dns::rcode::{NXDOMAIN, SERVFAIL};
 use dnscribe_dns::registrable_domain;
+pub(super) use dnscribe_dns::rtype::{A, AAAA, ANY, CNAME, DNSKEY, HTTPS, MX, NULL, PTR, SRV, TXT};
 use dnscribe_dns::{Answer, Answers, Flags};
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::MessageId;
@@ -9,21 +11,6 @@ use dnscribe_transaction::packet::{PacketId, Transport};
 use dnscribe_transaction::pair::{OrphanReason, Status, Vantage};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
-
-pub const A: u16 = 1;
-pub const CNAME: u16 = 5;
-pub const NULL: u16 = 10;
-pub const PTR: u16 = 12;
-pub const MX: u16 = 15;
-pub const TXT: u16 = 16;
-pub const AAAA: u16 = 28;
-pub const SRV: u16 = 33;
-pub const DNSKEY: u16 = 48;
-pub const HTTPS: u16 = 65;
-pub const ANY: u16 = 255;
-
-pub const NXDOMAIN: u16 = 3;
-pub const SERVFAIL: u16 = 2;
 
 const RESPONSE: u16 = 0x8080;
 const RECURSION_DESIRED: u16 = 0x100;

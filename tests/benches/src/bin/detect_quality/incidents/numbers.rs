@@ -4,10 +4,9 @@ use super::{Alter, Incident};
 use crate::benign::{CLUSTER, Profile};
 use crate::event::{A, Client, Event, NXDOMAIN, Rng, SERVFAIL, seconds};
 use dnscribe_analysis::detect::{Entity, Rule};
+use dnscribe_dns::rcode::REFUSED;
 use std::net::IpAddr;
 use std::time::Duration;
-
-const REFUSED: u16 = 5;
 
 pub(super) fn all(rng: &mut Rng, begins: f64, flood_begins: f64) -> Vec<Incident> {
     let share = 0.3 + rng.unit() * 0.5;
