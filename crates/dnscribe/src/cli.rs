@@ -77,7 +77,7 @@ pub enum Command {
     Top(TopArgs),
     /// Run a command and show what it asks of DNS, and where its seconds go
     Trace(TraceArgs),
-    /// Write what happened as one HTML file, from capture files, records or Kafka
+    /// Write what happened as one HTML file, from capture files, records, Kafka or stores
     Report(ReportArgs),
     /// Write network policies from what pods were connected to, by name, and check them
     #[command(subcommand)]

@@ -31,7 +31,7 @@ section! {
         /// Rules that are switched off.
         items disabled: Option<Vec<RuleName>> = example("[resolver_disagreement]"),
         /// Times at which alerts are suppressed: once (start, end) or weekly (days, from, to), for services and
-        /// rules that match. Only in a file. `dnscribe annotate --kind maintenance` does it at once.
+        /// rules that match. Only in a file. `dnscribe annotate` does it at once.
         sections maintenance: Option<Vec<MaintenanceLayer>> = each(
             MaintenanceLayer,
             "[{ start: 2026-11-21T22:00:00Z, end: 2026-11-22T02:00:00Z, service: shop }]"

@@ -22,7 +22,7 @@ Examples:
 The file needs no network and no other file; mail it, attach it to a ticket, print it. The same input gives
 the same file.")]
 pub struct ReportArgs {
-    /// Capture files (pcap, pcapng), or files of records as NDJSON; plain, .gz or .zst; - is stdin
+    /// Capture files (pcap, pcapng, dnstap), or files of records as NDJSON; plain, .gz or .zst; - is records on stdin
     #[arg(value_name = "FILE", required_unless_present_any = ["brokers", "store"])]
     #[arg(conflicts_with_all = ["brokers", "store"])]
     pub files: Vec<PathBuf>,

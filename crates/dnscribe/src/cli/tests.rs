@@ -1,7 +1,9 @@
 use super::*;
 use clap::CommandFactory;
+use clap::error::ErrorKind;
 use dnscribe_delivery::Stream;
 use dnscribe_record::time::Timestamp;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -145,4 +147,77 @@ fn a_report_begins_some_time_ago() {
     let age = before.since(from);
     assert!(age.abs_diff(Duration::from_hours(1)) < Duration::from_mins(1), "{age:?}");
     assert!(parse("report --brokers a:1 --since 1h --from 2026-11-20T07:00:00Z").is_err());
+}
+
+/// Returns the inline code of a page, in which a line may end anywhere.
+fn inline_code(page: &str) -> Vec<String> {
+    let mut is_block = false;
+    let mut text = String::new();
+    for line in page.lines() {
+        is_block ^= line.trim_start().starts_with("```");
+        if !is_block && !line.trim_start().starts_with("```") {
+            text += line;
+            text.push('\n');
+        }
+    }
+    let spans = text.split('`').skip(1).step_by(2);
+    spans.map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+/// Splits a command at its spaces but not within single quotes, with a time for the word that stands for one.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut is_quoted = false;
+    for letter in command.chars() {
+        match (letter, words.last_mut()) {
+            ('\'', _) => is_quoted = !is_quoted,
+            (' ', _) if !is_quoted => words.push(String::new()),
+            (letter, Some(word)) => word.push(letter),
+            (_, None) => {}
+        }
+    }
+    for word in &mut words {
+        if word == "TIME" {
+            "2026-11-20T07:00:00Z".clone_into(word);
+        }
+    }
+    words
+}
+
+/// What a page's prose says to run has flags that exist, and all that are needed. Blocks are run by another test.
+#[test]
+fn commands_in_prose_are_complete() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let (mut commands, mut wrong) = (0, Vec::new());
+    for folder in ["", "docs", "docs/runbooks", "docs/adr", "examples"] {
+        let files = std::fs::read_dir(root.join(folder)).unwrap().map(|file| file.unwrap().path());
+        // What was removed is history.
+        let is_page = |file: &PathBuf| {
+            file.extension().is_some_and(|end| end == "md") && !file.ends_with("CHANGELOG.md")
+        };
+        for page in files.filter(is_page) {
+            for code in inline_code(&std::fs::read_to_string(&page).unwrap()) {
+                let is_whole = !code.contains(['…', '[', '|', '<', '>', '$'])
+                    && !["ARGS", "COMMAND"].iter().any(|any| code.contains(any));
+                if !is_whole || !code.starts_with("dnscribe ") {
+                    continue;
+                }
+                commands += 1;
+                let Err(error) = Cli::try_parse_from(words(&code)) else { continue };
+                let is_wrong = match error.kind() {
+                    ErrorKind::UnknownArgument
+                    | ErrorKind::InvalidSubcommand
+                    | ErrorKind::ArgumentConflict => true,
+                    // A command that is only mentioned has no flags.
+                    ErrorKind::MissingRequiredArgument => code.contains(" --"),
+                    _ => false,
+                };
+                if is_wrong {
+                    wrong.push(format!("{}: `{code}`: {error}", page.display()));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(commands > 100, "{commands}");
 }

@@ -27,7 +27,7 @@ Examples:
   dnscribe top traffic.pcap --speed 10x          Watch it, ten times as fast as it was
   dnscribe top --records /var/log/dns.ndjson     Watch the records of another dnscribe
   dnscribe top --brokers kafka-1:9092            Watch all nodes, from their records in Kafka
-  dnscribe top --once --duration 30s             One picture as plain text, for scripts
+  dnscribe top --once --duration 30s             Every page as plain text, for scripts
 
 Press ? for help. The sinks of the configuration are not used, and no metrics are served. NO_COLOR turns colours off.")]
 pub struct TopArgs {
@@ -52,7 +52,7 @@ pub struct TopArgs {
     #[arg(long, value_name = "SPEED", requires = "files")]
     pub speed: Option<Speed>,
 
-    /// Print one picture as plain text and end
+    /// Print every page once as plain text and end
     #[arg(long)]
     pub once: bool,
 
