@@ -39,7 +39,11 @@ fn files_of_root_are_opened_by_another_process() {
     })
     .unwrap();
     // As logrotate does.
-    fs::rename(&files.sink, files.sink.with_file_name("moved")).unwrap();
+    // The agent may just have rotated it, and have made no new one yet.
+    shell::wait_for("a file to move", RECORD_LIMIT, || {
+        Ok(fs::rename(&files.sink, files.sink.with_file_name("moved")).ok())
+    })
+    .unwrap();
     files.configure("pairing: { query_timeout: 2s }\n");
     agent.signal(Signal::HUP).unwrap();
     shell::wait_for("the new file", RECORD_LIMIT, || Ok(files.sink.exists().then_some(())))
