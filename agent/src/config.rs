@@ -285,6 +285,7 @@ impl Config {
             rotation: other.rotation,
             files: other.files,
             secret_files: other.secret_files,
+            messages_wire: other.messages_wire,
             ..self
         }
     }

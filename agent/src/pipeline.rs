@@ -56,7 +56,7 @@ use dnscribe_transaction::correlate::{CorrelateStage, CorrelationMode};
 use dnscribe_transaction::packet::sampling::{
     Change, NotExported, PacketClass, Timeline, exported_share,
 };
-use renderer::Renderer;
+use renderer::{MessageParts, Renderer};
 use resolver_names::ResolverNames;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,6 +92,8 @@ pub struct SinkChange {
     pub flush_timeout: Duration,
     /// Whether detection runs.
     pub detection: DetectionChange,
+    /// Whether records of messages have their bytes.
+    pub wire: bool,
 }
 
 /// Change of detection.
@@ -213,7 +215,7 @@ impl Pipeline {
                 .and_then(Enricher::kubernetes)
                 .map(|_| PodMetrics::default()),
             enricher: options.enricher,
-            render_options: render_options(&router, &analysis),
+            render_options: render_options(&router, &analysis, identity.wire),
             late_renderer: None,
             router,
             analysis,
@@ -330,10 +332,18 @@ impl Pipeline {
     /// rendered, which is to be applied to all stages as [`Control::Render`].
     #[must_use]
     pub fn replace_sinks(&mut self, change: SinkChange) -> RenderOptions {
-        let SinkChange { sinks, flush_timeout, detection } = change;
+        let SinkChange { sinks, flush_timeout, detection, wire } = change;
         self.router.replace(sinks, flush_timeout);
         self.analysis.set_sinks(detection, self.now, &self.router);
-        render_options(&self.router, &self.analysis)
+        self.set_wire(wire)
+    }
+
+    /// Changes whether records of messages have their bytes. Returns what is to be rendered, which is to be applied to all
+    /// stages as [`Control::Render`].
+    #[must_use]
+    pub fn set_wire(&mut self, wire: bool) -> RenderOptions {
+        self.identity.wire = wire;
+        render_options(&self.router, &self.analysis, wire)
     }
 
     /// Adds packets that the kernel has counted instead of exporting, up to time `ts`.
@@ -462,16 +472,27 @@ impl Pipeline {
         let hides_servers = self.router.masker.hides_servers();
         format!(
             "{:#?}",
-            (self.analysis.settings_in_force(), resolvers, &self.filters, masked, hides_servers)
+            (
+                self.analysis.settings_in_force(),
+                resolvers,
+                &self.filters,
+                masked,
+                hides_servers,
+                self.identity.wire,
+            )
         )
     }
 }
 
 /// Which parts of records the flow stages render.
-fn render_options(router: &SinkRouter, analysis: &Analysis) -> RenderOptions {
+fn render_options(router: &SinkRouter, analysis: &Analysis, wire: bool) -> RenderOptions {
     RenderOptions {
         texts: router.renders(Stream::Transactions) || analysis.is_active(),
         transactions: router.renders(Stream::Transactions),
-        messages: router.renders(Stream::Messages),
+        messages: match router.renders(Stream::Messages) {
+            false => MessageParts::Nothing,
+            true if wire => MessageParts::WithBytes,
+            true => MessageParts::Decoded,
+        },
     }
 }

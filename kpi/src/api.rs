@@ -4,6 +4,7 @@ use crate::access::{Access, Refusal, Scopes};
 use crate::answer::{self, Answer, ChangeAnswer, Health, HealthStatus, Newest, Problem};
 use crate::dictionary::{DIMENSIONS, Dictionary, Kpi};
 use crate::error::KpiError;
+use crate::input::hex;
 use crate::lineage::{describe, of_kpi};
 use crate::metrics::newest_verdicts;
 use crate::openapi;
@@ -19,6 +20,7 @@ use axum::routing::get;
 use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use url::form_urlencoded;
@@ -273,14 +275,18 @@ async fn values(allowed: AllowedKpi, RawQuery(query): RawQuery, headers: HeaderM
     if let Err(detail) = fits.and_then(|()| asked.question.check_length(published.values.span())) {
         return bad_request(&detail);
     }
-    let etag = format!("\"{}-{}\"", published.values.number, &service.dictionary.sha256[..8]);
-    let is_known = |known: &HeaderValue| known.to_str().is_ok_and(|known| known.contains(&etag));
-    if headers.get_all(header::IF_NONE_MATCH).iter().any(is_known) {
-        return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response();
-    }
     // A percentile over many days takes seconds, in which other requests are answered.
     let values = tokio::task::block_in_place(|| answer(service, &published, kpi, &asked.question));
     let rest = values.get(asked.offset..).unwrap_or_default();
+    let page = &rest[..rest.len().min(asked.limit)];
+    let etag = etag(&service.dictionary, published.values.as_of, page);
+    let is_known = |known: &HeaderValue| {
+        let mut tags = known.to_str().unwrap_or_default().split(',').map(str::trim);
+        tags.any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+    };
+    if headers.get_all(header::IF_NONE_MATCH).iter().any(is_known) {
+        return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response();
+    }
     let next = asked.offset.saturating_add(asked.limit);
     let newest = published.values.newest_of(&service.dictionary, kpi);
     let mut response = json_response(&Answer {
@@ -292,7 +298,7 @@ async fn values(allowed: AllowedKpi, RawQuery(query): RawQuery, headers: HeaderM
         freshness_seconds: newest.map(age_seconds),
         lineage: format!("/v1/kpis/{}/lineage", kpi.name),
         next_offset: Some(next).filter(|next| *next < values.len()),
-        values: &rest[..rest.len().min(asked.limit)],
+        values: page,
     });
     if let Ok(etag) = HeaderValue::from_str(&etag) {
         response.headers_mut().insert(header::ETAG, etag);
@@ -301,6 +307,13 @@ async fn values(allowed: AllowedKpi, RawQuery(query): RawQuery, headers: HeaderM
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     response
+}
+
+/// Tag of an answer, which changes with its values, also where those of another store or time zone have the same number.
+fn etag(dictionary: &Dictionary, as_of: Option<jiff::Timestamp>, values: &[KpiValue]) -> String {
+    let mut hash = Sha256::new_with_prefix(&dictionary.sha256);
+    hash.update(json!((as_of, values)).to_string());
+    format!("\"{}\"", &hex(&hash.finalize())[..32])
 }
 
 async fn change(allowed: AllowedKpi, RawQuery(query): RawQuery) -> Response {
@@ -331,7 +344,9 @@ fn asked_change(dictionary: &Dictionary, kpi: &Kpi, query: &str) -> Result<Chang
         match &*name {
             "at" => {
                 let bad = |_| format!("at {value}: give a time such as 2026-11-21T10:00:00Z");
-                at = Some(value.parse().map_err(bad)?);
+                let time: jiff::Timestamp = value.parse().map_err(bad)?;
+                plausible("at", crate::facts::day_of(time.as_microsecond()))?;
+                at = Some(time);
             }
             "parts" => parts = value.parse().map_err(|_| "parts: not a number")?,
             "from" | "to" | "date" | "limit" | "offset" => {
@@ -445,9 +460,18 @@ impl Asked {
 fn day(name: &str, text: &str) -> Result<Date, String> {
     let bad = |_| format!("{name} {text}: give a day such as 2026-11-21");
     // A time stands for its day in UTC.
-    match text.parse::<jiff::Timestamp>() {
-        Ok(time) => Ok(crate::facts::day_of(time.as_microsecond())),
-        Err(_) => text.parse::<Date>().map_err(bad),
+    let day = match text.parse::<jiff::Timestamp>() {
+        Ok(time) => crate::facts::day_of(time.as_microsecond()),
+        Err(_) => text.parse::<Date>().map_err(bad)?,
+    };
+    plausible(name, day)
+}
+
+/// Refuses days far from any fact: their times in other zones may have no number.
+fn plausible(name: &str, day: Date) -> Result<Date, String> {
+    match day.year() {
+        1900..=2200 => Ok(day),
+        _ => Err(format!("{name} {day}: only days of the years 1900 to 2200 are answered")),
     }
 }
 

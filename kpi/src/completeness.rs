@@ -236,7 +236,7 @@ impl Gaps {
             .filter_map(|(_, _, import)| import.replaces.as_deref())
             .collect();
         let mut open: BTreeMap<(Date, String), u64> = BTreeMap::new();
-        let mut unplaced: BTreeMap<String, u64> = BTreeMap::new();
+        let mut unplaced: BTreeMap<String, Unplaced> = BTreeMap::new();
         summary.of(Kind::Refused, |Count { day, source, name, detail, number, .. }| {
             let file = source.unwrap_or_default();
             let count = u64::try_from(number).unwrap_or_default();
@@ -254,7 +254,9 @@ impl Gaps {
                 Some((day, kind)) => {
                     *open.entry((date(day), kind.to_owned())).or_default() += count;
                 }
-                None => *unplaced.entry(file.to_owned()).or_default() += count,
+                None => {
+                    unplaced.entry(file.to_owned()).or_default().add(count, day.map(date), name);
+                }
             }
         })?;
         self.add_placed(summary, sources, &open)?;
@@ -283,40 +285,70 @@ impl Gaps {
         Ok(())
     }
 
-    /// Adds files with many refused rows whose day or type cannot be read: all days and types of the file, or, if
-    /// nothing of it could be read, the types that its source has delivered, on the day of the import.
+    /// Adds files with many refused rows whose day or type cannot be read: all days of the file, or, if nothing of it could be
+    /// read, the day of the import; and all types of the file and of its source.
     async fn add_unplaced(
         &mut self,
         summary: &Summary,
         store: &Store,
         state: &State,
         sources: &Sources,
-        unplaced: &BTreeMap<String, u64>,
+        unplaced: &BTreeMap<String, Unplaced>,
     ) -> Result<(), KpiError> {
         for (file, refused) in unplaced {
+            let Unplaced { rows, types, days, has_other_types, has_other_days } = refused;
             let Some((_, at, import)) = state.imports.get(file) else { continue };
-            let declared = sources.find(&import.source).map(|source| source.tolerance);
-            if !is_too_many(*refused, import.accepted, declared.unwrap_or(REJECTED_SHARE)) {
+            let declared = sources.find(&import.source);
+            let allowed = declared.map_or(REJECTED_SHARE, |source| source.tolerance);
+            if !is_too_many(*rows, import.accepted, allowed) {
                 continue;
             }
-            let mut days: BTreeSet<Date> =
-                import.files.iter().filter_map(|file| file.day).collect();
-            if days.is_empty() {
-                days.insert(crate::facts::day_of(at.as_microsecond()));
+            let mut days = days.clone();
+            if *has_other_days {
+                days.extend(import.files.iter().filter_map(|file| file.day));
+                if import.accepted == 0 {
+                    days.insert(crate::facts::day_of(at.as_microsecond()));
+                }
             }
-            let kinds = if import.accepted == 0 {
-                types_of_source(summary, &import.source)?
-            } else {
-                Engine::types_of(store, &import.files).await?
-            };
+            let mut kinds = types.clone();
+            if *has_other_types {
+                kinds.extend(types_of_source(summary, &import.source)?);
+                kinds.extend(Engine::types_of(store, &import.files).await?);
+                if let Some(source) = declared {
+                    let known = event_types(summary)?;
+                    kinds.extend(known.into_iter().filter(|kind| source.delivers(kind)));
+                    let named = source.types.iter().filter(|kind| !kind.ends_with('*'));
+                    kinds.extend(named.cloned());
+                }
+            }
             for kind in kinds {
                 for day in &days {
-                    let reason = format!("{refused} rows of {} were refused", import.name);
+                    let reason = format!("{rows} rows of {} were refused", import.name);
                     self.add(*day, event_key(&kind), reason);
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Refused rows of a file whose day or type cannot be read, with the days and types of those where one of the two can.
+#[derive(Debug, Default)]
+struct Unplaced {
+    rows: u64,
+    types: BTreeSet<String>,
+    days: BTreeSet<Date>,
+    has_other_types: bool,
+    has_other_days: bool,
+}
+
+impl Unplaced {
+    fn add(&mut self, rows: u64, day: Option<Date>, kind: Option<&str>) {
+        self.rows += rows;
+        self.types.extend(kind.map(str::to_owned));
+        self.days.extend(day);
+        self.has_other_types |= kind.is_none();
+        self.has_other_days |= day.is_none();
     }
 }
 

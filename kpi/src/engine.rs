@@ -366,7 +366,11 @@ impl Engine {
         self.materialise(&duplicates, [both]).await?;
         self.materialise(&corrections, [query::corrections(raw, &duplicates)]).await?;
         self.view(&unique, &query::unique_events(raw, &duplicates)).await?;
-        self.materialise(&targets, [query::correction_targets(&unique, &corrections)]).await?;
+        self.materialise(
+            &targets,
+            [query::correction_targets(raw, &technical, &unique, &corrections)],
+        )
+        .await?;
         self.resolve_corrections(&targets, &corrected).await?;
         self.view(&name("events"), &query::net_events(&unique, &corrected)).await
     }

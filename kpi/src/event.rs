@@ -23,6 +23,13 @@ impl Rejection {
     pub fn new(reason: &'static str, detail: impl Display) -> Self {
         Self { reason, detail: detail.to_string() }
     }
+
+    /// Leaves of what is wrong the name of the field: its value may be personal.
+    pub fn leave_field(&mut self) {
+        let end = self.detail.find(':').unwrap_or(self.detail.len());
+        let is_field = self.detail.get(..end).is_some_and(|name| FIELDS.contains(&name));
+        self.detail.truncate(if is_field { end } else { 0 });
+    }
 }
 
 /// Names of the fields, in the order of the schema.
@@ -81,7 +88,13 @@ pub fn from_fields<'a>(
     fields: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<RegistrarEventRecord, Rejection> {
     let mut event = Draft::default();
+    let mut seen = 0_u32;
     for (name, text) in fields {
+        let bit = FIELDS.iter().position(|field| *field == name).map_or(0, |place| 1 << place);
+        if seen & bit != 0 {
+            return Err(Rejection::new("ambiguous_column", name));
+        }
+        seen |= bit;
         // CSV has no types: a number may be text.
         let is_text = !matches!(name, "latency_ms" | "amount_micros");
         event.set(name, text, is_text)?;
@@ -261,12 +274,19 @@ fn currency(text: &str) -> Result<Option<String>, Rejection> {
     }
 }
 
+/// Largest amount of an event in millionths: a hundred thousand million. Sums of a few larger ones have no number.
+const MAX_AMOUNT_MICROS: i64 = 100_000_000_000_000_000;
+
 fn amount(text: &str) -> Result<Option<i64>, Rejection> {
     if text.is_empty() {
         return Ok(None);
     }
     match text.parse() {
-        Ok(amount) if amount >= 0 => Ok(Some(amount)),
+        Ok(amount @ 0..=MAX_AMOUNT_MICROS) => Ok(Some(amount)),
+        Ok(amount) if amount > MAX_AMOUNT_MICROS => {
+            let detail = format!("{text}: more than {MAX_AMOUNT_MICROS}");
+            Err(Rejection::new("implausible_amount", detail))
+        }
         _ => Err(Rejection::new("bad_amount", format!("{text}: not an integer of 0 or more"))),
     }
 }

@@ -354,7 +354,10 @@ pub fn clickhouse(
         ),
         ("corrections", query::corrections("events_raw", "duplicates")),
         ("events_unique", query::unique_events("events_raw", "duplicates")),
-        ("correction_targets", query::correction_targets("events_unique", "corrections")),
+        (
+            "correction_targets",
+            query::correction_targets("events_raw", "technical", "events_unique", "corrections"),
+        ),
         ("corrected", query::corrected("correction_targets", correction_chain)),
         ("events_net", query::net_events("events_unique", "corrected")),
         ("events", query::enriched("events_net", kinds, Dialect::ClickHouse)),

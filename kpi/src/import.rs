@@ -262,10 +262,9 @@ impl<'a> Importer<'a> {
         self.commit.rows += 1;
         self.buffered += 1;
         let origin = Origin { line, ..self.origin.clone() };
-        let (row, mapped) = match self.request.mapping.map(|mapping| mapping.apply(&row)) {
+        let (row, mapped) = match self.request.mapping {
             None => (row, Ok(())),
-            Some(Ok(mapped)) => (mapped, Ok(())),
-            Some(Err(rejection)) => (row, Err(rejection)),
+            Some(mapping) => mapping.apply(&row),
         };
         let parse = |row: &Row| match self.request.dimension {
             Some(kind) => Attributes::parse(kind, row).map(Fact::Attributes),
@@ -381,8 +380,11 @@ impl<'a> Importer<'a> {
         }
     }
 
-    fn reject(&mut self, origin: Origin, rejection: Rejection, row: Row) {
+    fn reject(&mut self, origin: Origin, mut rejection: Rejection, row: Row) {
         *self.commit.rejected.entry(rejection.reason.to_owned()).or_default() += 1;
+        if !self.request.policy.keeps_all() {
+            rejection.leave_field();
+        }
         let (raw, fields) = match row {
             Row::Json(text) => {
                 let fields = serde_json::from_str::<Map<String, Value>>(&text).unwrap_or_default();
@@ -466,21 +468,29 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// Gives an event without technical key its business key: an export of a ledger has no deliveries.
+/// Gives an event without technical key its type and business key: an export of a ledger has no deliveries, and two facts of one
+/// key differ in their types.
 #[must_use]
 pub fn with_event_id(row: Row) -> Row {
     match row {
         Row::Json(text) => match serde_json::from_str::<Map<String, Value>>(&text) {
             Ok(mut object) if !object.contains_key("event_id") => {
-                let key = object.get("business_key").cloned();
-                object.extend(key.map(|key| ("event_id".to_owned(), key)));
+                let get = |name: &str| object.get(name).and_then(Value::as_str);
+                let id = get("event_type").zip(get("business_key"));
+                let id = id.map(|(kind, key)| Value::from(format!("{kind}/{key}")));
+                object.extend(id.map(|id| ("event_id".to_owned(), id)));
                 Row::Json(Value::Object(object).to_string())
             }
             _ => Row::Json(text),
         },
         Row::Csv(text, mut fields) if !fields.iter().any(|(name, _)| name == "event_id") => {
-            let key = fields.iter().find(|(name, _)| name == "business_key").cloned();
-            fields.extend(key.map(|(_, key)| ("event_id".to_owned(), key)));
+            let get = |name: &str| {
+                fields.iter().find(|(field, _)| field == name).map(|(_, text)| text.as_str())
+            };
+            let id = get("event_type").zip(get("business_key"));
+            let id =
+                id.filter(|(_, key)| !key.is_empty()).map(|(kind, key)| format!("{kind}/{key}"));
+            fields.extend(id.map(|id| ("event_id".to_owned(), id)));
             Row::Csv(text, fields)
         }
         other => other,

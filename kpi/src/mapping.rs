@@ -112,24 +112,30 @@ impl Mapping {
     /// Makes a row of `registrar.event/1` of a row of the file.
     ///
     /// # Errors
-    /// A column is missing, or a value is none of those that the map has.
-    pub fn apply(&self, row: &Row) -> Result<Row, Rejection> {
+    /// A column is missing or there twice, or a value is none of those that the map has. The row has the fields that can be read:
+    /// they say which day and type lacks it.
+    pub fn apply(&self, row: &Row) -> (Row, Result<(), Rejection>) {
         let (text, fields) = match row {
-            Row::Csv(text, fields) => (text, fields.iter().cloned().collect()),
-            Row::Json(text) => (text, json_fields(text)?),
-            Row::Unreadable(..) => return Ok(row.clone()),
+            Row::Csv(text, fields) => (text, fields.clone()),
+            Row::Json(text) => match json_fields(text) {
+                Ok(fields) => (text, fields),
+                Err(rejection) => return (row.clone(), Err(rejection)),
+            },
+            Row::Unreadable(..) => return (row.clone(), Ok(())),
         };
+        let mut result = Ok(());
         let mut mapped: Vec<(String, String)> = Vec::new();
         // The sign of an amount depends on the type, so the type comes first.
         let (first, rest): (Vec<_>, Vec<_>) =
             self.columns.iter().partition(|(field, _)| *field == "event_type");
         for (field, column) in first.into_iter().chain(rest) {
-            let missing = || Rejection::new("missing_column", format!("{column} (for {field})"));
-            let value: &String = fields.get(column).ok_or_else(missing)?;
-            let kind = mapped.first().map(|(_, kind)| kind);
+            let kind = mapped.iter().find(|(name, _)| name == "event_type").map(|(_, kind)| kind);
             let kind = self.constants.get("event_type").or(kind).map_or("", String::as_str);
-            let value = self.convert(field, kind, value.trim())?;
-            mapped.push((field.clone(), value));
+            let value = only(&fields, field, column);
+            match value.and_then(|value| self.convert(field, kind, value.trim())) {
+                Ok(value) => mapped.push((field.clone(), value)),
+                Err(rejection) => result = result.and(Err(rejection)),
+            }
         }
         mapped.extend(self.constants.clone());
         let get = |name: &str| mapped.iter().find(|(field, _)| field == name).map(|(_, text)| text);
@@ -140,7 +146,7 @@ impl Mapping {
             let id = format!("{kind}/{key}");
             mapped.push(("event_id".to_owned(), id));
         }
-        Ok(Row::Csv(text.clone(), mapped))
+        (Row::Csv(text.clone(), mapped), result)
     }
 
     /// Converts a value of a field, of an event whose type is `kind`.
@@ -168,7 +174,23 @@ impl Mapping {
     }
 }
 
-fn json_fields(text: &str) -> Result<BTreeMap<String, String>, Rejection> {
+/// Returns the value of a column, if the row has one column of this name.
+fn only<'a>(
+    fields: &'a [(String, String)],
+    field: &str,
+    column: &str,
+) -> Result<&'a str, Rejection> {
+    let mut values = fields.iter().filter(|(name, _)| name == column).map(|(_, value)| value);
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        (None, _) => Err(Rejection::new("missing_column", format!("{column} (for {field})"))),
+        (Some(_), Some(_)) => {
+            Err(Rejection::new("ambiguous_column", format!("{column} (for {field})")))
+        }
+    }
+}
+
+fn json_fields(text: &str) -> Result<Vec<(String, String)>, Rejection> {
     let object: JsonMap<String, Value> =
         serde_json::from_str(text).map_err(|error| Rejection::new("bad_json", error))?;
     let texts = object.into_iter().map(|(name, value)| match value {
@@ -240,9 +262,9 @@ mod tests {
         let fields = order.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         let row = Row::Csv(String::new(), fields.collect());
         match Mapping::parse(TEXT).unwrap().apply(&row) {
-            Ok(Row::Csv(_, fields)) => Ok(fields.into_iter().collect()),
-            Ok(_) => panic!("another row"),
-            Err(rejection) => Err(rejection.reason),
+            (Row::Csv(_, fields), Ok(())) => Ok(fields.into_iter().collect()),
+            (_, Ok(())) => panic!("another row"),
+            (_, Err(rejection)) => Err(rejection.reason),
         }
     }
 
@@ -270,6 +292,24 @@ mod tests {
             assert_eq!(apply(&order), Err(reason), "{column} {text}");
         }
         assert_eq!(apply(&order[..3]), Err("missing_column"));
+        let prices = [order.as_slice(), &[("Price", "5,00")]].concat();
+        assert_eq!(apply(&prices), Err("ambiguous_column"));
+    }
+
+    /// What is refused has the fields that say where it is missing.
+    #[test]
+    fn keeps_what_can_be_read_of_a_refused_row() {
+        let order =
+            [("Order", "7"), ("Kind", "PAID"), ("When", "02.03.2026 00:30"), ("Price", "x")];
+        let fields = order.map(|(name, text)| (name.to_owned(), text.to_owned()));
+        let row = Row::Csv("raw".to_owned(), fields.to_vec());
+        let (Row::Csv(text, fields), Err(_)) = Mapping::parse(TEXT).unwrap().apply(&row) else {
+            panic!("not refused")
+        };
+        let fields: BTreeMap<_, _> = fields.into_iter().collect();
+        assert_eq!((&*text, &*fields["event_type"]), ("raw", "payment_captured"));
+        assert_eq!(fields["event_ts"], "2026-03-01T23:30:00Z");
+        assert!(!fields.contains_key("amount_micros"));
     }
 
     #[test]
@@ -285,11 +325,11 @@ mod tests {
                 [("Order", "7"), ("Kind", kind), ("When", "02.03.2026 00:30"), ("Price", price)];
             let fields = fields.map(|(name, text)| (name.to_owned(), text.to_owned()));
             match map.apply(&Row::Csv(String::new(), fields.to_vec())) {
-                Ok(Row::Csv(_, fields)) => {
+                (Row::Csv(_, fields), Ok(())) => {
                     Ok(fields.into_iter().find(|(name, _)| name == "amount_micros").unwrap().1)
                 }
-                Ok(_) => panic!("another row"),
-                Err(rejection) => Err(rejection.detail),
+                (_, Ok(())) => panic!("another row"),
+                (_, Err(rejection)) => Err(rejection.detail),
             }
         };
         assert_eq!(amount("PAID", "6,50").unwrap(), "6500000");

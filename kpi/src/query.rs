@@ -101,8 +101,11 @@ pub fn corrections(raw: &str, duplicates: &str) -> String {
 /// Pairs of a correction (`row_id`) and an event that it takes away (`target`): by technical key, or by business key and
 /// type. Without a type, `payment_voided` takes away events whose types begin with `payment`, and an event that is neither
 /// reversed nor voided takes away those of any type.
+///
+/// The technical key may be that of a row that repeats an event; then the event goes that counts.
 #[must_use]
-pub fn correction_targets(unique: &str, corrections: &str) -> String {
+pub fn correction_targets(raw: &str, technical: &str, unique: &str, corrections: &str) -> String {
+    let delivered = without(raw, "row_id", technical);
     format!(
         "SELECT c.row_id AS row_id, t.row_id AS target, t.business_key AS business_key \
          FROM {unique} AS t INNER JOIN {corrections} AS c ON t.business_key = c.corrects \
@@ -110,8 +113,9 @@ pub fn correction_targets(unique: &str, corrections: &str) -> String {
          AND coalesce(c.corrects_type, t.event_type) = t.event_type \
          AND (c.corrects_type IS NOT NULL OR t.event_type LIKE concat(c.family, '%')) UNION ALL \
          SELECT c.row_id AS row_id, t.row_id AS target, t.business_key AS business_key \
-         FROM {unique} AS t INNER JOIN {corrections} AS c ON t.event_id = c.corrects_event_id \
-         WHERE coalesce(t.source_system, t.source) = c.system AND t.row_id <> c.row_id \
+         FROM ({delivered}) AS d INNER JOIN {corrections} AS c ON d.event_id = c.corrects_event_id \
+         INNER JOIN {unique} AS t ON t.event_type = d.event_type AND t.business_key = d.business_key \
+         WHERE coalesce(d.source_system, d.source) = c.system AND t.row_id <> c.row_id \
          AND coalesce(c.corrects, t.business_key) = t.business_key \
          AND coalesce(c.corrects_type, t.event_type) = t.event_type"
     )
@@ -251,7 +255,7 @@ pub fn net_queries() -> impl Iterator<Item = String> {
         technical_duplicates("raw", "repeated"),
         business_duplicates("raw", "technical", "repeated"),
         corrections("raw", "duplicates"),
-        correction_targets("unique", "corrections"),
+        correction_targets("raw", "technical", "unique", "corrections"),
         unique_events("raw", "duplicates"),
         net_events("unique", "corrected"),
         enriched("events", &Kind::ALL, Dialect::DataFusion),

@@ -125,7 +125,7 @@ pub async fn reconcile(
         report.within_tolerance = found <= tolerance.absolute.max(tolerance.ratio * all);
         report
     };
-    report.unreadable = export.unreadable;
+    report.unreadable.extend(export.unreadable);
     report.within_tolerance &= report.unreadable.is_empty();
     Ok(report)
 }
@@ -225,8 +225,11 @@ fn difference(
     tolerance: Tolerance,
 ) -> Option<Difference> {
     let number = ours.as_ref().and_then(|value| value.value.as_f64());
+    // Counts and sums are integers, and equal to the unit.
+    let is_exact = ours.as_ref().is_some_and(|value| value.value.is_i64());
+    let rounding = if is_exact { 0.0 } else { ROUNDING };
     let is_near = |a: f64, b: f64| {
-        let allowed = tolerance.absolute.max(tolerance.ratio * b.abs()).max(ROUNDING * b.abs());
+        let allowed = tolerance.absolute.max(tolerance.ratio.max(rounding) * b.abs());
         (a - b).abs() <= allowed
     };
     let is_equal = match (number, theirs) {
@@ -367,6 +370,15 @@ async fn compare_events(
             });
         }
     }
+    let several = "SELECT count(*) AS n FROM (SELECT event_type, business_key FROM their_raw \
+                   GROUP BY event_type, business_key \
+                   HAVING min(amount_micros) <> max(amount_micros)) AS several";
+    for batch in engine.query("contradictions of the export", several).await? {
+        let facts = u64::try_from(Columns(&batch).integers("n")?.value(0)).unwrap_or_default();
+        if facts > 0 {
+            report.unreadable.insert("a fact has several amounts".to_owned(), facts);
+        }
+    }
     explain(&engine, &mut report).await?;
     Ok(report)
 }
@@ -387,30 +399,37 @@ async fn explain(engine: &Engine, report: &mut Report) -> Result<(), KpiError> {
         lost.iter().map(|key| format!("'{}'", key.replace('\'', "''"))).collect();
     let list = list.join(", ");
     let sql = format!(
-        "SELECT business_key, 'corrected' AS cause, business_key AS detail FROM corrected \
-         WHERE business_key IN ({list}) UNION ALL \
-         SELECT business_key, 'rejected' AS cause, concat(source, ', line ', CAST(source_line AS VARCHAR), \
+        "SELECT business_key, CAST(NULL AS VARCHAR) AS event_type, 'corrected' AS cause, \
+         business_key AS detail FROM corrected WHERE business_key IN ({list}) UNION ALL \
+         SELECT business_key, event_type, 'rejected' AS cause, concat(source, ', line ', CAST(source_line AS VARCHAR), \
          ': ', reason, ': ', detail) AS detail FROM rejected_raw WHERE business_key IN ({list}) UNION ALL \
-         SELECT business_key, 'moved' AS cause, CAST(day AS VARCHAR) AS detail FROM events \
+         SELECT business_key, event_type, 'moved' AS cause, CAST(day AS VARCHAR) AS detail FROM events \
          WHERE business_key IN ({list})"
     );
-    let mut causes: BTreeMap<String, (String, String)> = BTreeMap::new();
+    let mut causes: BTreeMap<String, Vec<(Option<String>, String, String)>> = BTreeMap::new();
     for batch in engine.query("causes", &sql).await? {
         let columns = Columns(&batch);
-        let (keys, kinds, details) =
-            (columns.texts("business_key")?, columns.texts("cause")?, columns.texts("detail")?);
+        let (keys, types) = (columns.texts("business_key")?, columns.texts("event_type")?);
+        let (kinds, details) = (columns.texts("cause")?, columns.texts("detail")?);
         for row in 0..batch.num_rows() {
             let get = |array| text(array, row).unwrap_or_default().to_owned();
-            causes.entry(get(&keys)).or_insert((get(&kinds), get(&details)));
+            let cause = (text(&types, row).map(str::to_owned), get(&kinds), get(&details));
+            causes.entry(get(&keys)).or_default().push(cause);
         }
     }
     for difference in report.differences.iter_mut().filter(|difference| difference.cause == "lost")
     {
-        let Some((cause, detail)) = causes.get(&difference.key) else { continue };
+        // Facts of one key and other types are others.
+        let is_of_it =
+            |kind: &Option<String>| kind.as_ref().is_none_or(|kind| *kind == difference.what);
+        let known = causes.get(&difference.key).into_iter().flatten();
+        let Some((_, cause, detail)) = known.into_iter().find(|(kind, ..)| is_of_it(kind)) else {
+            continue;
+        };
         (difference.cause, difference.detail) = match cause.as_str() {
             "corrected" => ("corrected", "another event takes it away".to_owned()),
             "rejected" => ("rejected", format!("refused at import: {detail}")),
-            _ => ("moved", format!("ours is of {detail}, or of another type")),
+            _ => ("moved", format!("ours is of {detail}")),
         };
     }
     Ok(())

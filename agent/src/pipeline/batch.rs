@@ -3,6 +3,7 @@
 
 use super::event::{Event, EventSink, RenderedEvent, Sender};
 use super::flow_stage::FlowCounters;
+use super::renderer::MessageParts;
 use dnscribe_dns::{Dns, MessageIndex};
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::{
@@ -67,6 +68,7 @@ enum StoredEvent {
         index: usize,
         json: Range<usize>,
         is_shortened: bool,
+        parts: MessageParts,
     },
     Transaction {
         query: Option<usize>,
@@ -103,6 +105,7 @@ impl EventSink for EventBatch {
                 index: self.store_message(message),
                 json: self.store_bytes(rendered.json),
                 is_shortened: rendered.is_shortened,
+                parts: rendered.parts,
             },
             Event::Began(query) => StoredEvent::Began(self.store_message(query)),
             Event::Transaction(transaction) => self.store_transaction(transaction, &rendered),
@@ -236,11 +239,12 @@ impl EventBatch {
         let part = |range: &Range<usize>| self.bytes.get(range.clone()).unwrap_or_default();
         let mut pass = |event: &Event<'_>| sink.event(*at, event.into());
         match kind {
-            StoredEvent::Message { index, json, is_shortened } => {
+            StoredEvent::Message { index, json, is_shortened, parts } => {
                 if let Some(message) = message(index) {
                     let (event, json) = (&Event::Message(message), part(json));
-                    let is_shortened = *is_shortened;
-                    sink.event(*at, RenderedEvent { json, is_shortened, ..event.into() });
+                    let (is_shortened, parts) = (*is_shortened, *parts);
+                    let rest = event.into();
+                    sink.event(*at, RenderedEvent { json, is_shortened, parts, ..rest });
                 }
             }
             StoredEvent::Began(index) => {
@@ -255,7 +259,7 @@ impl EventBatch {
                 let event = &Event::Transaction(&transaction);
                 let texts = texts.and_then(|index| self.texts.get(index));
                 let (json, is_shortened) = (part(json), *is_shortened);
-                sink.event(*at, RenderedEvent { event, texts, json, is_shortened });
+                sink.event(*at, RenderedEvent { texts, json, is_shortened, ..event.into() });
             }
             StoredEvent::Encrypted(envelope) => pass(&Event::Encrypted(envelope)),
             StoredEvent::Sender(sender) => pass(&Event::Sender(*sender)),

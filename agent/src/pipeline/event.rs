@@ -1,5 +1,6 @@
 //! What a flow stage passes to the merge stage, and how: through [`EventSink`].
 
+use super::renderer::MessageParts;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::{Connect, DeadLetter, Dropped, Envelope, Message, MessageStep};
 use dnscribe_transaction::encrypted::ConnectionReport;
@@ -55,11 +56,13 @@ pub struct RenderedEvent<'a> {
     pub(super) json: &'a [u8],
     /// Whether the record leaves out parts of its messages, because it would be too large.
     pub(super) is_shortened: bool,
+    /// What is rendered of the record of a message.
+    pub(super) parts: MessageParts,
 }
 
 impl<'a> From<&'a Event<'a>> for RenderedEvent<'a> {
     fn from(event: &'a Event<'a>) -> Self {
-        Self { event, texts: None, json: &[], is_shortened: false }
+        Self { event, texts: None, json: &[], is_shortened: false, parts: MessageParts::Nothing }
     }
 }
 

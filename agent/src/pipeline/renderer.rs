@@ -7,6 +7,18 @@ use dnscribe_record::time::ClockShift;
 use dnscribe_record::write_json;
 use dnscribe_transaction::pair::MessageTexts;
 
+/// What is rendered of the record of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum MessageParts {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// All but the message's bytes.
+    Decoded,
+    /// The bytes, too (`messages.wire`).
+    WithBytes,
+}
+
 /// Which parts of records a flow stage renders. Derived from the sinks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RenderOptions {
@@ -15,7 +27,7 @@ pub struct RenderOptions {
     /// JSON records of transactions.
     pub(super) transactions: bool,
     /// JSON records of messages.
-    pub(super) messages: bool,
+    pub(super) messages: MessageParts,
 }
 
 impl RenderOptions {
@@ -26,7 +38,7 @@ impl RenderOptions {
             Event::Transaction(_) => {
                 !texts || rendered.texts.is_some() && !(transactions && rendered.json.is_empty())
             }
-            Event::Message(_) => !(messages && rendered.json.is_empty()),
+            Event::Message(_) => rendered.parts as u8 >= messages as u8,
             _ => true,
         }
     }
@@ -66,14 +78,16 @@ impl Renderer {
                     write_json(json, &body);
                     is_shortened = body.is_shortened();
                 }
-                RenderedEvent { event, texts: Some(texts), json, is_shortened }
+                RenderedEvent { texts: Some(texts), json, is_shortened, ..event.into() }
             }
-            Event::Message(message) if options.messages => {
+            Event::Message(message) if options.messages > MessageParts::Nothing => {
                 identity.read_message(message, texts);
+                identity.wire = options.messages == MessageParts::WithBytes;
                 json.clear();
                 let body = identity.message(message, texts);
                 write_json(json, &body);
-                RenderedEvent { json, is_shortened: body.is_shortened(), ..event.into() }
+                let is_shortened = body.is_shortened();
+                RenderedEvent { json, is_shortened, parts: options.messages, ..event.into() }
             }
             _ => event.into(),
         }

@@ -112,7 +112,10 @@ fn value_row(row: &Row) -> Option<Result<ValueRow, String>> {
             Value::Null => None,
             Value::Number(number) => number.as_f64(),
             Value::String(text) if text.is_empty() || text == "null" => None,
-            Value::String(text) => Some(text.parse().map_err(|_| format!("value {text}"))?),
+            Value::String(text) => {
+                let value = text.parse().ok().filter(|value| f64::is_finite(*value));
+                Some(value.ok_or_else(|| format!("value {text}"))?)
+            }
             other => return Err(format!("value {other}")),
         };
         Ok(ValueRow { day, kpi: kpi.to_owned(), by, bare, value })

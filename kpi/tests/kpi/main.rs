@@ -3,6 +3,7 @@
 
 mod api;
 mod dimensions;
+mod edges;
 mod engines;
 mod first;
 mod hostile;

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 use std::slice;
 use std::thread;
 use std::time::Duration;
@@ -77,6 +77,39 @@ fn reload_of_sinks_loses_nothing() {
 #[test]
 fn reload_of_sinks_loses_nothing_with_two_threads() {
     swap_sinks(2);
+}
+
+/// Such a sink needs the bytes of messages, which nobody needed before.
+#[test]
+fn reload_may_add_a_sink_of_packets() {
+    let Some((lab, _alone)) = lab() else { return };
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let (records, packets) = (at("records"), at("packets"));
+    let with = |sinks: &[String]| {
+        json!({
+            "version": 1,
+            "capture": { "threads": 2, "nice": 0 },
+            "sinks": sinks,
+            "streams": ["messages", "ledger"],
+        })
+    };
+    let file = format!("file:{}", records.display());
+    let mut agent = ReloadedAgent::start(&at("dnscribe.yaml"), &with(slice::from_ref(&file)));
+    let load = Load { queries: 6000, qps: Some(2000), ..Load::default() };
+    let queries = start(&lab, &load);
+    let both = [file.clone(), format!("pcapng:{}", packets.display())];
+    agent.reload(&with(&both), "configuration reloaded");
+    DnsperfReport::wait(queries).unwrap();
+    lab.dig(&["www.example.com"]).unwrap();
+    let end = agent.finish();
+    assert!(!end.stderr.contains("need a restart"), "{}", end.stderr);
+    assert!(!end.stderr.contains("not_encodable"), "{}", end.stderr);
+    let mut tshark = Command::new("tshark");
+    tshark.args(["-n", "-Y", "dns.qry.name == \"www.example.com\"", "-r"]).arg(&packets);
+    let lines = shell::output(&mut tshark).unwrap().stdout;
+    assert!(lines.iter().filter(|byte| **byte == b'\n').count() >= 2, "{}", end.stderr);
 }
 
 fn swap_sinks(threads: u32) {

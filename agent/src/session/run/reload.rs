@@ -228,12 +228,17 @@ impl Run {
     ) {
         let changed = self.config.clone().with_sinks_of(new);
         match sinks {
-            None => {}
+            None if changed.messages_wire == self.config.messages_wire => {}
+            None => {
+                let options = self.pipeline.set_wire(changed.messages_wire);
+                self.apply(&Control::Render(options));
+            }
             Some(Ok(sinks)) => {
                 let detection = detection_change(&self.config, &changed);
                 let flush_timeout = changed.drain_timeout;
-                let options =
-                    self.pipeline.replace_sinks(SinkChange { sinks, flush_timeout, detection });
+                let wire = changed.messages_wire;
+                let change = SinkChange { sinks, flush_timeout, detection, wire };
+                let options = self.pipeline.replace_sinks(change);
                 self.apply(&Control::Render(options));
                 // The name of a sink that has failed may now be that of another.
                 self.watch = SinkWatch::default();
@@ -309,7 +314,8 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         kubernetes,
         metrics_listen,
         health_window,
-        messages_wire,
+        // Applied with the sinks.
+        messages_wire: _,
         records_idn,
         record_limits,
         privileges,
@@ -356,7 +362,6 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         ("kubernetes", now.kubernetes != *kubernetes),
         ("metrics.listen", now.metrics_listen != *metrics_listen),
         ("health.window", now.health_window != *health_window),
-        ("messages.wire", now.messages_wire != *messages_wire),
         ("records.idn", now.records_idn != *records_idn),
         ("records.max_answers and max_bytes", now.record_limits != *record_limits),
         ("privileges", now.privileges != *privileges),

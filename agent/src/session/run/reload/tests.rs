@@ -211,7 +211,9 @@ fn every_stage_has_the_new_value_of_every_key() {
         stages.1.apply(&control);
         let sinks = vec![SinkReplacement::Keep(0)];
         let (flush_timeout, detection) = (Duration::ZERO, detection_change(&base, &new));
-        let options = stages.0.replace_sinks(SinkChange { sinks, flush_timeout, detection });
+        let wire = new.messages_wire;
+        let change = SinkChange { sinks, flush_timeout, detection, wire };
+        let options = stages.0.replace_sinks(change);
         stages.1.apply(&Control::Render(options));
         let mut config = base.clone();
         take_settings(&mut config, &new);

@@ -1,0 +1,197 @@
+//! Rows, exports and questions at the edges, where a wrong number would come without a mark.
+
+use crate::world::{World, event};
+use serde_json::{Value, json};
+use std::fs;
+
+fn amount(micros: i64) -> Value {
+    json!({ "amount_micros": micros, "currency": "EUR" })
+}
+
+/// A refund that the map refuses: its day has no final revenue.
+#[test]
+fn a_refused_row_marks_the_day_and_type_that_lack_it() {
+    let world = World::new();
+    let write = |name: &str, text: &str| {
+        let path = world.path(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let map = write(
+        "shop.yaml",
+        "version: 1\ncolumns: { business_key: Order, event_type: Kind, event_ts: When, amount_micros: Price }\n\
+         constants: { currency: EUR }\nvalues: { event_type: { REG: registration_completed, SALE: payment_captured, BACK: payment_refunded } }\n\
+         time: { format: \"%d.%m.%Y\" }\namount: { decimal: \",\" }\n",
+    );
+    let config = write(
+        "sources.yaml",
+        "version: 1\nsources: [{ name: shop, types: [\"registration_*\", \"payment_*\"], first_day: 2026-03-01 }]\n",
+    );
+    let rows = [
+        "1,SALE,01.03.2026,\"5000,00\"\n1,REG,01.03.2026,\n",
+        // No sign is a refund's of this map. The other rows of the file are of another day.
+        "1,BACK,01.03.2026,\"-5000,00\"\n2,REG,02.03.2026,\n",
+        "3,REG,03.03.2026,\n",
+    ];
+    for (number, text) in rows.iter().enumerate() {
+        let file = write(&format!("{number}.csv"), &format!("Order,Kind,When,Price\n{text}"));
+        world.run(&["import", &file, "--source", "shop", "--map", &map, "--config", &config]);
+    }
+    world.ok(&["compute", "--final", "--config", &config]);
+    assert_eq!(world.value("revenue", "2026-03-01").1, "incomplete");
+    assert_eq!(world.value("registrations", "2026-03-01"), (json!(1), "final".to_owned()));
+    assert_eq!(world.value("registrations", "2026-03-02"), (json!(1), "final".to_owned()));
+
+    // The authority has it: it is not lost, but was refused.
+    let export = write(
+        "billing.csv",
+        "business_key,event_type,event_ts,amount_micros,currency\n1,payment_captured,2026-03-01T00:00:00Z,5000000000,EUR\n\
+         1,payment_refunded,2026-03-01T00:00:00Z,5000000000,EUR\n",
+    );
+    let output = world.run(&["reconcile", "--against", &export]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("payment_refunded 1: rejected: refused at import"), "{text}");
+    assert!(text.contains("2 compared, 1 differences"), "{text}");
+}
+
+/// What an event names by the key of its second delivery is the event.
+#[test]
+fn a_correction_may_name_a_repeated_delivery() {
+    for (named, left) in [("e1", 0), ("e2", 0), ("e9", 1)] {
+        let world = World::new();
+        let at = "2026-03-01T10:00:00Z";
+        let mut again = event(2, "registration_completed", at, json!({}));
+        again["business_key"] = json!("b1");
+        world.import("a.ndjson", &[event(1, "registration_completed", at, json!({})), again]);
+        world.compute();
+        assert_eq!(world.value("registrations", "2026-03-01").0, 1);
+        let named = json!({ "corrects_event_id": named });
+        let reversal = event(3, "registration_reversed", "2026-03-02T10:00:00Z", named.clone());
+        world.import("b.ndjson", &[reversal]);
+        world.compute();
+        assert_eq!(world.value("registrations", "2026-03-01").0, left, "{named}");
+        world.ok(&["compute", "--all"]);
+        assert_eq!(world.value("registrations", "2026-03-01").0, left, "{named}");
+    }
+}
+
+#[test]
+fn an_authority_agrees_to_the_unit_and_with_itself() {
+    let world = World::new();
+    let many = 2_000_000_001_000_000;
+    world.import(
+        "paid.ndjson",
+        &[
+            event(1, "payment_captured", "2026-03-01T10:00:00Z", amount(many)),
+            event(2, "registration_completed", "2026-03-02T10:00:00Z", json!({})),
+        ],
+    );
+    world.compute();
+    let export = world.path("export.csv");
+    let reconcile = |text: &str| {
+        fs::write(&export, text).unwrap();
+        let output = world.run(&["reconcile", "--against", export.to_str().unwrap()]);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let value = |text: &str| {
+        reconcile(&format!("day,kpi,by,value\n2026-03-01,revenue,currency=EUR,{text}\n"))
+    };
+    assert_eq!(value("2000000001000000").0, Some(0));
+    assert_eq!(value("2000000001000001").0, Some(1));
+    for text in ["inf", "NaN"] {
+        let (code, said) = value(text);
+        assert!(code == Some(1) && said.contains(&format!("unreadable: value {text}")), "{said}");
+    }
+    // Two amounts of one fact.
+    let head = "event_id,business_key,event_type,event_ts,amount_micros,currency\n";
+    let row = |id: &str, micros: i64| {
+        format!("{id},b1,payment_captured,2026-03-01T10:00:00Z,{micros},EUR\n")
+    };
+    assert_eq!(reconcile(&format!("{head}{}", row("1", many))).0, Some(0));
+    let (code, said) = reconcile(&format!("{head}{}{}", row("1", many), row("2", 5)));
+    assert!(code == Some(1) && said.contains("a fact has several amounts"), "{said}");
+    // Another type of the same key is another fact: it has not moved.
+    let (code, said) =
+        reconcile(&format!("{head}x,b2,payment_refunded,2026-03-01T10:00:00Z,4,EUR\n"));
+    assert!(code == Some(1) && said.contains("payment_refunded b2: lost"), "{said}");
+}
+
+#[test]
+fn refused_personal_data_is_not_kept() {
+    let world = World::new();
+    let policy = world.path("policy.yaml");
+    let key = world.path("key");
+    fs::write(&key, "0123456789abcdef0123456789abcdef").unwrap();
+    let text = format!(
+        "version: 1\nfields: {{ account_id: tokenise, domain: tokenise }}\nkey_id: k\nkey_file: {}\n",
+        key.display()
+    );
+    fs::write(&policy, text).unwrap();
+    let rows = [
+        json!({ "domain": "anna mueller.de" }),
+        json!({ "account_id": { "mail": "anna@mueller.de" } }),
+    ];
+    let rows: Vec<String> = (1..)
+        .zip(rows)
+        .map(|(n, more)| {
+            event(n, "registration_completed", "2026-03-01T10:00:00Z", more).to_string()
+        })
+        .collect();
+    let file = world.path("rows.ndjson");
+    fs::write(&file, rows.join("\n")).unwrap();
+    world.run(&["import", file.to_str().unwrap(), "--policy", policy.to_str().unwrap()]);
+    let refused = world.ok(&["rejected"]);
+    assert_eq!(refused.lines().count(), 2, "{refused}");
+    assert!(refused.contains("bad_type: account_id") && !refused.contains("mueller"), "{refused}");
+    for file in world.files("facts") {
+        let bytes = fs::read(world.path("data/facts").join(&file)).unwrap();
+        assert!(!bytes.windows(7).any(|part| part == b"mueller"), "{}", file.display());
+    }
+}
+
+#[test]
+fn columns_and_amounts_that_cannot_be_right_are_refused() {
+    let world = World::new();
+    let file = world.path("twice.csv");
+    let head = "event_id,business_key,event_type,event_ts,currency,amount_micros,amount_micros\n";
+    fs::write(&file, format!("{head}1,1,payment_captured,2026-03-01T09:00:00Z,EUR,5,7\n")).unwrap();
+    world.run(&["import", file.to_str().unwrap()]);
+    let micros = amount(9_000_000_000_000_000_000);
+    let huge = event(2, "payment_captured", "2026-03-01T10:00:00Z", micros);
+    let file = world.path("huge.ndjson");
+    fs::write(&file, huge.to_string()).unwrap();
+    world.run(&["import", file.to_str().unwrap()]);
+    let refused = world.ok(&["rejected"]);
+    assert!(refused.contains("ambiguous_column: amount_micros"), "{refused}");
+    assert!(refused.contains("implausible_amount: 9000000000000000000"), "{refused}");
+}
+
+#[test]
+fn answers_change_their_tag_and_end_with_the_calendar() {
+    let world = World::new();
+    let days = ["2026-03-28", "2026-03-29", "2026-10-29"].map(|day| format!("{day}T10:00:00Z"));
+    let rows: Vec<_> =
+        (1..).zip(&days).map(|(n, at)| event(n, "registration_completed", at, json!({}))).collect();
+    world.import("a.ndjson", &rows);
+    world.compute();
+    let path = "/v1/kpis/registrations?date=2026-03-29&time_zone=Europe/Berlin";
+    let tag = |words: &[&str]| {
+        let server = world.serve(words);
+        let (status, headers, _) = server.request("GET", path, "");
+        let tag = headers.lines().find(|line| line.to_lowercase().starts_with("etag")).unwrap();
+        let tag = tag.split_once(": ").unwrap().1.trim().to_owned();
+        assert_eq!(status, 200);
+        for (known, status) in [(&*tag, 304), ("*", 304), ("\"a\", \"b\"", 200)] {
+            let header = format!("If-None-Match: {known}\r\n");
+            assert_eq!(server.request("GET", path, &header).0, status, "{known}");
+        }
+        for span in ["from=9999-12-30&to=9999-12-31", "from=-009999-01-01&to=-009999-01-03"] {
+            let (status, problem) = server.get(&format!("/v1/kpis/registrations?{span}"));
+            assert_eq!(status, 400, "{span}: {problem}");
+        }
+        tag
+    };
+    // The days of another time zone are known to one of the two.
+    assert_ne!(tag(&["--no-auth"]), tag(&["--no-auth", "--time-zone", "Europe/Berlin"]));
+}
