@@ -203,6 +203,11 @@ fn names_extended_rcodes() {
     let texts: Vec<_> =
         edns.options().map(|option| option.option_text().unwrap().to_string()).collect();
     assert_eq!(texts, ["22 (No Reachable Authority)", "23 (Network Error)"]);
+    // Text that is not UTF-8, with a NUL at the end.
+    let odd = additional(1, b"\0\0\x29\x04\xD0\0\0\0\0\0\x09\0\x0F\0\x05\0\x16a\xFF\0").unwrap();
+    let option = odd.dns().edns().unwrap().options().next().unwrap();
+    let text = option.option_text().unwrap().to_string();
+    assert_eq!(text, "22 (No Reachable Authority) \"a\\255\"");
 }
 
 #[test]

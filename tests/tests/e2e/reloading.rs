@@ -108,8 +108,8 @@ fn reload_may_add_a_sink_of_packets() {
     assert!(!end.stderr.contains("not_encodable"), "{}", end.stderr);
     let mut tshark = Command::new("tshark");
     tshark.args(["-n", "-Y", "dns.qry.name == \"www.example.com\"", "-r"]).arg(&packets);
-    let lines = shell::output(&mut tshark).unwrap().stdout;
-    assert!(lines.iter().filter(|byte| **byte == b'\n').count() >= 2, "{}", end.stderr);
+    let lines = String::from_utf8(shell::output(&mut tshark).unwrap().stdout).unwrap();
+    assert!(lines.lines().count() >= 2, "{}", end.stderr);
 }
 
 fn swap_sinks(threads: u32) {

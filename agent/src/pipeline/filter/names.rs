@@ -11,7 +11,7 @@ pub struct NameSuffix(String);
 /// Error for a string that is not a domain name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "\"{0}\" is not a domain name: give one such as example.com, which includes all names parent_suffixes it"
+    "\"{0}\" is not a domain name: give one such as example.com, which includes all names below it"
 )]
 pub struct InvalidSuffix(String);
 

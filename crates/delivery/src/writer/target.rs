@@ -6,7 +6,7 @@ use crate::threaded::LONG_WAIT;
 use crate::{Rotation, SinkError, files};
 use dnscribe_record::time::Timestamp;
 use std::fs::{File, Metadata};
-use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,6 +18,12 @@ const CHECK_PATH_EVERY: Duration = Duration::from_secs(1);
 const MIN_SLEEP: Duration = Duration::from_millis(100);
 
 const ROTATION_RETRY: Duration = Duration::from_secs(10);
+
+/// Most bytes at the end of a file in which an incomplete last line is found.
+const LAST_LINE_BYTES: u64 = 1 << 20;
+
+/// How a record begins that the sink writes as JSON.
+const RECORD: &[u8] = b"{\"schema\":";
 
 /// Opens a file for appending as the file sink does; creates it with mode 0640 if it is missing. A
 /// named pipe without a reader is an error (`ENXIO`), not a wait.
@@ -86,6 +92,30 @@ impl RotationState {
     }
 }
 
+/// Ends the last line of a file, which a crash may have cut short: the next record would become a part of it, and be lost. What
+/// is left of a record is removed, as no ledger counts it; what is none gets an end of line.
+fn end_last_line(path: &Path, mut file: &File) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(());
+    }
+    let start = length.saturating_sub(LAST_LINE_BYTES);
+    let mut tail = Vec::new();
+    let mut reader = File::open(path)?;
+    reader.seek(SeekFrom::Start(start))?;
+    reader.take(length - start).read_to_end(&mut tail)?;
+    let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
+    match tail.get(whole..) {
+        None | Some([]) => Ok(()),
+        Some(part) if part.starts_with(RECORD) => {
+            let bytes = part.len();
+            tracing::warn!(file = %path.display(), bytes, "removed what a crash has left of a record at the end of the file");
+            file.set_len(length - bytes as u64)
+        }
+        Some(_) => file.write_all(b"\n"),
+    }
+}
+
 impl Target {
     /// Wraps an open file that is never reopened or rotated.
     pub(super) fn unnamed(file: File, label: String) -> Self {
@@ -98,6 +128,9 @@ impl Target {
         let mut target = Self::unnamed(open(path).map_err(unusable)?, path.display().to_string());
         if !target.regular {
             return Ok(target);
+        }
+        if let Err(error) = end_last_line(path, &target.file) {
+            tracing::warn!(file = target.label, %error, "cannot tell whether the last line of the file is complete");
         }
         let rotating =
             rotation.is_on().then(|| RotationState::start(path, rotation)).transpose()?;

@@ -133,9 +133,12 @@ fn error_text(data: &[u8]) -> Option<String> {
     if let Some(name) = ede_name(error.code) {
         text.extend([" (", name, ")"]);
     }
-    if !error.text.is_empty() {
+    // As it came: bytes that are not UTF-8 have no other form.
+    let said = data.get(2..).unwrap_or_default();
+    let end = said.iter().rposition(|byte| *byte != 0).map_or(0, |place| place + 1);
+    if end > 0 {
         text.push(' ');
-        push_quoted(&mut text, error.text.as_bytes());
+        push_quoted(&mut text, &said[..end]);
     }
     Some(text)
 }

@@ -84,6 +84,11 @@ impl Groups {
         self.figures.len()
     }
 
+    /// Returns the number of groups whose `rank` is above zero.
+    pub(super) fn count_ranked(&self, rank: impl Fn(&Figures) -> u64) -> usize {
+        self.figures.values().filter(|figures| rank(figures) > 0).count()
+    }
+
     /// Returns the groups with the highest `rank`, which is above zero, the highest first.
     pub(super) fn top(&self, rows: usize, rank: impl Fn(&Figures) -> u64) -> Vec<(&str, &Figures)> {
         let mut ranked: Vec<_> =

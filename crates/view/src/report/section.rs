@@ -177,8 +177,8 @@ fn group_table(
     rank: impl Fn(&Figures) -> u64,
 ) -> Table {
     let total = model.total.queries();
-    let top = groups.top(rows, rank);
-    let left_out = groups.count().saturating_sub(top.len());
+    let top = groups.top(rows, &rank);
+    let left_out = groups.count_ranked(&rank).saturating_sub(top.len());
     let columns = std::iter::once(Column::long(first)).chain(FIGURE_COLUMNS.map(Column::number));
     let table =
         top.iter().fold(Table::new(id, caption).columns(columns), |table, (key, figures)| {

@@ -415,3 +415,24 @@ proptest! {
         prop_assert_eq!(found.concat(), (1..=test.number).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn a_line_that_a_crash_has_cut_is_no_part_of_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("records");
+    let whole = "{\"schema\":\"dns.message/1\"}\n";
+    for (before, after) in [
+        (String::new(), String::new()),
+        (whole.to_owned(), whole.to_owned()),
+        (format!("{whole}{{\"schema\":\"dns.m"), whole.to_owned()),
+        ("{\"schema\":\"dns".to_owned(), String::new()),
+        // Not ours to remove.
+        (format!("{whole}text"), format!("{whole}text\n")),
+    ] {
+        fs::write(&path, &before).unwrap();
+        let mut target = Target::at(&path, Rotation::default()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), after, "{before}");
+        target.write(b"next\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{after}next\n"));
+    }
+}
