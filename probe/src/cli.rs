@@ -12,7 +12,7 @@ use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::kafka::KafkaLayer;
 use dnscribe_config::log::LogLayer;
 use dnscribe_config::sinks::MetricsLayer;
-use dnscribe_config::value::{Broker, Listen, LogFormat, LogLevel, RecordOutput};
+use dnscribe_config::value::{Broker, Listen, LogFormat, LogLevel, Output, RecordOutput};
 use dnscribe_delivery::{SinkSpec, StreamSet};
 use std::path::PathBuf;
 
@@ -47,7 +47,7 @@ pub enum Command {
     /// Measure a name or a service once, and print what is wrong
     Explain(ExplainArgs),
     /// Check the configuration
-    Check(CommonArgs),
+    Check(CheckArgs),
     /// Print the JSON Schema of a record, or list the schemas
     Schema(SchemaArgs),
     /// Print a configuration file that documents every key, to start from
@@ -85,10 +85,6 @@ pub struct CommonArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     pub metrics_listen: Option<Listen>,
 
-    /// Write stdout as text, json, ecs, or auto: text on a terminal [default: auto]
-    #[arg(short, long, value_name = "FORMAT")]
-    pub output: Option<RecordOutput>,
-
     /// Write log lines as text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<LogFormat>,
@@ -104,9 +100,24 @@ pub struct RunArgs {
     #[command(flatten)]
     pub common: CommonArgs,
 
+    /// Write stdout as text, json, ecs, or auto: text on a terminal [default: auto]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<RecordOutput>,
+
     /// Measure each target once, print a table (or records, with -o json), and end: 1 if any failed
     #[arg(long)]
     pub once: bool,
+}
+
+/// `dnscribe-probe check`.
+#[derive(Clone, Debug, Default, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub common: CommonArgs,
+
+    /// Print the results as text or json [default: text]
+    #[arg(short, long, value_name = "FORMAT")]
+    pub output: Option<Output>,
 }
 
 /// `dnscribe-probe explain`.
@@ -143,19 +154,18 @@ impl ExplainArgs {
     pub fn sources(&self) -> Sources {
         let common = CommonArgs {
             config: self.config.clone(),
-            // Text for people, also through a pipe.
-            output: Some(self.output.unwrap_or(RecordOutput::Text)),
             verbose: self.verbose,
             ..CommonArgs::default()
         };
-        common.sources()
+        // Text for people, also through a pipe.
+        common.sources(Some(self.output.unwrap_or(RecordOutput::Text)))
     }
 }
 
 impl CommonArgs {
-    /// Returns the sources of the configuration.
+    /// Returns the sources of the configuration, with the format of records on stdout if a flag gives it.
     #[must_use]
-    pub fn sources(&self) -> Sources {
+    pub fn sources(&self, output: Option<RecordOutput>) -> Sources {
         let some = |list: &[Broker]| (!list.is_empty()).then(|| list.to_vec());
         let level = match self.verbose {
             0 => None,
@@ -167,7 +177,7 @@ impl CommonArgs {
             sinks: (!self.sink.is_empty()).then(|| self.sink.clone()),
             kafka: KafkaLayer { brokers: some(&self.brokers), ..KafkaLayer::default() },
             metrics: MetricsLayer { listen: self.metrics_listen },
-            output: self.output,
+            output,
             log: LogLayer { format: self.log_format, level },
             ..Layer::default()
         };

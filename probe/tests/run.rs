@@ -323,6 +323,9 @@ fn check_names_what_is_missing() {
     assert!(text.contains("1 services with 1 targets"), "{text}");
     assert!(!setup.records_file().exists(), "check leaves nothing behind");
     let brokers = closed_port().to_string();
+    let (code, help) = check(&["--help"]);
+    assert_eq!(code, 0, "{help}");
+    assert!(help.contains("Print the results as text or json [default: text]"), "{help}");
     let (code, text) = check(&["--sink", "kafka", "--brokers", &brokers, "--output", "json"]);
     assert_eq!(code, 1, "{text}");
     let report: Value = serde_json::from_str(&text).unwrap();

@@ -1,26 +1,21 @@
 //! `dnscribe-probe check`: whether `run` would work on this host.
 
-use crate::cli::CommonArgs;
+use crate::cli::CheckArgs;
 use crate::config::Config;
 use crate::target::{Target, TargetKind};
 use dnscribe_cli::check::{Probe, Report, outputs, required};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::ConfigError;
-use dnscribe_config::value::{Output, RecordOutput};
+use dnscribe_config::value::Output;
 use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use std::process::exit;
 use std::sync::Arc;
 
 /// Prints the results, and ends with the exit code that `run` would end with.
-pub(super) fn check(args: &CommonArgs) -> Result<(), Exit> {
-    let report = probe_all(Config::load(&args.sources()).as_ref());
-    let output = match args.output {
-        None | Some(RecordOutput::Text) => Output::Text,
-        Some(RecordOutput::Auto) => Output::Auto,
-        Some(RecordOutput::Json | RecordOutput::Ecs) => Output::Json,
-    };
-    print(&report.render(output))?;
+pub(super) fn check(args: &CheckArgs) -> Result<(), Exit> {
+    let report = probe_all(Config::load(&args.common.sources(None)).as_ref());
+    print(&report.render(args.output.unwrap_or(Output::Text)))?;
     match report.exit_code() {
         0 => Ok(()),
         // The report says everything. This host lacks nothing that only other hosts have.

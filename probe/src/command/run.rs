@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 /// Runs the command.
 pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
-    let sources = args.common.sources();
+    let sources = args.common.sources(args.output);
     let config = Config::load(&sources)?;
     log::start(config.log);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -28,8 +28,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
     let code = runtime.block_on(async {
         if args.once {
             // The table is for people, wherever it goes; records are asked for by `-o json`.
-            let is_json =
-                matches!(args.common.output, Some(RecordOutput::Json | RecordOutput::Ecs));
+            let is_json = matches!(args.output, Some(RecordOutput::Json | RecordOutput::Ecs));
             return once::run(config, !is_json).await;
         }
         let engine = Engine::start(config, sources)?;

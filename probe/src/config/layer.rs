@@ -210,11 +210,17 @@ section! {
         text interval: Option<PositiveSpan> = example("30s"),
         /// Time limit of a round, with all its attempts. Default: defaults.timeout.
         text timeout: Option<PositiveSpan> = example("2s"),
-        /// Further attempts where there is no response. Queries over UDP are sent again at equal parts of the time limit;
-        /// else the next attempt follows a failure. Default: defaults.retries for dns and authority, 0 for others; ping has none.
-        text retries: Option<Retries> = example("2"),
         /// Addresses of this host from which is measured. Default: defaults.source_address.
         items source_address: Option<Vec<IpAddr>> = example("[192.0.2.1, \"2001:db8::1\"]"),
+    }
+}
+
+section! {
+    /// Keys of every target but ping, which has `count`.
+    RetryLayer {
+        /// Further attempts where there is no response. Queries over UDP are sent again at equal parts of the time limit;
+        /// else the next attempt follows a failure. Default: defaults.retries for dns and authority, 0 for others.
+        text retries: Option<Retries> = example("2"),
     }
 }
 
@@ -237,8 +243,10 @@ section! {
         text require_secure: Option<Switch> = default(false),
         /// Whether the server is asked to recurse (RD). Without, answers are not validated.
         text recursion_desired: Option<Switch> = default(true),
-        /// Interval, timeout, retries and source address.
+        /// Interval, timeout and source address.
         flatten pace: PaceLayer,
+        /// Further attempts.
+        flatten retry: RetryLayer,
     }
 }
 
@@ -247,7 +255,7 @@ section! {
     AuthorityLayer {
         /// The zone.
         text zone: Option<DnsName> = example("example.com"),
-        /// Resolver that finds the parent's nameservers. Default: the first.
+        /// Resolver that finds the parent's nameservers. Default: the first by name.
         text resolver: Option<Name> = example("corp"),
         /// Nameservers that are asked, by address or name, and no others: for a zone whose parent does not know them, as of
         /// a split horizon. The parent is not asked. Default: those that the parent and the zone name.
@@ -256,8 +264,10 @@ section! {
         text max_serial_lag: Option<u32> = default(0_u32),
         /// Port of the nameservers.
         text port: Option<u16> = default(53_u16),
-        /// Interval, timeout, retries and source address.
+        /// Interval, timeout and source address.
         flatten pace: PaceLayer,
+        /// Further attempts.
+        flatten retry: RetryLayer,
     }
 }
 
@@ -297,8 +307,10 @@ section! {
         /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
         /// prefer_ipv6.
         text address_family: Option<AddressFamily> = default(AddressFamily::Any),
-        /// Interval, timeout, retries and source address.
+        /// Interval, timeout and source address.
         flatten pace: PaceLayer,
+        /// Further attempts.
+        flatten retry: RetryLayer,
     }
 }
 
@@ -327,8 +339,10 @@ section! {
             ClientCertificateLayer,
             "{ certificate: /etc/dnscribe-probe/client.pem, key: /etc/dnscribe-probe/client.key }"
         ),
-        /// Interval, timeout, retries and source address.
+        /// Interval, timeout and source address.
         flatten pace: PaceLayer,
+        /// Further attempts.
+        flatten retry: RetryLayer,
     }
 }
 
@@ -385,8 +399,10 @@ section! {
             ClientCertificateLayer,
             "{ certificate: /etc/dnscribe-probe/client.pem, key: /etc/dnscribe-probe/client.key }"
         ),
-        /// Interval, timeout, retries and source address.
+        /// Interval, timeout and source address.
         flatten pace: PaceLayer,
+        /// Further attempts.
+        flatten retry: RetryLayer,
     }
 }
 
@@ -406,7 +422,7 @@ section! {
         /// Which addresses of the name are used, and which are tried first: any, ipv4, ipv6, prefer_ipv4,
         /// prefer_ipv6.
         text address_family: Option<AddressFamily> = default(AddressFamily::Any),
-        /// Interval, timeout, retries and source address.
+        /// Interval, timeout and source address.
         flatten pace: PaceLayer,
     }
 }

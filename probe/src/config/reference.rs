@@ -68,6 +68,15 @@ mod tests {
         golden("docs/probe-config.md", &page());
     }
 
+    /// Ping has `count`.
+    #[test]
+    fn every_kind_but_ping_has_retries() {
+        for (kind, expected) in [("dns", true), ("http", true), ("ping", false)] {
+            let key = format!("`services[].targets[].{kind}[].retries`");
+            assert_eq!(page().contains(&key), expected, "{key}");
+        }
+    }
+
     /// Every line that is commented out can be uncommented: defaults and examples are read as they stand.
     #[test]
     fn every_value_is_one_of_its_key() {

@@ -2,8 +2,8 @@
 
 use super::client_certificate;
 use super::layer::{
-    AuthorityLayer, DefaultsLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, ServiceLayer,
-    StepLabelLayer, StepLayer, TargetLayer, TcpLayer, TlsLayer,
+    AuthorityLayer, DefaultsLayer, DnsLayer, HttpLayer, Layer, PaceLayer, PingLayer, RetryLayer,
+    ServiceLayer, StepLabelLayer, StepLayer, TargetLayer, TcpLayer, TlsLayer,
 };
 use super::value::{HeaderName, HeaderText, HostPort, ResolverUrl};
 use crate::dns::Resolver;
@@ -101,8 +101,8 @@ pub(super) struct Builder {
     pub(super) resolvers: Vec<Arc<Resolver>>,
 }
 
-/// What a target measures, and its interval and timeout.
-type Built = (TargetKind, PaceLayer);
+/// What a target measures, its interval and timeout, and its further attempts.
+type Built = (TargetKind, PaceLayer, RetryLayer);
 
 /// What is wrong, and where.
 type Problem = (Place, String);
@@ -154,7 +154,7 @@ impl Builder {
             let problem = "each target is one of dns, authority, tcp, tls, http and ping";
             return Err(problem.to_owned());
         };
-        let (kind, pace) = built?;
+        let (kind, pace, retry) = built?;
         let source = pace.source_address.as_ref().or(self.defaults.source_address.as_ref());
         let kind = match source {
             Some(addresses) => {
@@ -163,7 +163,6 @@ impl Builder {
             }
             None => kind,
         };
-        let retries = pace.retries.map(|retries| retries.0);
         // A source of its own tells a target from another one. That of all targets differs from site to site, where the
         // same target has the same name.
         let default_name = || match &pace.source_address {
@@ -177,10 +176,11 @@ impl Builder {
             name,
             interval: pace.interval.unwrap_or_else(|| defaults.interval()).0,
             timeout: pace.timeout.unwrap_or_else(|| defaults.timeout()).0,
-            retries: retries.unwrap_or(match kind {
-                TargetKind::Dns(_) | TargetKind::Authority(_) => defaults.retries().0,
-                _ => 0,
-            }),
+            retries: match (retry.retries, &kind) {
+                (Some(retries), _) => retries.0,
+                (None, TargetKind::Dns(_) | TargetKind::Authority(_)) => defaults.retries().0,
+                (None, _) => 0,
+            },
             kind,
         })
     }
@@ -234,7 +234,7 @@ impl Builder {
             recursion_desired,
             expected,
         };
-        Ok((TargetKind::Dns(kind), layer.pace.clone()))
+        Ok((TargetKind::Dns(kind), layer.pace.clone(), layer.retry.clone()))
     }
 
     fn authority(&self, layer: &AuthorityLayer) -> Checked<Built> {
@@ -251,7 +251,7 @@ impl Builder {
             servers: layer.servers.iter().flatten().map(|server| server.0.clone()).collect(),
             public_only: false,
         };
-        Ok((TargetKind::Authority(kind), layer.pace.clone()))
+        Ok((TargetKind::Authority(kind), layer.pace.clone(), layer.retry.clone()))
     }
 
     fn tcp(&self, layer: &TcpLayer) -> Checked<Built> {
@@ -262,7 +262,7 @@ impl Builder {
             return Err("tcp.query_response.starttls needs the kind tls".to_owned());
         }
         let kind = TcpTarget { host, query_response };
-        Ok((TargetKind::Tcp(kind), layer.pace.clone()))
+        Ok((TargetKind::Tcp(kind), layer.pace.clone(), layer.retry.clone()))
     }
 
     fn tls(&self, layer: &TlsLayer) -> Checked<Built> {
@@ -280,7 +280,7 @@ impl Builder {
         }
         let client = client_certificate::resolve("tls", layer.client_certificate.as_ref())?;
         let kind = TlsTarget { host, server_name, alpn, starttls, query_response, verify, client };
-        Ok((TargetKind::Tls(kind), layer.pace.clone()))
+        Ok((TargetKind::Tls(kind), layer.pace.clone(), layer.retry.clone()))
     }
 
     fn http(&self, layer: &HttpLayer) -> Checked<Built> {
@@ -328,7 +328,7 @@ impl Builder {
             redirect_to_private: layer.redirect_to_private().0,
             redirect_to_insecure: layer.redirect_to_insecure().0,
         };
-        Ok((TargetKind::Http(Box::new(kind)), layer.pace.clone()))
+        Ok((TargetKind::Http(Box::new(kind)), layer.pace.clone(), layer.retry.clone()))
     }
 
     fn ping(&self, layer: &PingLayer) -> Checked<Built> {
@@ -339,11 +339,8 @@ impl Builder {
         if ttl == Some(0) {
             return Err("ping.ttl must be at least 1".to_owned());
         }
-        if layer.pace.retries.is_some() {
-            return Err("ping.retries: give count, the number of echo requests".to_owned());
-        }
         let kind = PingTarget { host, count, max_loss_percent, ttl };
-        Ok((TargetKind::Ping(kind), layer.pace.clone()))
+        Ok((TargetKind::Ping(kind), layer.pace.clone(), RetryLayer::default()))
     }
 
     fn host(

@@ -94,6 +94,8 @@ struct Nameserver {
     /// The name, or the address where it is configured without one.
     shown: String,
     addresses: Vec<IpAddr>,
+    /// Whether the resolver was asked for it.
+    is_resolved: bool,
     /// Why it cannot be asked, or must not be as it is.
     problem: Option<Failure>,
 }
@@ -119,9 +121,9 @@ pub(super) async fn measure(
         deadline: Instant::now() + target.timeout,
     };
     let zone = &authority.zone;
-    let fields = || {
+    let fields = |is_resolved: bool| {
         let mut fields = begin(context, target);
-        fields.resolver = Some(authority.resolver.name.clone());
+        fields.resolver = is_resolved.then(|| authority.resolver.name.clone());
         fields.qname = Some(presentation(zone));
         fields.qtype = Some(RecordType::SOA.to_string());
         fields
@@ -137,7 +139,7 @@ pub(super) async fn measure(
         Err(failure) if authority.public_only && failure.reason == "no_address" => {
             return Err(Skip::Unsupported);
         }
-        Err(failure) => return Ok(vec![finish(fields(), start, Err(failure))]),
+        Err(failure) => return Ok(vec![finish(fields(true), start, Err(failure))]),
     };
     let nameservers = match authority.servers.as_slice() {
         [] => find_nameservers(&asking, zone, &delegation).await,
@@ -165,13 +167,14 @@ pub(super) async fn measure(
         let lag = authority.max_serial_lag;
         let judged = judge(zone, &nameserver.name, state, &states, &delegation, lag);
         let judged = judged.and(nameserver.problem.clone().map_or(Ok(()), Err));
-        let mut fields = describe(fields(), &nameserver.shown, *address, state);
+        let mut fields = fields(nameserver.is_resolved);
+        fields = describe(fields, &nameserver.shown, *address, state);
         fields = finish(fields, start, judged);
         fields.duration_ms = milliseconds(*duration);
         found.push(fields);
     }
     for nameserver in nameservers.iter().filter(|nameserver| nameserver.addresses.is_empty()) {
-        let mut fields = fields();
+        let mut fields = fields(nameserver.is_resolved);
         fields.nameserver = Some(nameserver.shown.clone());
         let failure = nameserver.problem.clone();
         let failure = failure.unwrap_or_else(|| Failure::new(Stage::Resolve, "no_address"));
@@ -219,16 +222,20 @@ async fn find_nameservers(
 async fn own_nameserver(asking: &Asking<'_>, server: &HostName) -> Nameserver {
     let shown = server.to_string();
     match server {
-        HostName::Address(address) => {
-            Nameserver { name: Name::root(), shown, addresses: vec![*address], problem: None }
-        }
+        HostName::Address(address) => Nameserver {
+            name: Name::root(),
+            shown,
+            addresses: vec![*address],
+            is_resolved: false,
+            problem: None,
+        },
         HostName::Name(name) => {
             let (mut addresses, problem) = match asking.addresses(name).await {
                 Ok(found) => (found, None),
                 Err(failure) => (Vec::new(), Some(failure)),
             };
             addresses.truncate(MAX_ADDRESSES);
-            Nameserver { name: name.clone(), shown, addresses, problem }
+            Nameserver { name: name.clone(), shown, addresses, is_resolved: true, problem }
         }
     }
 }
@@ -241,9 +248,13 @@ async fn locate(
     delegation: &Delegation,
     name: &Name,
 ) -> Nameserver {
-    let shown = presentation(name);
-    let mut nameserver =
-        Nameserver { name: name.clone(), shown, addresses: Vec::new(), problem: None };
+    let mut nameserver = Nameserver {
+        name: name.clone(),
+        shown: presentation(name),
+        addresses: Vec::new(),
+        is_resolved: true,
+        problem: None,
+    };
     let glue: BTreeSet<IpAddr> = delegation.glue_of(name);
     let by_resolver = asking.addresses(name).await;
     let needs_glue =

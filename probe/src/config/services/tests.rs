@@ -45,6 +45,17 @@ fn labels_of_a_dialogue_are_checked() {
     }
 }
 
+/// A map has no order of its own.
+#[test]
+fn zone_without_a_resolver_uses_the_first_by_name() {
+    let resolvers = "resolvers: { b: \"udp://192.0.2.2\", a: \"udp://192.0.2.1\" }";
+    let config = load(&format!("authority: {{ zone: shop.example }}\n{resolvers}")).unwrap();
+    let TargetKind::Authority(authority) = &config.services[0].targets[0].kind else {
+        unreachable!()
+    };
+    assert_eq!(authority.resolver.name, "a");
+}
+
 #[test]
 fn errors_do_not_repeat_secrets() {
     for wrong in [
@@ -259,7 +270,7 @@ fn wrong_settings_are_refused_with_the_remedy() {
             "tcp: { address: \"192.0.2.1:1\", source_address: [192.0.2.1, 192.0.2.2] }",
             "of one family",
         ),
-        ("ping: { address: 192.0.2.1, retries: 1 }", "give count"),
+        ("ping: { address: 192.0.2.1, retries: 1 }", "unknown key `retries`"),
         ("tcp: { address: \"192.0.2.1:1\", retries: 11 }", "a number from 0 to 10"),
     ] {
         let why = load(target).unwrap_err();

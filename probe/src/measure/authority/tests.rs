@@ -281,6 +281,8 @@ async fn configured_servers_are_asked_in_place_of_those_of_the_parent() {
     let shown: Vec<_> =
         found.iter().map(|fields| (fields.nameserver.as_deref(), fields.ok)).collect();
     assert_eq!(shown, [(Some("127.0.0.3"), true), (Some("ns2.shop.example"), true)], "{found:?}");
+    let resolvers: Vec<_> = found.iter().map(|fields| fields.resolver.as_deref()).collect();
+    assert_eq!(resolvers, [None, Some("test")], "the resolver is asked for names alone");
     let mut lagging = split;
     lagging.zones[1].serial = 5;
     let found = lagging.measure().await;
