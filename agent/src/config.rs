@@ -222,6 +222,18 @@ impl Config {
     /// # Errors
     /// A source cannot be read, or a key or a value is wrong.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        Self::load_all(sources).map_err(|error| {
+            let Some(file) = &sources.file else { return error };
+            // Of all sources together, it may be another's.
+            let (environment, flags) = (Vec::new(), Layer::default());
+            let alone = Sources { environment, flags, ..sources.clone() };
+            let is_of_file = Self::load_all(&alone)
+                .is_err_and(|of_file| of_file.to_string() == error.to_string());
+            if is_of_file { source::placed(error, file) } else { error }
+        })
+    }
+
+    fn load_all(sources: &Sources) -> Result<Self, ConfigError> {
         let read = |path| source::file(path, |layer: &Layer| layer.version.is_some());
         let mut file = sources.file.as_deref().map(read).transpose()?.unwrap_or_default();
         if sources.purpose == Purpose::Replay {

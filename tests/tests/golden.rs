@@ -3,9 +3,14 @@
 
 use anyhow::{Context, Result, ensure};
 use dnscribe_tests::{environment, shell};
+use rustix::process::Signal;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 const STREAMS: [&str; 2] = ["--stream", "messages,transactions,dlq,ledger"];
 
@@ -104,5 +109,56 @@ fn output_is_independent_of_name_and_compression() -> Result<()> {
         piped.status.success() && piped.stdout == expected,
         "the output differs on standard input"
     );
+    Ok(())
+}
+
+/// Bytes of a capture through a pipe that stays open: what they hold is shown, and a signal ends the replay.
+#[test]
+fn pipes_are_shown_as_they_come() -> Result<()> {
+    const TRANSACTIONS: [&str; 4] = ["--stream", "transactions", "-o", "json"];
+    let capture = folder().join("lab.pcap");
+    let expected = replay(&capture, &TRANSACTIONS)?;
+    let capture = fs::read(capture)?;
+    let dir = tempfile::tempdir()?;
+    let fifo = dir.path().join("fifo").display().to_string();
+    shell::run(&["mkfifo", &fifo])?;
+    for (input, bytes) in [("-", &capture[..]), (&fifo, &capture), ("-", &[]), (&fifo, &[])] {
+        let mut command = Command::new(environment::binary()?);
+        command.args(["replay", input]).args(TRANSACTIONS).args(["--sink", "stdout"]);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut agent = piped.spawn()?;
+        let mut stdin = agent.stdin.take().context("stdin")?;
+        let mut output = agent.stdout.take().context("stdout")?;
+        let (sender, shown) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let (mut all, mut part) = (Vec::new(), [0; 4096]);
+            while let Ok(count @ 1..) = output.read(&mut part) {
+                all.extend_from_slice(&part[..count]);
+                // Nobody waits for what comes last.
+                let _ = sender.send(());
+            }
+            all
+        });
+        let mut writer = None;
+        if input == "-" {
+            stdin.write_all(bytes)?;
+        } else if !bytes.is_empty() {
+            let mut pipe = fs::File::options().write(true).open(&fifo)?;
+            pipe.write_all(bytes)?;
+            writer = Some(pipe);
+        }
+        if bytes.is_empty() {
+            thread::sleep(Duration::from_millis(300));
+        } else {
+            shown.recv_timeout(Duration::from_secs(30)).context("nothing is shown")?;
+        }
+        shell::signal(&agent, Signal::TERM)?;
+        let status = shell::wait(&mut agent, Duration::from_secs(30))?;
+        let found = reader.join().ok().context("the reader")?;
+        drop((writer, stdin));
+        ensure!(status.success(), "{input}: {status}");
+        let expected: &[u8] = if bytes.is_empty() { &[] } else { &expected };
+        ensure!(found == expected, "{input}: {} bytes, not {}", found.len(), expected.len());
+    }
     Ok(())
 }

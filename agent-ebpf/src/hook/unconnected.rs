@@ -2,7 +2,8 @@
 //! `recvmsg6`. Only where connections are captured.
 //!
 //! The first datagram to a destination begins a connection, as that of a connected socket does. A socket whose first
-//! datagram is one that it receives is a server's: it answers, and opens nothing.
+//! datagram is one that it receives is a server's: it answers, and opens nothing. So is one at a chosen port that is asked
+//! by a stranger: its first datagram was an answer, to what came before the program was loaded.
 //!
 //! # Minimum kernel version
 //!
@@ -29,6 +30,10 @@ const REMEMBERED: usize = 16;
 const MAX_A_MINUTE: u32 = 64;
 
 const MINUTE_NS: u64 = 60_000_000_000;
+
+/// First port that Linux chooses by itself (`net.ipv4.ip_local_port_range`), which a client's socket has. Datagrams of
+/// strangers reach that, too: from behind an address that something translates after the program.
+const FIRST_CHOSEN_BY_KERNEL: u32 = 32_768;
 
 /// [`Destinations::role`]: sent a datagram first.
 const CLIENT: u32 = 1;
@@ -133,14 +138,25 @@ pub fn send<const VERSION: u8>(address: *mut bpf_sock_addr) {
 #[inline(always)]
 pub fn receive<const VERSION: u8>(address: *mut bpf_sock_addr) {
     let Some(destinations) = Destinations::of(address) else { return };
-    // A connected socket sends without the hook, and is a client's.
+    if destinations.role == SERVER {
+        return;
+    }
     // SAFETY: the kernel hands a valid context.
     let socket = unsafe { (*address).__bindgen_anon_1.sk };
+    // A connected socket sends without the hook, and is a client's.
     let is_connected =
         || SocketState::find(socket.cast()).is_some_and(|state| state.peer.port != 0);
-    if destinations.role == CLIENT || is_connected() {
-        destinations.remember(connect::peer::<VERSION>(address).key());
+    let is_server = if destinations.role == CLIENT || is_connected() {
+        // Those whose place another took are not known any more.
+        let knows_all = destinations.next <= REMEMBERED as u32;
+        let is_known = destinations.remember(connect::peer::<VERSION>(address).key());
+        // SAFETY: as above.
+        let port = unsafe { (*socket).src_port };
+        !is_known && knows_all && destinations.role == CLIENT && port < FIRST_CHOSEN_BY_KERNEL
     } else {
+        true
+    };
+    if is_server {
         destinations.role = SERVER;
     }
 }

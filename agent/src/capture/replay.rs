@@ -13,8 +13,8 @@ mod source;
 pub(super) use format::frame_streams::Frames;
 #[cfg(test)]
 pub(super) use format::frame_streams::control;
-pub use source::InputError;
 pub(super) use source::Source;
+pub use source::{InputError, WaitForInput};
 
 use super::dnstap::{Arrival, DELAY, Ordered};
 use dnscribe_record::ledger;
@@ -26,9 +26,11 @@ use filter::Filter;
 use format::{Frame, Reader};
 use link::Inside;
 use source::Problem;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
+use std::rc::Rc;
 
 /// Most frames of dnstap that cannot be read before the first that can, which has the time.
 const MAX_UNREADABLE: usize = 256;
@@ -43,10 +45,12 @@ pub struct FileSummary {
 }
 
 /// Reader of capture files, with the filter and the counters of the eBPF programs.
-#[derive(Debug)]
+#[expect(missing_debug_implementations, reason = "a function has none")]
 pub struct Replay {
-    filter: Filter,
+    filter: Rc<RefCell<Filter>>,
     files: u32,
+    /// How inputs that are no files are waited for. Without it, they block.
+    pub wait: Option<WaitForInput>,
     /// Time of the first packet of any kind in the first file.
     pub first_packet: Option<Timestamp>,
 }
@@ -74,13 +78,14 @@ impl Replay {
     /// Creates a reader that captures plain DNS on `ports`.
     #[must_use]
     pub fn new(ports: PortSet) -> Self {
-        Self { filter: Filter::new(ports), files: 0, first_packet: None }
+        let filter = Rc::new(RefCell::new(Filter::new(ports)));
+        Self { filter, files: 0, wait: None, first_packet: None }
     }
 
     /// Adds rules for encrypted DNS.
     #[must_use]
-    pub fn with_encrypted(mut self, encrypted: Option<Encrypted>) -> Self {
-        self.filter.encrypted = encrypted;
+    pub fn with_encrypted(self, encrypted: Option<Encrypted>) -> Self {
+        self.filter.borrow_mut().encrypted = encrypted;
         self
     }
 
@@ -95,7 +100,7 @@ impl Replay {
         input: &Path,
         each: &mut PacketHandler<'_>,
     ) -> Result<FileSummary, InputError> {
-        self.packets(source::name(input), Source::open(input), each)
+        self.packets(source::name(input), Source::open(input, self.wait.as_ref()), each)
     }
 
     /// Replays a capture file from any reader; `name` is for error messages.
@@ -143,7 +148,7 @@ impl Replay {
                 Inside::Ip(range) => range,
                 Inside::Nothing => continue,
                 Inside::TooDeep => {
-                    self.filter.skip_too_deep();
+                    self.filter.borrow_mut().skip_too_deep();
                     continue;
                 }
             };
@@ -151,7 +156,7 @@ impl Replay {
             let pass_on = &mut |packet: &Packet<'_>, filter: &Filter| {
                 each(packet, &ReplayProgress { filter, first_packet })
             };
-            if self.filter.offer(&packet, pass_on).is_break() {
+            if self.filter.borrow_mut().offer(&packet, pass_on).is_break() {
                 break;
             }
         }
@@ -204,7 +209,7 @@ impl Replay {
                 let pass_on = &mut |packet: &Packet<'_>, filter: &Filter| {
                     each(packet, &ReplayProgress { filter, first_packet })
                 };
-                if self.filter.pass(&arrival.packet(), pass_on).is_break() {
+                if self.filter.borrow_mut().pass(&arrival.packet(), pass_on).is_break() {
                     return Ok(FileSummary { packets, warning: None });
                 }
             }
@@ -218,7 +223,13 @@ impl Replay {
     /// Returns the counters of hook `replay`, and matching ones for the ring, which replay does not use.
     #[must_use]
     pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
-        counters(&self.filter)
+        counters(&self.filter.borrow())
+    }
+
+    /// Returns a reader of the [counters](Self::counters), for [`Self::wait`].
+    pub fn counter(&self) -> impl Fn() -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) + use<> {
+        let filter = Rc::clone(&self.filter);
+        move || counters(&filter.borrow())
     }
 }
 

@@ -263,11 +263,26 @@ pub(super) fn live_options(
             "needs hook cgroup for the whole host: leave out hook and cgroup, or path",
         );
     }
+    let interfaces = capture.interfaces.clone().unwrap_or_default();
+    if capture.cgroup.is_some()
+        && (capture.hook == Some(HookChoice::Socket) || !interfaces.is_empty())
+    {
+        return ConfigError::in_section(
+            "capture.cgroup",
+            "hook socket, which sees interfaces, knows no cgroups: leave out cgroup, or hook and interfaces",
+        );
+    }
+    if !interfaces.is_empty() && capture.hook == Some(HookChoice::Cgroup) {
+        return ConfigError::in_section(
+            "capture.interfaces",
+            "hook cgroup sees every socket, whatever the interface: leave out interfaces, or hook",
+        );
+    }
     let encrypted = has_encrypted.then(|| encrypted(&layer.encrypted, &ports)).transpose()?;
     Ok(LiveOptions {
         hook: capture.hook(),
         cgroup: capture.cgroup.clone(),
-        interfaces: capture.interfaces.clone().unwrap_or_default(),
+        interfaces,
         ports,
         encrypted,
         // Each sender of dnstap has a thread of its own.

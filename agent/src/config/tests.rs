@@ -42,7 +42,6 @@ node: edge-1
 region: eu
 capture:
   hook: socket
-  cgroup: system.slice
   interfaces: [eth0, eth1]
   ports: [53, 5353]
   nice: 5
@@ -122,6 +121,19 @@ fn the_null_sink_needs_no_quotes() {
     assert_eq!(config.sinks, [SinkSpec::Null, SinkSpec::Stdout]);
     let error = complaint("version: 1\ncapture: {ports: [53, null]}\n");
     assert!(error.starts_with("line 2, column 18: capture"), "{error}");
+}
+
+#[test]
+fn hooks_refuse_what_they_would_ignore() {
+    let refused = |capture: &str| complaint(&format!("version: 1\ncapture: {{{capture}}}\n"));
+    for capture in ["hook: socket, cgroup: x", "cgroup: x, interfaces: [eth0]"] {
+        let error = refused(capture);
+        assert!(error.contains("knows no cgroups"), "{error}");
+    }
+    let error = refused("hook: cgroup, interfaces: [eth0]");
+    assert!(error.contains("sees every socket"), "{error}");
+    let auto = from_file("version: 1\ncapture: {interfaces: [eth0]}\n").unwrap();
+    assert_eq!(auto.capture.interfaces, ["eth0"]);
 }
 
 #[test]
@@ -230,11 +242,11 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\ndetect: {rules: {success_ratio: {warning: 0.8}}}\n",
-            "detect.rules.success_ratio: critical 0.9 is above warning 0.8: what is critical must be worse",
+            "line 2, column 18: detect.rules.success_ratio: critical 0.9 is above warning 0.8: what is critical must be worse",
         ),
         (
             "version: 1\ndetect: {maintenance: [{from: 22:00, to: 23:00}, {days: mon}]}\n",
-            "detect.maintenance: number 2 has no time: give start and a later end, or from and another to, with days if not every day",
+            "line 2, column 10: detect.maintenance: number 2 has no time: give start and a later end, or from and another to, with days if not every day",
         ),
         (
             "version: 1\ndetect:\n  maintenance:\n    - {from: 24:00, to: 1:00}\n",
@@ -261,15 +273,15 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\nresolvers:\n  a: 192.0.2.1\n  b: 192.0.2.1\n",
-            "resolvers: 192.0.2.1 is both \"a\" and \"b\": keep one of them",
+            "line 2, column 1: resolvers: 192.0.2.1 is both \"a\" and \"b\": keep one of them",
         ),
         (
             "version: 1\nfile: {keep: 3}\n",
-            "file.keep is for rotated files: give file.rotate_bytes or file.rotate_every too",
+            "line 2, column 8: file.keep is for rotated files: give file.rotate_bytes or file.rotate_every too",
         ),
         (
             "version: 1\nfile: {compress: zstd}\n",
-            "file.compress is for rotated files: give file.rotate_bytes or file.rotate_every too",
+            "line 2, column 8: file.compress is for rotated files: give file.rotate_bytes or file.rotate_every too",
         ),
         (
             "version: 1\nfile:\n  rotate_bytes: 100\n",
@@ -277,7 +289,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\nsinks: [kafka]\n",
-            "sink kafka needs brokers: give --brokers HOST:PORT or kafka.brokers",
+            "line 2, column 1: sinks: kafka needs brokers: give --brokers HOST:PORT or kafka.brokers",
         ),
     ];
     for (yaml, expected) in cases {
@@ -449,11 +461,42 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn files_that_are_not_utf8_have_a_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dnscribe.yaml");
+    for (bytes, place) in [
+        (&b"version: 1\nnode: caf\xe9\n"[..], "line 2, column 10: "),
+        (b"\xff", "line 1, column 1: "),
+        (b"version: 1\n\xff", "line 2, column 1: "),
+        ("node: \u{e9}\u{e9}".as_bytes(), ""),
+    ] {
+        fs::write(&path, bytes).unwrap();
+        let file = Some(path.clone());
+        let flags = Layer::default();
+        let sources = Sources { purpose: Purpose::Live, file, environment: Vec::new(), flags };
+        let error = Config::load(&sources).unwrap_err().to_string();
+        assert!(error.contains(place), "{error}");
+        assert_eq!(error.contains("not UTF-8"), !place.is_empty(), "{error}");
+    }
+}
+
+#[test]
+fn places_are_those_of_the_file_alone() {
+    let yaml = "version: 1\nfile: {keep: 3}\n";
+    let in_file = load(Some(yaml), &[], Layer::default(), Purpose::Live).unwrap_err();
+    assert!(in_file.to_string().contains("line 2, column 8: file.keep"), "{in_file}");
+    let variables = [("DNSCRIBE_CAPTURE__HOOK", "socket")];
+    let file = "version: 1\ncapture: {cgroup: x}\n";
+    let of_both = load(Some(file), &variables, Layer::default(), Purpose::Live).unwrap_err();
+    assert!(of_both.to_string().starts_with("capture.cgroup: "), "{of_both}");
+}
+
+#[test]
 fn options_must_be_known_to_librdkafka() {
     let error = complaint("version: 1\nkafka:\n  options:\n    linger: 5\n");
-    assert!(error.starts_with("kafka.options: linger: "), "{error}");
+    assert!(error.starts_with("line 4, column 5: kafka.options.linger: "), "{error}");
     let error = complaint("version: 1\nkafka:\n  options:\n    acks: hunter2\n");
-    assert!(error.starts_with("kafka.options: acks: "), "{error}");
+    assert!(error.starts_with("line 4, column 5: kafka.options.acks: "), "{error}");
 }
 
 #[test]
@@ -475,7 +518,8 @@ fn options_may_come_from_files() {
     assert!(!format!("{config:?}").contains("hunter2"));
 
     let error = complaint("version: 1\nkafka: {option_files: {sasl.password: /nowhere/x}}\n");
-    assert!(error.starts_with("kafka.option_files.sasl.password: "), "{error}");
+    let place = "line 2, column 24: kafka.option_files.sasl.password: ";
+    assert!(error.starts_with(place), "{error}");
     assert!(error.contains("/nowhere/x: No such file"), "{error}");
     let twice = format!(
         "version: 1\nkafka: {{options: {{sasl.password: a}}, option_files: {{sasl.password: {path}}}}}"
@@ -483,13 +527,13 @@ fn options_may_come_from_files() {
     let error = complaint(&twice);
     assert_eq!(
         error,
-        "sasl.password is in kafka.options and in kafka.option_files: keep one of them"
+        "line 2, column 53: kafka.option_files.sasl.password: kafka.options has it, too: keep one of them"
     );
-    for (option, words) in [("acks", "the value of acks is not valid"), ("sasl.pasword", "No such")]
-    {
+    for (option, words) in [("acks", "the value is not valid"), ("sasl.pasword", "No such")] {
         let error =
             complaint(&format!("version: 1\nkafka: {{option_files: {{{option}: {path}}}}}"));
-        assert!(error.starts_with("kafka.option_files: ") && error.contains(option), "{error}");
+        let place = format!("line 2, column 24: kafka.option_files.{option}: ");
+        assert!(error.starts_with(&place), "{error}");
         assert!(error.contains(words) && !error.contains("hunter2"), "{error}");
     }
 }
@@ -503,31 +547,31 @@ fn formats_and_their_registry_fit_together() {
         ),
         (
             "kafka: {format: avro}",
-            "Kafka records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
+            "line 2, column 1: kafka: records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
         ),
         (
             "kafka: {formats: {ledger: avro}}",
-            "Kafka records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
+            "line 2, column 1: kafka: records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
         ),
         (
             "kafka: {registry: {username: me}}",
-            "kafka.registry: username without its password: give password_file too",
+            "line 2, column 9: kafka.registry: username without its password: give password_file too",
         ),
         (
             "kafka: {registry: {url: 'http://a', password: hunter2}}",
-            "kafka.registry: a password without its username: give username too",
+            "line 2, column 9: kafka.registry: a password without its username: give username too",
         ),
         (
             "kafka: {registry: {password: hunter2, password_file: /x}}",
-            "kafka.registry: both password and password_file: keep one of them",
+            "line 2, column 9: kafka.registry: both password and password_file: keep one of them",
         ),
         (
             "kafka: {registry: {username: me, password_file: /nowhere/x}}",
-            "kafka.registry: password_file /nowhere/x: No such file or directory (os error 2)",
+            "line 2, column 9: kafka.registry: password_file /nowhere/x: No such file or directory (os error 2)",
         ),
         (
             "kafka: {registry: {timeout: 1s}}",
-            "kafka.registry: url is missing: give one such as http://registry:8081",
+            "line 2, column 9: kafka.registry: url is missing: give one such as http://registry:8081",
         ),
     ];
     for (line, expected) in cases {

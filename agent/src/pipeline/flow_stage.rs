@@ -178,38 +178,44 @@ impl FlowStage {
             }
         } else {
             // What others wait for comes before them, and must not end what they complete.
-            self.process_at(at, packet, sink);
-            let settled = self.settled(&held, at, packet, sink);
-            if settled.is_some_and(|message| held.settle(&message)) {
+            if self.settle(&mut held, at, packet, sink) {
                 held.release(packet.ts, &mut |settled| self.process(settled, sink));
             }
         }
         self.held = Some(held);
     }
 
-    /// Returns the message whose way has ended, if the packet reports that. Passes on that it was read.
-    fn settled(
+    /// Processes a packet that does not wait. Returns whether one waited for what this one reports: that a message was read
+    /// or discarded.
+    fn settle(
         &mut self,
-        held: &HeldPackets,
+        held: &mut HeldPackets,
         at: Timestamp,
         packet: &Packet<'_>,
         sink: &mut dyn EventSink,
-    ) -> Option<MessageKey> {
+    ) -> bool {
+        let mut packet = *packet;
+        let mut is_settled = false;
         match packet.body {
             Body::Dropped { bytes, wire_bytes, .. } => {
-                let message = MessageKey::read(bytes, wire_bytes)?;
-                // A datagram in a queue has no device any more, which has the network.
-                let scope = held.scope_of(&message).unwrap_or(packet.scope);
-                self.unread.discard(scope, &message);
-                Some(message)
+                if let Some(message) = MessageKey::read(bytes, wire_bytes) {
+                    if let Some(copy) = held.discard(&message) {
+                        // A datagram in a queue has no device any more, which has the network.
+                        (packet.ts, packet.scope, is_settled) = (copy.ts, copy.scope, true);
+                    }
+                    self.unread.discard(packet.scope, &message);
+                }
             }
             Body::Read { local_port, remote } => {
-                let step = self.unread.read(packet, local_port, remote)?;
-                self.run(at, sink, |_, _, emit| emit(&Event::Step(&step)));
-                Some(step.message)
+                if let Some((step, at_socket)) = self.unread.read(&packet, local_port, remote) {
+                    is_settled = held.read(&step.message, at_socket);
+                    self.run(at, sink, |_, _, emit| emit(&Event::Step(&step)));
+                }
             }
-            _ => None,
+            _ => {}
         }
+        self.process_at(at, &packet, sink);
+        is_settled
     }
 
     /// Processes the packets that have waited long enough at `now`; all of them without it.

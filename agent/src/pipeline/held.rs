@@ -24,8 +24,10 @@ const SPARE_BYTES: usize = 4096;
 /// Packets in order of arrival. Begins with a response that arrived, and has all packets after it.
 pub(super) struct HeldPackets {
     queue: VecDeque<HeldPacket>,
-    /// Responses in `queue`: how many of each, and of how many it is known what became of them.
-    waiting: HashMap<MessageKey, Waiting>,
+    /// Number of the first packet in `queue`, counted from the first that was ever held.
+    first: usize,
+    /// Numbers of the responses in `queue` of which it is not known what became of them, in order.
+    waiting: HashMap<MessageKey, VecDeque<usize>>,
     /// Bytes in `queue`.
     bytes: usize,
     hold: Duration,
@@ -36,20 +38,12 @@ pub(super) struct HeldPackets {
     spare: Vec<Vec<u8>>,
 }
 
-#[derive(Default)]
-struct Waiting {
-    held: usize,
-    settled: usize,
-    /// See [`Packet::scope`].
-    scope: u64,
-}
-
 struct HeldPacket {
     /// The packet without its bytes.
     packet: Packet<'static>,
     bytes: Vec<u8>,
     loss: Option<Arc<Loss>>,
-    /// What it is, if it is a response that waits for itself.
+    /// What it is, if it is a response of which it is not known what became of it.
     response: Option<MessageKey>,
 }
 
@@ -58,6 +52,7 @@ impl HeldPackets {
     pub(super) fn new(hold: Duration, shards: usize) -> Self {
         Self {
             queue: VecDeque::new(),
+            first: 0,
             waiting: HashMap::new(),
             bytes: 0,
             hold,
@@ -91,9 +86,8 @@ impl HeldPackets {
             return false;
         }
         if let Some(response) = response {
-            let waiting = self.waiting.entry(response).or_default();
-            waiting.held += 1;
-            waiting.scope = packet.scope;
+            let number = self.first + self.queue.len();
+            self.waiting.entry(response).or_default().push_back(number);
         }
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.extend_from_slice(bytes);
@@ -103,14 +97,34 @@ impl HeldPackets {
         true
     }
 
-    /// Returns the network of a response that waits.
-    pub(super) fn scope_of(&self, message: &MessageKey) -> Option<u64> {
-        self.waiting.get(message).map(|waiting| waiting.scope)
+    /// Notes that a process has read a message that came at this time. Returns whether that waits.
+    pub(super) fn read(&mut self, message: &MessageKey, ts: Timestamp) -> bool {
+        self.settle(message, |packet| packet.ts == ts).is_some()
     }
 
-    /// Notes that it is known what became of a message. Returns whether a packet waited for that.
-    pub(super) fn settle(&mut self, message: &MessageKey) -> bool {
-        self.waiting.get_mut(message).map(|waiting| waiting.settled += 1).is_some()
+    /// Notes that the kernel has discarded a message: of several copies the newest that waits, which it returns.
+    pub(super) fn discard(&mut self, message: &MessageKey) -> Option<&Packet<'static>> {
+        self.settle(message, |_| true)
+    }
+
+    /// Settles the newest copy that is meant.
+    fn settle(
+        &mut self,
+        message: &MessageKey,
+        is_meant: impl Fn(&Packet<'_>) -> bool,
+    ) -> Option<&Packet<'static>> {
+        let (first, queue) = (self.first, &mut self.queue);
+        let numbers = self.waiting.get_mut(message)?;
+        let at = numbers.iter().rposition(|number| {
+            queue.get(number - first).is_some_and(|held| is_meant(&held.packet))
+        })?;
+        let number = numbers.remove(at)?;
+        if numbers.is_empty() {
+            self.waiting.remove(message);
+        }
+        let held = queue.get_mut(number - first)?;
+        held.response = None;
+        Some(&held.packet)
     }
 
     /// Passes the packets on that wait for nothing any more at `now`.
@@ -121,12 +135,13 @@ impl HeldPackets {
     }
 
     fn is_due(&self, held: &HeldPacket, now: Timestamp) -> bool {
-        let Some(response) = &held.response else { return true };
+        if held.response.is_none() {
+            return true;
+        }
         let hold = if self.sees_reads { self.hold } else { self.hold.min(HOLD) };
         held.packet.ts.plus(hold) <= now
             || self.queue.len() > MAX_HELD / self.shards
             || self.bytes > MAX_HELD_BYTES / self.shards
-            || self.waiting.get(response).is_none_or(|waiting| waiting.settled > 0)
     }
 
     /// Passes all packets on.
@@ -140,12 +155,13 @@ impl HeldPackets {
         let Some(HeldPacket { packet, mut bytes, loss, response }) = self.queue.pop_front() else {
             return;
         };
+        self.first += 1;
         if let Some(response) = response
-            && let Some(waiting) = self.waiting.get_mut(&response)
+            && let Some(numbers) = self.waiting.get_mut(&response)
         {
-            waiting.held -= 1;
-            waiting.settled = waiting.settled.saturating_sub(1);
-            if waiting.held == 0 {
+            // It is the first, as it is in the queue.
+            numbers.pop_front();
+            if numbers.is_empty() {
                 self.waiting.remove(&response);
             }
         }

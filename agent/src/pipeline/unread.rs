@@ -56,13 +56,13 @@ impl UnreadMessages {
         self.queues.entry(pair).or_default().push_back(Unread { ts, arrived, message });
     }
 
-    /// Returns the message that a process has read; `None` if it is not known.
+    /// Returns the message that a process has read, and when that came; `None` if it is not known.
     pub(super) fn read(
         &mut self,
         packet: &Packet<'_>,
         local_port: u16,
         remote: SocketAddr,
-    ) -> Option<MessageStep> {
+    ) -> Option<(MessageStep, Timestamp)> {
         let Packet { ts, scope, .. } = *packet;
         let pair = (scope, local_port, remote);
         let queue = self.queues.get_mut(&pair)?;
@@ -70,8 +70,9 @@ impl UnreadMessages {
         if queue.is_empty() {
             self.queues.remove(&pair);
         }
-        let Unread { arrived, message, .. } = unread?;
-        Some(MessageStep { ts, scope, message, step: PathStep::Read { arrived } })
+        let Unread { ts: at_socket, arrived, message } = unread?;
+        let step = PathStep::Read { at_socket, arrived };
+        Some((MessageStep { ts, scope, message, step }, at_socket))
     }
 
     /// Forgets a message that the kernel discarded after it had arrived.

@@ -10,14 +10,22 @@ use dnscribe_cli::exit::Exit;
 use dnscribe_delivery::{Sink, SinkStatus, SinkWatch, Stream};
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::Packet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Packets between two checks of signals, sinks and metrics requests.
 const CHECK_INTERVAL: u32 = 1024;
+
+/// Longest time between two checks while the input has nothing.
+const IDLE_CHECK_INTERVAL: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// How long sinks may take to deliver before a ledger record is written anyway.
 const FLUSH_TIMEOUT: Duration = Duration::from_mins(10);
@@ -27,12 +35,19 @@ pub fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), 
     let capture = &start.config.capture;
     let mut reader = Replay::new(capture.ports.clone()).with_encrypted(capture.encrypted.clone());
     log_indicators(&start.config);
-    let mut session = Session::new(start, pace);
+    let session = Rc::new(RefCell::new(Session::new(start, pace)));
+    let (waiting, counters) = (Rc::clone(&session), reader.counter());
+    reader.wait = Some(Rc::new(move |input| waiting.borrow_mut().wait(input, &counters)));
     let mut failure = None;
     for file in files {
-        match reader.file(file, &mut |packet, passed| {
-            session.packet(packet, passed.first_packet, &|| passed.counters())
-        }) {
+        let replayed = reader.file(file, &mut |packet, passed| {
+            session.borrow_mut().packet(packet, passed.first_packet, &|| passed.counters())
+        });
+        // What has been read of a pipe may end anywhere, then.
+        if session.borrow().signals.stop() {
+            break;
+        }
+        match replayed {
             Ok(summary) => {
                 if let Some(warning) = summary.warning {
                     tracing::warn!("{}: {warning}", file.display());
@@ -43,15 +58,15 @@ pub fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), 
                 break;
             }
         }
-        if session.signals.stop() {
-            break;
-        }
     }
+    reader.wait = None;
     match failure {
         // No packet was replayed: the error is all there is to report.
         Some(error) if reader.first_packet.is_none() => Err(error.into()),
         failure => {
-            session.end(reader.first_packet, reader.counters())?;
+            if let Some(session) = Rc::into_inner(session) {
+                session.into_inner().end(reader.first_packet, reader.counters())?;
+            }
             failure.map_or(Ok(()), |error: InputError| Err(error.into()))
         }
     }
@@ -141,13 +156,49 @@ impl Session {
             return ControlFlow::Continue(());
         }
         self.since_check = 0;
+        self.check(source)
+    }
+
+    /// Waits until the input can be read. Passes on what was replayed, before.
+    fn wait(
+        &mut self,
+        input: BorrowedFd<'_>,
+        source: &dyn Fn() -> CaptureCounters,
+    ) -> ControlFlow<()> {
+        let mut limit = Timespec::default();
+        loop {
+            let waker = self.signals.waker.clone();
+            let mut ready = [
+                PollFd::from_borrowed_fd(input, PollFlags::IN),
+                PollFd::new(&waker, PollFlags::IN),
+            ];
+            // A signal wakes the waker.
+            let polled = poll(&mut ready, Some(&limit));
+            if polled.is_err_and(|error| error != Errno::INTR) || !ready[0].revents().is_empty() {
+                return ControlFlow::Continue(());
+            }
+            waker.drain();
+            if let Some(stages) = &mut self.stages {
+                stages.pipeline.router.offer();
+            }
+            self.check(source)?;
+            limit = IDLE_CHECK_INTERVAL;
+        }
+    }
+
+    /// Answers requests, and obeys signals. Breaks if a signal or the sinks end the replay.
+    fn check(&mut self, source: &dyn Fn() -> CaptureCounters) -> ControlFlow<()> {
+        if self.signals.stop() {
+            return ControlFlow::Break(());
+        }
+        let Some(stages) = &mut self.stages else { return ControlFlow::Continue(()) };
         let input = || stages.input(source());
         self.endpoint.serve(&stages.pipeline, input, None);
         let router = &mut stages.pipeline.router;
         if self.signals.reload() {
             router.reopen();
         }
-        if self.signals.stop() || self.watch.check(&router.sinks) != SinkStatus::Continue {
+        if self.watch.check(&router.sinks) != SinkStatus::Continue {
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())

@@ -6,7 +6,7 @@
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::{Dropped, MessageKey};
 use dnscribe_transaction::packet::{Loss, LossStage};
-use dnscribe_transaction::pair::{Status, Transaction, Vantage};
+use dnscribe_transaction::pair::{Status, Transaction};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -106,10 +106,9 @@ impl LossTable {
         let since = arrived.unwrap_or(query.envelope.ts);
         let seen = seen.range(seen.partition_point(|one| one.ts < since)..);
         let (first, count) = if arrived.is_some() {
-            let is_client = transaction.vantage == Vantage::Client;
-            // A server's response that was lost on its way is known later. One that netfilter discarded before the hook
-            // has the time of its message.
-            let is_lost = |one: &&Seen| one.is_response && (is_client || one.ts == since);
+            // What was discarded behind the hook has the time of its message, and so has what netfilter discarded before
+            // it. A later time is that of a copy, or of a server's response on its way.
+            let is_lost = |one: &&Seen| one.is_response && one.ts == since;
             let mut lost = seen.take(MAX_RESPONSES).filter(is_lost);
             (lost.next()?, lost.count() + 1)
         } else {

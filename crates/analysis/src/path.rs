@@ -9,41 +9,35 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Most exchanges that are remembered; beyond it, the oldest is forgotten.
-const MAX_EXCHANGES: usize = 1 << 17;
+/// Most messages that are remembered; beyond it, the oldest is forgotten.
+const MAX_MESSAGES: usize = 1 << 17;
 
-/// Time that an exchange is remembered beyond the query timeout.
+/// Time that a message is remembered beyond the query timeout.
 const SLACK: Duration = Duration::from_secs(10);
 
-/// A client, the id of its query, and whether this is about its server's socket.
-type Key = (SocketAddr, u16, bool);
+/// A client, the id of its query, and when the message arrived at its socket; without a time, a query that leaves.
+type Key = (SocketAddr, u16, Option<Timestamp>);
 
-/// What is known of the exchanges that have not ended.
+/// What is known of messages whose exchanges have not ended.
 #[derive(Debug, Default)]
 pub struct PathTable {
-    exchanges: HashMap<Key, Exchange>,
+    messages: HashMap<Key, Way>,
     /// In order of their first step, those that have ended included.
     order: VecDeque<(Timestamp, Key)>,
     /// Time that a query waits for its response.
     pub query_timeout: Duration,
 }
 
-/// Steps of one exchange at one of its sockets.
+/// Way of one message: of a query that is sent, or of a message that was read.
 #[derive(Debug)]
-struct Exchange {
+struct Way {
     /// Time of the first step.
     began: Timestamp,
-    sent: Option<Sent>,
-    /// When the message that arrived was read, and when it had arrived.
-    read: Option<(Timestamp, Option<Timestamp>)>,
-}
-
-/// A query at the devices that it passes.
-#[derive(Debug)]
-struct Sent {
-    /// When the last device took it.
+    /// When the last device took the query, or the process read the message.
     ts: Timestamp,
-    /// Network and index of the first device.
+    /// When the message that was read had arrived at a device.
+    arrived: Option<Timestamp>,
+    /// Network and index of the first device that took the query.
     first: (u64, u32),
     /// Whether the query was sent again: later times are not those of the first one.
     is_repeated: bool,
@@ -64,62 +58,48 @@ impl PathTable {
     /// Remembers a step.
     pub fn observe(&mut self, step: &MessageStep) {
         let MessageStep { ts, scope, message, step } = *step;
-        let is_server = matches!(step, PathStep::Read { .. }) && !message.is_response;
-        let key = (message.client, message.id, is_server);
-        if self.order.len() >= MAX_EXCHANGES {
+        let (at_socket, arrived, device) = match step {
+            PathStep::Read { at_socket, arrived } => (Some(at_socket), arrived, 0),
+            PathStep::Sent { device } => (None, None, device),
+        };
+        let (key, device) = ((message.client, message.id, at_socket), (scope, device));
+        if let Some(way) = self.messages.get_mut(&key) {
+            way.is_repeated |= at_socket.is_some() || way.first == device;
+            if !way.is_repeated {
+                way.ts = ts;
+            }
+            return;
+        }
+        if self.order.len() >= MAX_MESSAGES {
             self.forget_oldest();
         }
-        let order = &mut self.order;
-        let exchange = self.exchanges.entry(key).or_insert_with(|| {
-            order.push_back((ts, key));
-            Exchange { began: ts, sent: None, read: None }
-        });
-        match step {
-            PathStep::Read { arrived } => {
-                exchange.read.get_or_insert((ts, arrived));
-            }
-            PathStep::Sent { device } => {
-                let device = (scope, device);
-                match &mut exchange.sent {
-                    Some(sent) if sent.first == device => sent.is_repeated = true,
-                    Some(sent) if !sent.is_repeated => sent.ts = ts,
-                    Some(_) => {}
-                    None => {
-                        exchange.sent = Some(Sent { ts, first: device, is_repeated: false });
-                    }
-                }
-            }
-        }
+        self.order.push_back((ts, key));
+        let way = Way { began: ts, ts, arrived, first: device, is_repeated: false };
+        self.messages.insert(key, way);
     }
 
     /// Returns the times of a transaction that has ended, and forgets them; `None` if nothing is known.
     pub fn take(&mut self, transaction: &Transaction<'_>) -> Option<PathTimes> {
-        if self.exchanges.is_empty()
+        if self.messages.is_empty()
             || matches!(transaction.status, Status::Duplicate | Status::Late | Status::Orphan)
         {
             return None;
         }
         let query = transaction.query?;
-        let is_server = match transaction.vantage {
-            Vantage::Client => false,
-            Vantage::Server => true,
+        let (client, _) = query.client_and_server();
+        let mut take = |at_socket| self.messages.remove(&(client, query.dns.id, at_socket));
+        let (sent, arrived) = match transaction.vantage {
+            Vantage::Client => (take(None), transaction.response),
+            Vantage::Server => (None, Some(query)),
             Vantage::Passive => return None,
         };
-        let (client, _) = query.client_and_server();
-        let Exchange { sent, read, .. } =
-            self.exchanges.remove(&(client, query.dns.id, is_server))?;
-        let after = |ts: Timestamp, since: Timestamp| (ts >= since).then(|| ts.since(since));
-        let send = sent.and_then(|sent| after(sent.ts, query.envelope.ts));
-        let arrived = if is_server { Some(query) } else { transaction.response };
         let at_socket = arrived.map(|message| message.envelope.ts);
-        let read = at_socket.zip(read).and_then(|(at_socket, (ts, arrived))| {
-            let arrive = arrived.and_then(|arrived| after(at_socket, arrived));
-            Some((after(ts, at_socket)?, arrive))
-        });
+        let read = at_socket.and_then(|at_socket| take(Some(at_socket)));
+        let after = |ts: Timestamp, since: Timestamp| (ts >= since).then(|| ts.since(since));
         let times = PathTimes {
-            send,
-            arrive: read.and_then(|(_, arrive)| arrive),
-            read: read.map(|(read, _)| read),
+            send: sent.and_then(|sent| after(sent.ts, query.envelope.ts)),
+            arrive: read.as_ref().and_then(|read| after(at_socket?, read.arrived?)),
+            read: read.and_then(|read| after(read.ts, at_socket?)),
         };
         (times != PathTimes::default()).then_some(times)
     }
@@ -134,8 +114,8 @@ impl PathTable {
 
     fn forget_oldest(&mut self) {
         let Some((began, key)) = self.order.pop_front() else { return };
-        if self.exchanges.get(&key).is_some_and(|exchange| exchange.began == began) {
-            self.exchanges.remove(&key);
+        if self.messages.get(&key).is_some_and(|way| way.began == began) {
+            self.messages.remove(&key);
         }
     }
 }

@@ -90,9 +90,10 @@ pub fn resolve(
     };
     for (option, path) in layer.option_files {
         if kafka.options.contains_key(&option) {
-            return Err(ConfigError::Invalid(format!(
-                "{option} is in kafka.options and in kafka.option_files: keep one of them"
-            )));
+            return ConfigError::in_section(
+                &format!("kafka.option_files.{option}"),
+                "kafka.options has it, too: keep one of them",
+            );
         }
         let value = secret::read(&path).or_else(|why| {
             let key = format!("kafka.option_files.{option}");
@@ -105,11 +106,10 @@ pub fn resolve(
     let is_avro = |format: &Format| *format == Format::Avro;
     let has_avro = is_avro(&kafka.format) || kafka.formats.values().any(is_avro);
     if has_avro && kafka.registry.is_none() {
-        return Err(ConfigError::Invalid(
-            "Kafka records in Avro need a schema registry: give kafka.registry.url, such as \
-             http://registry:8081"
-                .to_owned(),
-        ));
+        return ConfigError::in_section(
+            "kafka",
+            "records in Avro need a schema registry: give kafka.registry.url, such as http://registry:8081",
+        );
     }
     Ok(kafka)
 }

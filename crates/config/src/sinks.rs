@@ -121,15 +121,16 @@ pub fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>,
         return Ok(vec![if has_brokers { SinkSpec::Kafka } else { SinkSpec::Stdout }]);
     }
     if given.contains(&SinkSpec::Kafka) && !has_brokers {
-        let problem = "sink kafka needs brokers: give --brokers HOST:PORT or kafka.brokers";
+        let problem = "sinks: kafka needs brokers: give --brokers HOST:PORT or kafka.brokers";
         return wrong(problem.to_owned());
     }
     if given.iter().filter(|sink| sink.is_stdout()).count() > 1 {
-        let problem = "sink stdout is given twice: records would be mixed; keep one of them";
+        let problem = "sinks: stdout is given twice: records would be mixed; keep one of them";
         return wrong(problem.to_owned());
     }
     if given.iter().filter(|sink| matches!(sink, SinkSpec::Evidence(_))).count() > 1 {
-        let problem = "sink evidence is given twice: an alert links to one file; keep one of them";
+        let problem =
+            "sinks: evidence is given twice: an alert links to one file; keep one of them";
         return wrong(problem.to_owned());
     }
     let files = || given.iter().filter_map(SinkSpec::file);
@@ -137,7 +138,7 @@ pub fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>,
         if let Some(second) = files().skip(number + 1).find(|second| is_same_file(first, second)) {
             let (first, second) = (first.display(), second.display());
             return wrong(format!(
-                "sinks file:{first} and file:{second} are the same file: it would contain each record \
+                "sinks: file:{first} and file:{second} are the same file: it would contain each record \
                  twice; keep one of them"
             ));
         }

@@ -10,13 +10,25 @@ use std::path::Path;
 /// given as text.
 const WITH_UNDERSCORE: [&str; 2] = ["enabled_events", "log_level"];
 
+/// Gives an error of settings that do not fit together the place of the key in the file that it begins with, if that is
+/// there.
+#[must_use]
+pub fn placed(error: ConfigError, path: &Path) -> ConfigError {
+    let ConfigError::Invalid(message) = &error else { return error };
+    let yaml = dnscribe_delivery::files::read_to_string(path).unwrap_or_default();
+    let document = Node::parse(&yaml).unwrap_or_default();
+    let Some(Place { line, column }) = document.place_of(message) else { return error };
+    ConfigError::File { path: path.to_path_buf(), line, column, message: message.clone() }
+}
+
 /// Reads a YAML file. `has_version` returns whether the version of the file's format is given.
 ///
 /// # Errors
 /// The file cannot be read, or a key or value in it is wrong.
 pub fn file<T: Section>(path: &Path, has_version: fn(&T) -> bool) -> Result<T, ConfigError> {
-    let yaml = dnscribe_delivery::files::read_to_string(path).map_err(|error| {
-        ConfigError::Unreadable { path: path.to_path_buf(), error: error.into() }
+    let bytes = dnscribe_delivery::files::read(path).map_err(|error| ConfigError::Unreadable {
+        path: path.to_path_buf(),
+        error: error.into(),
     })?;
     let wrong = |place: Place, message: String| ConfigError::File {
         path: path.to_path_buf(),
@@ -24,7 +36,18 @@ pub fn file<T: Section>(path: &Path, has_version: fn(&T) -> bool) -> Result<T, C
         column: place.column,
         message,
     };
-    let layer = Node::parse(&yaml).and_then(|document| section(&document));
+    let yaml = str::from_utf8(&bytes).map_err(|error| {
+        let before = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        let (line, column) = before.lines().enumerate().last().unwrap_or_default();
+        let begins_line = before.ends_with('\n');
+        let place = if begins_line {
+            Place { line: line + 2, column: 1 }
+        } else {
+            Place { line: line + 1, column: column.chars().count() + 1 }
+        };
+        wrong(place, "the file is not UTF-8 from here on".to_owned())
+    })?;
+    let layer = Node::parse(yaml).and_then(|document| section(&document));
     let layer = layer.map_err(|error| wrong(error.place, error.to_string()))?;
     if !has_version(&layer) {
         let missing = "version is missing: write \"version: 1\"";

@@ -159,6 +159,18 @@ impl Node {
         }
     }
 
+    /// Returns the place of the key that a message begins with, such as `kafka.brokers: …`.
+    pub(crate) fn place_of(&self, message: &str) -> Option<Place> {
+        let Content::Map(entries) = &self.content else { return None };
+        entries.iter().find_map(|entry| {
+            let rest = message.strip_prefix(entry.key.as_str())?;
+            match rest.strip_prefix('.') {
+                Some(inner) => entry.value.place_of(inner),
+                None => rest.starts_with([':', ' ']).then_some(entry.place),
+            }
+        })
+    }
+
     /// Returns a text that is in no document.
     pub(crate) fn text(text: &str) -> Self {
         Self { place: Place::default(), content: Content::Text(text.to_owned()) }

@@ -230,13 +230,14 @@ impl Write for Output {
     }
 }
 
-/// Opens the sink. A file is created at once; a program is connected to when it listens.
+/// Opens the sink: see [`frames::open`].
 pub(super) fn open(
     name: String,
     streams: StreamSet,
     target: &DnstapTarget,
+    patience: Option<Duration>,
 ) -> Result<ThreadedSink, SinkError> {
-    frames::open(name, streams, target.clone())
+    frames::open(name, streams, target.clone(), patience)
 }
 
 impl FrameFormat for DnstapTarget {
@@ -265,6 +266,8 @@ impl FrameFormat for DnstapTarget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::message_line;
+    use crate::{Batch, Failure, Sink as _, Stream};
 
     #[test]
     fn targets_are_read_and_written() {
@@ -274,6 +277,28 @@ mod tests {
         for wrong in ["", "file:", "unix:", "/tmp/a", "tcp:127.0.0.1:1"] {
             assert_eq!(wrong.parse::<DnstapTarget>(), Err(()));
         }
+    }
+
+    #[test]
+    fn a_program_that_never_listens_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = DnstapTarget::Unix(dir.path().join("nobody.sock"));
+        let streams = [Stream::Messages].into_iter().collect();
+        let given_up = |patience: Option<Duration>| {
+            let mut sink = open("dnstap".into(), streams, &target, patience).unwrap();
+            let line = message_line(&serde_json::json!({})).to_string();
+            let mut batch = Batch::default();
+            batch.push(Stream::Messages, 1, |out| out.extend(line.as_bytes()), |_| {});
+            sink.offer(&Arc::new(batch));
+            assert_eq!(sink.flush(Duration::from_secs(3)), patience.is_some());
+            let lost = sink.counters()["messages"].dropped["write_error"];
+            (
+                lost,
+                matches!(sink.failure(), Some(Failure::Broken(why)) if why.contains("nobody.sock")),
+            )
+        };
+        assert_eq!(given_up(Some(Duration::from_millis(10))), (1, true));
+        assert_eq!(given_up(None), (0, false));
     }
 
     #[test]

@@ -140,11 +140,13 @@ pub(super) trait FrameFormat: fmt::Display + Send + 'static {
     fn close(output: Self::Output) -> io::Result<()>;
 }
 
-/// Starts a sink. A file is created at once; a program is connected to when it listens.
+/// Starts a sink. A file is created at once; a program is connected to when it listens, and given up if it does not for
+/// `patience`.
 pub(super) fn open<F: FrameFormat>(
     name: String,
     streams: StreamSet,
     mut format: F,
+    patience: Option<Duration>,
 ) -> Result<ThreadedSink, SinkError> {
     let shared = SharedState::new(streams, REASONS);
     let output = match format.file().map(Path::to_path_buf) {
@@ -154,7 +156,8 @@ pub(super) fn open<F: FrameFormat>(
         }
         None => None,
     };
-    let writer = FrameWriter { format, output, next_try: Instant::now(), logged: false };
+    let writer =
+        FrameWriter { format, output, patience, next_try: Instant::now(), failing_since: None };
     let work = move |receiver: &SinkReceiver| writer.run(receiver);
     ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)
 }
@@ -162,8 +165,10 @@ pub(super) fn open<F: FrameFormat>(
 struct FrameWriter<F: FrameFormat> {
     format: F,
     output: Option<F::Output>,
+    patience: Option<Duration>,
     next_try: Instant,
-    logged: bool,
+    /// When the program was first found not to listen, unless it has accepted messages since.
+    failing_since: Option<Instant>,
 }
 
 impl<F: FrameFormat> FrameWriter<F> {
@@ -230,7 +235,7 @@ impl<F: FrameFormat> FrameWriter<F> {
             match self.format.open(shared) {
                 Ok(output) => {
                     self.output = Some(output);
-                    if std::mem::take(&mut self.logged) {
+                    if self.failing_since.take().is_some() {
                         tracing::info!("{} accepts messages again", self.format);
                     }
                 }
@@ -248,9 +253,15 @@ impl<F: FrameFormat> FrameWriter<F> {
         if self.format.file().is_some() {
             return Err(error);
         }
-        self.next_try = Instant::now() + RECONNECT_EVERY;
-        if !std::mem::replace(&mut self.logged, true) {
+        let now = Instant::now();
+        self.next_try = now + RECONNECT_EVERY;
+        let Some(since) = self.failing_since else {
+            self.failing_since = Some(now);
             tracing::warn!(%error, "messages wait for {}", self.format);
+            return Ok(false);
+        };
+        if self.patience.is_some_and(|patience| now - since >= patience) {
+            return Err(error);
         }
         Ok(false)
     }

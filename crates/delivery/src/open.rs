@@ -144,7 +144,7 @@ enum Destination {
     Otlp(Box<OtlpPlan>),
     /// Directory, node, and when files are complete.
     Parquet(PathBuf, String, Rotation),
-    Dnstap(DnstapTarget),
+    Dnstap(DnstapTarget, Option<Duration>),
     /// With the node's name.
     Pcapng(PathBuf, String),
     Evidence(PathBuf, String, EvidenceLimits),
@@ -185,7 +185,7 @@ impl SinkPlan {
             SinkSpec::Parquet(directory) => {
                 Destination::Parquet(directory.clone(), with.node.into(), with.rotation)
             }
-            SinkSpec::Dnstap(target) => Destination::Dnstap(target.clone()),
+            SinkSpec::Dnstap(target) => Destination::Dnstap(target.clone(), patience),
             SinkSpec::Pcapng(path) => Destination::Pcapng(path.clone(), with.node.into()),
             SinkSpec::Evidence(directory) => {
                 Destination::Evidence(directory.clone(), with.node.into(), with.evidence)
@@ -203,7 +203,7 @@ impl SinkPlan {
             Destination::Kafka(_)
             | Destination::Otlp(_)
             | Destination::Parquet(..)
-            | Destination::Dnstap(_)
+            | Destination::Dnstap(..)
             | Destination::Pcapng(..)
             | Destination::Evidence(..)
             | Destination::Alertmanager(..) => OutputFormat::Json,
@@ -224,7 +224,7 @@ impl SinkPlan {
         match (&self.destination, &other.destination) {
             (Destination::Stdout(_), Destination::Stdout(_)) => true,
             (Destination::File(one, ..), Destination::File(other, ..)) => is_same_file(one, other),
-            (Destination::Dnstap(one), Destination::Dnstap(other)) => one == other,
+            (Destination::Dnstap(one, _), Destination::Dnstap(other, _)) => one == other,
             (Destination::Parquet(one, ..), Destination::Parquet(other, ..))
             | (Destination::Pcapng(one, _), Destination::Pcapng(other, _))
             | (Destination::Evidence(one, ..), Destination::Evidence(other, ..)) => {
@@ -253,7 +253,9 @@ impl SinkPlan {
             Destination::Parquet(directory, node, rotation) => {
                 Box::new(parquet::open(name, streams, directory, node, *rotation)?)
             }
-            Destination::Dnstap(target) => Box::new(dnstap::open(name, streams, target)?),
+            Destination::Dnstap(target, patience) => {
+                Box::new(dnstap::open(name, streams, target, *patience)?)
+            }
             Destination::Pcapng(path, node) => Box::new(pcapng::open(name, streams, path, node)?),
             Destination::Evidence(directory, node, limits) => {
                 Box::new(evidence::open(name, streams, directory, node, *limits)?)
@@ -329,13 +331,19 @@ pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
         .map_err(|error| SinkError::Directory { path: path.to_path_buf(), error })
 }
 
-/// Checks whether a sink that fills a directory could write there, or create it. Creates nothing.
+/// Checks whether a sink that fills a directory could write there, or create it. Leaves nothing new behind.
 ///
 /// # Errors
 /// Returns the error that opening the sink would meet.
 pub fn probe_directory(directory: &Path) -> Result<(), SinkError> {
-    let exists = directory.ancestors().find(|place| place.exists()).unwrap_or(Path::new("."));
-    probe_access(exists).map_err(|error| SinkError::Folder { path: directory.to_path_buf(), error })
+    let missing = directory.ancestors().take_while(|place| !place.exists()).last();
+    let exists = missing.map_or(Some(directory), Path::parent);
+    let exists = exists.filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Some file systems, such as /proc, let nobody create what they permit.
+    let create = |missing: &Path| fs::create_dir(missing).and_then(|()| fs::remove_dir(missing));
+    probe_access(exists)
+        .and_then(|()| missing.map_or(Ok(()), create))
+        .map_err(|error| SinkError::Folder { path: directory.to_path_buf(), error })
 }
 
 /// Creates a directory that a sink fills, if it is missing.

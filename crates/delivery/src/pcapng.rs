@@ -266,7 +266,8 @@ pub(super) fn open(
     node: &str,
 ) -> Result<ThreadedSink, SinkError> {
     let encoder = PacketEncoder::default();
-    frames::open(name, streams, PacketFile { path: path.into(), node: node.to_owned(), encoder })
+    let file = PacketFile { path: path.into(), node: node.to_owned(), encoder };
+    frames::open(name, streams, file, None)
 }
 
 impl fmt::Display for PacketFile {

@@ -244,6 +244,8 @@ pub enum PathStep {
     },
     /// The process read the message from its socket.
     Read {
+        /// When it arrived at the socket: the time of its packet.
+        at_socket: Timestamp,
         /// When it arrived at a device, if known.
         arrived: Option<Timestamp>,
     },

@@ -2,7 +2,9 @@
 
 #![expect(unsafe_code, reason = "opens a cgroup by its id, for which no safe wrapper exists")]
 
+use rustix::fs::fstatfs;
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -70,6 +72,19 @@ pub fn directory(mount: &Path, wanted: Option<&Path>) -> PathBuf {
     wanted.map_or_else(|| mount.to_path_buf(), |wanted| mount.join(wanted))
 }
 
+/// Opens the directory of a cgroup.
+///
+/// # Errors
+/// It cannot be opened, or is not in a cgroup2 file system.
+pub fn open(directory: &Path) -> io::Result<File> {
+    let group = File::open(directory)?;
+    if fstatfs(&group)?.f_type == libc::CGROUP2_SUPER_MAGIC {
+        Ok(group)
+    } else {
+        Err(io::Error::other("it is not in a file system of type cgroup2"))
+    }
+}
+
 /// Replaces octal escapes, which stand for blanks and some other characters.
 fn unescape(text: &str) -> String {
     let mut parts = text.split('\\');
@@ -131,6 +146,16 @@ mod tests {
     fn replaces_escapes() {
         let blank = "1 2 0:3 / /mnt/a\\040b\\x rw - cgroup2 none rw\n";
         assert_eq!(mount_point(blank).unwrap(), Path::new("/mnt/a b\\x"));
+    }
+
+    #[test]
+    fn opens_cgroups_only() {
+        if let Some(mount) = mount() {
+            assert!(open(&mount).is_ok());
+        }
+        let wrong = open(Path::new("/proc")).unwrap_err().to_string();
+        assert!(wrong.contains("cgroup2"), "{wrong}");
+        assert!(open(Path::new("/nonexistent")).is_err());
     }
 
     #[test]

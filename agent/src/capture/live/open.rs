@@ -14,7 +14,6 @@ use dnscribe_common::counter::Hook;
 use dnscribe_common::{CONFIG_OWNERS, owner};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::fmt::Write as _;
-use std::fs::File;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -30,7 +29,7 @@ impl Live {
             )
         })?;
         let directory = cgroup::directory(&mount, options.cgroup.as_deref());
-        let group = File::open(&directory).map_err(|error| {
+        let group = cgroup::open(&directory).map_err(|error| {
             CannotCapture::new(
                 format!("cannot open cgroup {}: {error}", directory.display()),
                 &format!("name a directory below {}", mount.display()),
@@ -58,12 +57,6 @@ impl Live {
 
     /// Opens a capture at hook `socket`; `why` explains the choice of the hook.
     pub(super) fn open_socket(options: &LiveOptions, why: &str) -> Result<Self, CannotCapture> {
-        if options.cgroup.is_some() {
-            return Err(CannotCapture::new(
-                "hook socket knows no cgroups".into(),
-                "leave out --cgroup, or use --hook cgroup",
-            ));
-        }
         if options.connects {
             return Err(CannotCapture::new(
                 "hook socket sees no connections".into(),

@@ -3,9 +3,9 @@
 use super::btf::KERNEL_BTF;
 use super::load_error::{OLDEST, PRIVILEGE};
 use super::programs::{self, ProgramSpec};
-use super::{CannotCapture, HookChoice, LiveOptions, cgroup};
+use super::{CannotCapture, HookChoice, LiveOptions, cgroup, tap};
 use caps::{CapSet, Capability};
-use dnscribe_cli::check::Probe;
+use dnscribe_cli::check::{Probe, required, with_remedy};
 use rustix::param::page_size;
 use std::path::Path;
 
@@ -28,7 +28,9 @@ pub fn run_probes(options: &LiveOptions) -> Vec<Probe> {
         hooks.push(found);
     }
     if may_socket {
-        hooks.push(load("socket", options, &programs::SOCKET));
+        let mut found = load("socket", options, &programs::SOCKET);
+        found.extend(interfaces(options));
+        hooks.push(found);
     }
     let works = |hook: &[Probe]| hook.iter().all(|probe| probe.ok || !probe.required);
     let some_works = hooks.iter().any(|hook| works(hook));
@@ -160,9 +162,20 @@ fn cgroup_mount(options: &LiveOptions) -> Probe {
     };
     let directory = cgroup::directory(&mount, options.cgroup.as_deref());
     let (shown, watched) = (mount.display(), directory.display());
-    let detail = format!("mounted at {shown}; hook cgroup watches {watched}");
-    let remedy = "set capture.cgroup to an existing directory below the mount";
-    Probe::new("cgroup2", true, directory.is_dir(), detail, remedy)
+    let found = cgroup::open(&directory)
+        .map(|_| format!("mounted at {shown}; hook cgroup watches {watched}"))
+        .map_err(|error| {
+            format!("mounted at {shown}; hook cgroup cannot watch {watched}: {error}")
+        });
+    with_remedy("cgroup2", found, "set capture.cgroup to an existing directory below the mount")
+}
+
+/// Probes the interfaces that are named.
+fn interfaces(options: &LiveOptions) -> Option<Probe> {
+    let named = &options.interfaces;
+    let detail = format!("hook socket: {} can be watched", named.join(", "));
+    let found = tap::check(named).map(|()| detail).map_err(|why| (why.problem, why.remedy));
+    (!named.is_empty()).then(|| required("interfaces", found))
 }
 
 /// Loads the programs of one hook: a probe for the ring buffers, and one for each program.

@@ -37,6 +37,18 @@ pub fn open(filter: &SocketFilter, interfaces: &[String]) -> Result<Vec<OwnedFd>
     interfaces.iter().map(|name| open_one(filter, Some(name))).collect()
 }
 
+/// Checks whether the interfaces exist.
+pub fn check(interfaces: &[String]) -> Result<(), CannotCapture> {
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+    let socket = socket.map_err(|error| {
+        CannotCapture::new(format!("cannot open a socket: {error}"), load_error::PRIVILEGE)
+    })?;
+    if interfaces.iter().any(|name| name == "any") {
+        return Ok(());
+    }
+    interfaces.iter().try_for_each(|name| index_of(&socket, name).map(drop))
+}
+
 fn open_one(filter: &SocketFilter, interface: Option<&str>) -> Result<OwnedFd, CannotCapture> {
     let name = interface.unwrap_or("any");
     let failed = |what: &str, error: &io::Error| {

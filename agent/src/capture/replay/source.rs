@@ -2,9 +2,14 @@
 
 use super::link::SUPPORTED;
 use dnscribe_cli::input::{Compression, MAX_LAYERS};
+use rustix::fs::OFlags;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::rc::Rc;
 
 /// A capture file that cannot be replayed. Exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,29 @@ pub(super) fn name(input: &Path) -> String {
     if input == Path::new("-") { "standard input".into() } else { input.display().to_string() }
 }
 
+/// Waits until an input that is no file can be read; breaks to end it.
+pub type WaitForInput = Rc<dyn Fn(BorrowedFd<'_>) -> ControlFlow<()>>;
+
+/// An input that comes while it is read: a pipe, a terminal.
+struct Live {
+    input: File,
+    wait: WaitForInput,
+}
+
+impl Read for Live {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if (self.wait)(self.input.as_fd()).is_break() {
+                return Ok(0);
+            }
+            match self.input.read(out) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
 /// Decompressed input with a window over the bytes that are not yet consumed.
 pub(in crate::capture) struct Source {
     input: Box<dyn Read>,
@@ -81,12 +109,24 @@ pub(in crate::capture) struct Source {
 const FIRST_WINDOW: usize = 256 * 1024;
 
 impl Source {
-    pub(super) fn open(input: &Path) -> Result<Self, Problem> {
-        if input == Path::new("-") {
-            return Self::new(Box::new(io::stdin()));
+    /// Opens a file, or `-` for standard input. What is neither file nor directory is read when `wait` says so.
+    pub(super) fn open(input: &Path, wait: Option<&WaitForInput>) -> Result<Self, Problem> {
+        let open = || {
+            if input == Path::new("-") {
+                return io::stdin().as_fd().try_clone_to_owned().map(File::from);
+            }
+            // A pipe that nobody writes to yet must not block.
+            let flags = wait.map_or(OFlags::empty(), |_| OFlags::NONBLOCK);
+            File::options().read(true).custom_flags(flags.bits().cast_signed()).open(input)
+        };
+        let input = open().map_err(Problem::Open)?;
+        let kind = input.metadata().map_err(Problem::Open)?.file_type();
+        match wait {
+            Some(wait) if !kind.is_file() && !kind.is_dir() => {
+                Self::new(Box::new(Live { input, wait: Rc::clone(wait) }))
+            }
+            _ => Self::new(Box::new(input)),
         }
-        let file = File::open(input).map_err(Problem::Open)?;
-        Self::new(Box::new(file))
     }
 
     pub(super) fn new(input: Box<dyn Read>) -> Result<Self, Problem> {
@@ -124,9 +164,9 @@ impl Source {
             match self.input.read(&mut self.window[self.end..]) {
                 Ok(0) => break,
                 Ok(count) => self.end += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // A truncated compressed file: the bytes before are valid.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                     self.cut_off = Some("its compressed data end early");
                 }
                 Err(error) => return Err(Problem::Read(error)),

@@ -135,6 +135,25 @@ fn answer_that_its_socket_refuses_is_lost() {
         "{records}"
     );
 
+    // A copy of the answer was lost, not the answer, which the process reads.
+    let client: SocketAddr = CLIENT.parse().unwrap();
+    let server: SocketAddr = SERVER.parse().unwrap();
+    let read = Body::Read { local_port: client.port(), remote: server };
+    let copy = [
+        packet(0, 1, egress, ip(&query)),
+        packet(300, 2, ingress, ip(&answer)),
+        packet(310, 3, ingress, ip(&answer)),
+        packet(312, 4, ingress, dropped(false, &answer, Some(&loss))),
+        packet(400, 5, ingress, read),
+    ];
+    for hold in [HOLD, SECOND] {
+        let records = run_held(copy.into_iter(), Some(hold), || true).unwrap();
+        assert!(
+            records.contains("\"status\":\"answered\"") && !records.contains("lost_at"),
+            "{records}"
+        );
+    }
+
     // Never seen but as it was lost: a message, and a transaction.
     let unseen = [packet(0, 1, egress, dropped(true, &query, Some(&loss)))];
     let records = run_held(unseen.into_iter(), Some(HOLD), || true).unwrap();
@@ -187,6 +206,17 @@ fn transactions_know_when_messages_were_sent_and_read() {
         packet(1_400_000, 4, ingress, read_by_client),
     ];
     assert_eq!(paths(unread), [Value::Null, Value::Null]);
+
+    // Read so late that the id was used again: that is not the second answer, which is read at once.
+    let again = vec![
+        packet(0, 1, egress, ip(&query)),
+        packet(300, 2, ingress, ip(&answer)),
+        packet(2_000_000, 3, egress, ip(&query)),
+        packet(2_000_300, 4, ingress, ip(&answer)),
+        packet(2_000_400, 5, ingress, read_by_client),
+        packet(2_000_500, 6, ingress, read_by_client),
+    ];
+    assert_eq!(paths(again), [Value::Null, serde_json::json!({"read_ms": 0.2})]);
 
     // Two in the server's queue, and one that found it full.
     let full = Arc::new(Loss {

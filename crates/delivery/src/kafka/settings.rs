@@ -159,10 +159,10 @@ pub(super) fn describe_error(config: &KafkaConfig, error: &KafkaError) -> String
         KafkaError::ClientConfig(code, _, key, _)
             if config.hides(key) && *code != RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN =>
         {
-            format!("{}: the value of {key} is not valid", place(key))
+            format!("{}.{key}: the value is not valid", place(key))
         }
         KafkaError::ClientConfig(_, reason, key, _) => {
-            format!("{}: {key}: {}", place(key), reason.trim_end_matches('.'))
+            format!("{}.{key}: {}", place(key), reason.trim_end_matches('.'))
         }
         KafkaError::Nul(_) => "kafka.options: a value contains a NUL byte: remove it".to_owned(),
         // librdkafka checks settings together only when the client is created.

@@ -96,7 +96,9 @@ impl TraceArgs {
             ..CommonArgs::default()
         };
         let mut layer: Layer = common.layer();
+        // Whatever `run` captures with.
         layer.capture.hook = Some(HookChoice::Cgroup);
+        layer.capture.interfaces = Some(Vec::new());
         layer.duration = self.duration;
         // The command's own standard error is the same.
         layer.log.level = layer.log.level.or(Some(LogLevel::Warn));

@@ -50,6 +50,11 @@ impl Figures {
         self.counts.queries()
     }
 
+    /// Queries with a known outcome, of which failures are a share.
+    pub(super) fn settled(&self) -> u64 {
+        self.counts.settled()
+    }
+
     pub(super) fn nxdomain(&self) -> u64 {
         self.counts.get(OutcomeKind::Nxdomain)
     }

@@ -56,14 +56,14 @@ fn subtitle(model: &ReportModel, source: &ReportSource) -> String {
 
 fn figures(model: &ReportModel, page: Page) -> Page {
     let total = &model.total;
-    let (queries, failures) = (total.queries(), total.failures());
+    let (settled, failures) = (total.settled(), total.failures());
     let nxdomain = total.counts.get(OutcomeKind::Nxdomain);
     let latency = |q: f64| total.latencies.quantile(q).map_or_else(|| "–".to_owned(), milliseconds);
-    let tone = words::failure_tone(failures, queries);
+    let tone = words::failure_tone(failures, settled);
     let page = page
-        .figure("queries", count(queries), Tone::Plain)
-        .figure("failed", percent(failures, queries), tone)
-        .figure("NXDOMAIN", percent(nxdomain, queries), Tone::Plain)
+        .figure("queries", count(total.queries()), Tone::Plain)
+        .figure("failed", percent(failures, settled), tone)
+        .figure("NXDOMAIN", percent(nxdomain, settled), Tone::Plain)
         .figure("median latency", latency(0.5), Tone::Plain)
         .figure("95th percentile", latency(0.95), Tone::Plain)
         .figure("99th percentile", latency(0.99), Tone::Plain);

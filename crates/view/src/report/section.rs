@@ -137,16 +137,16 @@ pub(super) fn events(model: &ReportModel) -> Option<Section> {
 
 /// Returns the cells of a group: queries, share, failures by kind, latencies.
 fn figure_cells(figures: &Figures, total: u64) -> [Cell; 9] {
-    let queries = figures.queries();
+    let (queries, settled) = (figures.queries(), figures.settled());
     let failures = figures.failures();
-    let tone = failure_tone(failures, queries);
+    let tone = failure_tone(failures, settled);
     let tone = if tone == Tone::Good { Tone::Plain } else { tone };
     let latency = |q: f64| Cell::milliseconds(figures.latencies.quantile(q));
     [
         Cell::count(queries),
         Cell::share(queries, total),
-        Cell::share(failures, queries).tone(tone),
-        Cell::share(figures.nxdomain(), queries),
+        Cell::share(failures, settled).tone(tone),
+        Cell::share(figures.nxdomain(), settled),
         Cell::count(figures.counts.get(OutcomeKind::Timeout)),
         Cell::count(figures.counts.get(OutcomeKind::Servfail)),
         Cell::count(figures.retries),
@@ -211,8 +211,8 @@ pub(super) fn resolvers(model: &ReportModel) -> Option<Section> {
     let axis = model.timeline.axis();
     let map = HeatMap::new("Share of failed queries by resolver, over time", axis.start, axis.step);
     let share = |cell: Option<Figures>| {
-        cell.filter(|cell| cell.queries() > 0)
-            .map(|cell| to_f64(cell.failures()) / to_f64(cell.queries()))
+        cell.filter(|cell| cell.settled() > 0)
+            .map(|cell| to_f64(cell.failures()) / to_f64(cell.settled()))
     };
     let map = model
         .resolvers

@@ -49,20 +49,20 @@ pub(super) fn summary(model: &ReportModel) -> Vec<(Tone, String)> {
 
 fn overall(model: &ReportModel) -> (Tone, String) {
     let total = &model.total;
-    let (queries, failures) = (total.queries(), total.failures());
+    let (settled, failures) = (total.settled(), total.failures());
     let plural = |number: usize, one: &str| {
         format!("{} {one}{}", count(number as u64), if number == 1 { "" } else { "s" })
     };
     let traffic = format!(
         "{} queries of {} to {}",
-        count(queries),
+        count(total.queries()),
         plural(model.clients.len(), "client"),
         plural(model.resolvers.count(), "resolver")
     );
     let outcome = if failures == 0 {
         "all that ended were answered without an error".to_owned()
     } else {
-        let share = percent(failures, queries);
+        let share = percent(failures, settled);
         format!("{} ({share}) failed: {}", count(failures), kinds(total))
     };
     let quantiles = total.latencies.quantile(0.5).zip(total.latencies.quantile(0.95));
@@ -71,7 +71,7 @@ fn overall(model: &ReportModel) -> (Tone, String) {
         format!(". Half of the answers came within {median}, 95 % within {high}")
     });
     let text = format!("{traffic}; {outcome}{latencies}.");
-    (failure_tone(failures, queries), text)
+    (failure_tone(failures, settled), text)
 }
 
 /// Returns the kinds of failures with their numbers, the most frequent first.
@@ -154,13 +154,13 @@ fn slow_lookups(model: &ReportModel) -> Option<(Tone, String)> {
 fn failing_resolvers(model: &ReportModel) -> Vec<(Tone, String)> {
     let failing =
         model.resolvers.top(usize::MAX, Figures::failures).into_iter().filter(|(_, figures)| {
-            let is_notable = figures.failures() * 20 >= figures.queries() && !is_silent(figures);
-            figures.queries() >= MIN_QUERIES && is_notable
+            let is_notable = figures.failures() * 20 >= figures.settled() && !is_silent(figures);
+            figures.settled() >= MIN_QUERIES && is_notable
         });
     failing
         .take(OF_EACH)
         .map(|(resolver, figures)| {
-            let (failures, queries) = (figures.failures(), figures.queries());
+            let (failures, queries) = (figures.failures(), figures.settled());
             let share = percent(failures, queries);
             let when =
                 failing_time(model, resolver).map_or_else(String::new, |time| format!(", {time}"));
@@ -180,7 +180,7 @@ fn failing_time(model: &ReportModel, resolver: &str) -> Option<String> {
     let axis = model.timeline.axis();
     let cells = model.resolver_timelines.get(resolver)?.on(&axis);
     let is_bad = |cell: &Option<Figures>| {
-        cell.as_ref().is_some_and(|cell| cell.failures() * 2 >= cell.queries().max(1))
+        cell.as_ref().is_some_and(|cell| cell.failures() * 2 >= cell.settled().max(1))
     };
     let first = cells.iter().position(is_bad)?;
     let last = cells.iter().rposition(is_bad)?;
@@ -194,7 +194,7 @@ fn failing_time(model: &ReportModel, resolver: &str) -> Option<String> {
 
 fn missing_names(model: &ReportModel) -> Option<(Tone, String)> {
     let total = &model.total;
-    let (missing, queries) = (total.nxdomain(), total.queries());
+    let (missing, queries) = (total.nxdomain(), total.settled());
     if missing * 5 < queries || missing < MIN_QUERIES {
         return None;
     }

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Age of records up to which they count as live, so that time follows the clock.
 const LIVE_AGE: Duration = Duration::from_mins(2);
 
-/// Number of lines without any record after which reading fails.
+/// Number of lines without any record after which reading fails before the end of the input.
 const MAX_LINES_WITHOUT_RECORD: u64 = 20;
 
 /// Reason why records cannot be read.
@@ -85,7 +85,11 @@ pub fn follow(
         }
     }
     lines.finish(shared);
-    if lines.has_no_records() { Err(FollowError::NoRecords(name)) } else { Ok(()) }
+    let is_read = !stop.load(Ordering::Relaxed);
+    if lines.has_no_records() || is_read && lines.records == 0 && lines.others > 0 {
+        return Err(FollowError::NoRecords(name));
+    }
+    Ok(())
 }
 
 /// A followed file, which may be replaced by another of its name.

@@ -8,10 +8,10 @@ use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::shell;
 use serde_json::{Value, json};
 use std::fs;
-use std::io::{BufRead as _, BufReader};
-use std::net::UdpSocket;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command};
 
 /// Destinations of one socket, and how many of these the agent records in a minute.
 const DESTINATIONS: u64 = 200;
@@ -25,13 +25,16 @@ for port in range(int(sys.argv[2]), int(sys.argv[2]) + int(sys.argv[3])):
         one.sendto(b'x', (sys.argv[1], port))
 ";
 
-/// Sends each datagram back.
-const ECHO: &str = "import socket
+/// Sends each datagram back from PORT; `wait` only after a line of standard input.
+const ECHO: &str = "import socket, sys
 one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-one.bind(('', 25000))
+one.bind(('', int(sys.argv[1])))
 print('ready', flush=True)
 while True:
     text, client = one.recvfrom(9)
+    if text == b'wait':
+        print('waits', flush=True)
+        sys.stdin.readline()
     one.sendto(text, client)
 ";
 
@@ -56,24 +59,59 @@ fn programs(folder: &Path) -> Vec<(u64, Vec<String>)> {
     ]
 }
 
-/// Lets a server on the client's host answer 40 sockets of the lab's server; returns their ports.
-fn answer(lab: &Lab) -> Vec<u64> {
-    let mut echo = lab.spawn(Host::Client, &["python3", "-c", ECHO]).unwrap();
-    let mut line = String::new();
-    BufReader::new(echo.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let to = (lab.client_addr(), 25_000);
-    let ask = || {
-        let sockets = (0..40).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap());
-        let port = |socket: UdpSocket| {
-            socket.send_to(b"x", to).unwrap();
-            assert_eq!(socket.recv_from(&mut [0; 9]).unwrap().1, to.into());
-            socket.local_addr().unwrap().port().into()
+/// A server on the client's host.
+struct Echo {
+    process: Child,
+    output: BufReader<ChildStdout>,
+    address: SocketAddr,
+}
+
+impl Echo {
+    fn start(lab: &Lab, port: u16) -> Self {
+        let words = ["python3", "-c", ECHO, &port.to_string()];
+        let mut process = lab.spawn(Host::Client, &words).unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        let mut echo = Self { process, output, address: (lab.client_addr(), port).into() };
+        echo.expect("ready\n");
+        echo
+    }
+
+    fn expect(&mut self, expected: &str) {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        assert_eq!(line, expected);
+    }
+
+    /// Lets the server answer a socket of the lab's server later.
+    fn ask_to_wait(&mut self, lab: &Lab) -> UdpSocket {
+        let socket = lab.inside(Host::Server, || UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+        socket.send_to(b"wait", self.address).unwrap();
+        self.expect("waits\n");
+        socket
+    }
+
+    /// Lets the server give the answer that waits.
+    fn answer(&mut self, client: &UdpSocket) {
+        self.process.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        client.recv_from(&mut [0; 9]).unwrap();
+    }
+
+    /// Lets the server answer 40 sockets of the lab's server; returns their ports.
+    fn serve(mut self, lab: &Lab) -> Vec<u64> {
+        let to = self.address;
+        let ask = || {
+            let sockets = (0..40).map(|_| UdpSocket::bind("0.0.0.0:0").unwrap());
+            let port = |socket: UdpSocket| {
+                socket.send_to(b"x", to).unwrap();
+                assert_eq!(socket.recv_from(&mut [0; 9]).unwrap().1, to);
+                socket.local_addr().unwrap().port().into()
+            };
+            sockets.map(port).collect()
         };
-        sockets.map(port).collect()
-    };
-    let ports = lab.inside(Host::Server, ask).unwrap();
-    shell::end(&mut echo);
-    ports
+        let ports = lab.inside(Host::Server, ask).unwrap();
+        shell::end(&mut self.process);
+        ports
+    }
 }
 
 #[test]
@@ -85,8 +123,13 @@ fn first_datagrams_of_unconnected_sockets_are_uses() {
     let folder = tempfile::tempdir().unwrap();
     let programs = programs(folder.path());
     let cgroup = IsolatedCgroup::enter(&lab);
+    // A server that was asked before the agent started, and answers after it.
+    let mut older = Echo::start(&lab, 25_001);
+    let asked = older.ask_to_wait(&lab);
     let agent =
         Agent::run(&[&["--stream", "uses,ledger"], &cgroup.options()[..]].concat()).unwrap();
+    older.answer(&asked);
+    let answered = [older.serve(&lab), Echo::start(&lab, 25_000).serve(&lab)].concat();
     let literal = lab.address_v6(Host::Server).to_string();
     let udp = |more: Value| {
         let mut step = json!({ "name": "only.uses.example", "udp": true, "datagrams": 3 });
@@ -109,7 +152,6 @@ fn first_datagrams_of_unconnected_sockets_are_uses() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         assert!(lab.run(Host::Client, &words).unwrap().status.success());
     }
-    let answered = answer(&lab);
     let shared = address(&lab, 0).to_string();
     let words = ["python3", "-c", MANY, &shared, "26000", &DESTINATIONS.to_string()];
     assert!(lab.run(Host::Client, &words).unwrap().status.success());

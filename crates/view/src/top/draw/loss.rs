@@ -64,8 +64,13 @@ fn number(count: u64, what: &str, tone: Tone) -> TonedText {
 }
 
 fn of_kernel(hook: &str, kernel: &Kernel, words: &mut Vec<TonedText>) {
-    words.push((Tone::Plain, format!("Packets at hook {hook}")));
-    words.push(number(kernel.seen, "seen on the ports of DNS:", Tone::Plain));
+    let (things, seen) = match hook {
+        "connect" | "sock_ops" => ("Connections", "seen:"),
+        "icmp" => ("ICMP errors", "seen:"),
+        _ => ("Packets", "seen on the ports of DNS:"),
+    };
+    words.push((Tone::Plain, format!("{things} at hook {hook}")));
+    words.push(number(kernel.seen, seen, Tone::Plain));
     words.push(number(kernel.submitted, "handed to the agent", Tone::Plain));
     words.push(number(kernel.lost_ring_full, "lost: the ring was full", Tone::Bad));
     words.push(number(kernel.sampled_out, "left out by sampling", Tone::Warning));

@@ -94,3 +94,19 @@ fn what_holds_no_records_is_refused() {
         follow(Path::new("/no/such"), &Shared::default(), true, &AtomicBool::new(false)).is_err()
     );
 }
+
+#[test]
+fn what_has_no_records_is_refused_however_short() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notes.txt");
+    let read = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        follow(&path, &Shared::default(), false, &AtomicBool::new(false))
+    };
+    for text in ["one\n", "one", "{}\n"] {
+        assert!(matches!(read(text), Err(FollowError::NoRecords(_))), "{text}");
+    }
+    for text in ["", "\n", &alert("a"), &format!("cut\n{}", alert("a"))] {
+        assert!(read(text).is_ok(), "{text}");
+    }
+}

@@ -69,9 +69,14 @@ impl Counts {
         self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own += other);
     }
 
+    /// Number of queries with a known outcome, as windows count them.
+    pub fn settled(&self) -> u64 {
+        self.queries() - self.get(OutcomeKind::Unsettled)
+    }
+
     /// Share of some kinds in the queries with a known outcome; zero where there are none.
     pub fn share(&self, kinds: &[OutcomeKind]) -> f64 {
-        let known = self.queries() - self.get(OutcomeKind::Unsettled);
+        let known = self.settled();
         let count: u64 = kinds.iter().map(|kind| self.get(*kind)).sum();
         if known == 0 { 0.0 } else { to_f64(count) / to_f64(known) }
     }
