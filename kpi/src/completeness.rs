@@ -1,7 +1,7 @@
 //! Which data of a day are missing, so that its KPIs are marked as incomplete instead of being silently wrong.
 //!
 //! - A declared source has not delivered a day of its calendar; or, where none is declared, a source system that delivers
-//!   nearly every day has delivered nothing for a day.
+//!   nearly every day has delivered nothing for a day. Files without one are one source system.
 //! - Windows of the fleet, or measurements of probes, do not cover a day.
 //! - Rows of one type and day, or of one file, were refused and have not been corrected.
 //! - A key stands for more than one fact.
@@ -178,7 +178,9 @@ impl Gaps {
         let mut systems: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
         let mut types: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         summary.of(Kind::Events, |Count { day, source, name, .. }| {
-            let (Some(system), Some(day)) = (source, day) else { return };
+            let Some(day) = day else { return };
+            // Names of files are no systems: each day's file may have its own.
+            let system = source.unwrap_or("an unnamed source system");
             systems.entry(system.to_owned()).or_default().insert(day);
             types.entry(system.to_owned()).or_default().extend(name.map(str::to_owned));
         })?;
@@ -295,6 +297,10 @@ impl Gaps {
         sources: &Sources,
         unplaced: &BTreeMap<String, Unplaced>,
     ) -> Result<(), KpiError> {
+        if unplaced.is_empty() {
+            return Ok(());
+        }
+        let (known, by_source) = (event_types(summary)?, types_by_source(summary)?);
         for (file, refused) in unplaced {
             let Unplaced { rows, types, days, has_other_types, has_other_days } = refused;
             let Some((_, at, import)) = state.imports.get(file) else { continue };
@@ -312,11 +318,10 @@ impl Gaps {
             }
             let mut kinds = types.clone();
             if *has_other_types {
-                kinds.extend(types_of_source(summary, &import.source)?);
+                kinds.extend(by_source.get(&import.source).into_iter().flatten().cloned());
                 kinds.extend(Engine::types_of(store, &import.files).await?);
                 if let Some(source) = declared {
-                    let known = event_types(summary)?;
-                    kinds.extend(known.into_iter().filter(|kind| source.delivers(kind)));
+                    kinds.extend(known.iter().filter(|kind| source.delivers(kind)).cloned());
                     let named = source.types.iter().filter(|kind| !kind.ends_with('*'));
                     kinds.extend(named.cloned());
                 }
@@ -364,13 +369,12 @@ pub fn event_types(summary: &Summary) -> Result<BTreeSet<String>, KpiError> {
     Ok(types)
 }
 
-/// Types of events that files of a source had.
-fn types_of_source(summary: &Summary, source: &str) -> Result<BTreeSet<String>, KpiError> {
-    let mut types = BTreeSet::new();
-    summary.of(Kind::Events, |count| {
-        if count.detail == Some(source) {
-            types.extend(count.name.map(str::to_owned));
-        }
+/// Types of events that files of each source had.
+fn types_by_source(summary: &Summary) -> Result<BTreeMap<String, BTreeSet<String>>, KpiError> {
+    let mut types: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    summary.of(Kind::Events, |Count { name, detail, .. }| {
+        let Some((kind, source)) = name.zip(detail) else { return };
+        types.entry(source.to_owned()).or_default().insert(kind.to_owned());
     })?;
     Ok(types)
 }

@@ -195,3 +195,24 @@ fn answers_change_their_tag_and_end_with_the_calendar() {
     // The days of another time zone are known to one of the two.
     assert_ne!(tag(&["--no-auth"]), tag(&["--no-auth", "--time-zone", "Europe/Berlin"]));
 }
+
+/// The export of each day has a name of its own, and no row says where it is from.
+#[test]
+fn a_gap_of_files_without_a_source_is_noticed() {
+    let world = World::new();
+    for day in (1..=10).filter(|day| *day != 5) {
+        let at = format!("2026-03-{day:02}T10:00:00Z");
+        let mut row = event(day, "registration_completed", &at, json!({}));
+        row.as_object_mut().unwrap().remove("source_system");
+        world.import(&format!("{day}.ndjson"), &[row]);
+    }
+    world.ok(&["compute", "--final"]);
+    let server = world.serve(&["--no-auth"]);
+    let values = World::values(&server, "/v1/kpis/registrations");
+    let gap = &values["2026-03-05"];
+    assert_eq!(gap["state"], "incomplete", "{gap}");
+    let why =
+        "2026-03-05: event:registration_completed: an unnamed source system has delivered nothing";
+    assert_eq!(gap["reasons"], json!([why]));
+    assert_eq!(values["2026-03-06"]["state"], "final");
+}
