@@ -16,9 +16,9 @@ use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts;
 use crate::keys::{Keys, hash};
-use crate::rows::{Columns, failed, text, with_schema};
+use crate::rows::{Columns, failed, text, texts, with_schema};
 use crate::store::{State, Store, Table};
-use datafusion::arrow::array::{BooleanArray, RecordBatch, StringArray};
+use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -331,16 +331,6 @@ fn new_table(table: Table) -> String {
 
 fn old_table(table: Table) -> String {
     format!("{}_old", table.name())
-}
-
-/// Values of a column, each once.
-fn texts(batches: &[RecordBatch], column: &str) -> Result<BTreeSet<String>, KpiError> {
-    let mut all = BTreeSet::new();
-    for batch in batches {
-        let values: StringArray = Columns(batch).texts(column)?;
-        all.extend(values.iter().flatten().map(str::to_owned));
-    }
-    Ok(all)
 }
 
 impl Search<'_> {

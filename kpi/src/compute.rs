@@ -87,20 +87,23 @@ pub async fn compute(
     sources: &Sources,
     request: Request,
 ) -> Result<Outcome, KpiError> {
+    let method = method(dictionary);
     loop {
         let mut state = store.state().await?;
         state.require_sources(sources)?;
         let Some(asked) = span(&state, request)? else { return Ok(Outcome::default()) };
         let snapshot = state.number;
         let known = match &state.base {
-            Some(base) if !request.from_all && base.method == method(dictionary) => {
+            Some(base) if !request.from_all && base.method == method => {
                 values_from(store, &state, dictionary, base, asked, request.memory).await?
             }
             _ => None,
         };
         let Values { span, paths, summary, base, facts } = match known {
             Some(values) => values,
-            None => values_of_all(store, &state, dictionary, asked, request.memory).await?,
+            None => {
+                values_of_all(store, &state, dictionary, &method, asked, request.memory).await?
+            }
         };
         let gaps = Gaps::find(&summary, store, &state, dictionary, sources, span).await?;
         let commits = commits(&state, dictionary, &gaps, paths, request.is_final.then_some(asked));
@@ -173,6 +176,7 @@ async fn values_of_all(
     store: &Store,
     state: &State,
     dictionary: &Dictionary,
+    method: &str,
     span: (Date, Date),
     memory: usize,
 ) -> Result<Values, KpiError> {
@@ -186,7 +190,7 @@ async fn values_of_all(
     }
     let base = if Some(span) == state.span() {
         let summary = summary.write(store).await?;
-        Some(Base { snapshot: state.number, method: method(dictionary), summary })
+        Some(Base { snapshot: state.number, method: method.to_owned(), summary })
     } else {
         None
     };

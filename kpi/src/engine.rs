@@ -6,7 +6,7 @@ use crate::error::KpiError;
 use crate::facts;
 use crate::keys::Keys;
 use crate::query::{self, Bucket};
-use crate::rows::{Columns, text};
+use crate::rows::{self, Columns, text};
 use crate::store::{FactFile, State, Store, Table};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::Schema;
@@ -195,13 +195,8 @@ impl Engine {
         let engine = Self::new(MEMORY)?;
         let events = files.iter().filter(|file| file.table == Table::Events).collect();
         engine.register_facts(store, Table::Events, "file", events).await?;
-        let mut types = BTreeSet::new();
-        for batch in engine.query("types of a file", "SELECT DISTINCT event_type FROM file").await?
-        {
-            let kinds = Columns(&batch).texts("event_type")?;
-            types.extend(kinds.iter().flatten().map(str::to_owned));
-        }
-        Ok(types)
+        let sql = "SELECT DISTINCT event_type FROM file";
+        rows::texts(&engine.query("types of a file", sql).await?, "event_type")
     }
 
     /// Registers the function that says whether an expression is among keys; returns its call.
@@ -242,13 +237,8 @@ impl Engine {
     /// # Errors
     /// A query fails.
     pub async fn kinds(&self) -> Result<Vec<Kind>, KpiError> {
-        let mut names = BTreeSet::new();
-        for batch in self.query("kinds", "SELECT DISTINCT kind FROM attributes_raw").await? {
-            let kinds = Columns(&batch).texts("kind")?;
-            names.extend(
-                (0..batch.num_rows()).filter_map(|row| text(&kinds, row).map(str::to_owned)),
-            );
-        }
+        let sql = "SELECT DISTINCT kind FROM attributes_raw";
+        let names = rows::texts(&self.query("kinds", sql).await?, "kind")?;
         Ok(Kind::ALL.into_iter().filter(|kind| names.contains(kind.name())).collect())
     }
 

@@ -65,6 +65,13 @@ impl KpiError {
         Self::Write { path: path.to_owned(), problem: problem.to_string() }
     }
 
+    /// A temporary file cannot be written.
+    #[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
+    #[must_use]
+    pub fn temporary(error: std::io::Error) -> Self {
+        Self::Failed(format!("temporary file: {error}"))
+    }
+
     /// Creates a function that adds what was computed to an error of the query engine.
     pub fn query(context: &str) -> impl FnOnce(DataFusionError) -> Self {
         let context = context.to_owned();

@@ -307,7 +307,7 @@ impl<'a> Importer<'a> {
                 sources.check(name, &event.event_type, at)?;
                 let rule = sources.find(name).map(|source| source.key);
                 if rule == Some(KeyRule::BusinessKey) {
-                    event.event_id = format!("{}/{}", event.event_type, event.business_key);
+                    event.event_id = event_id(&event.event_type, &event.business_key);
                 }
             }
             Fact::Dns(_) => sources.check(self.request.source, "dns.fleet/1", at)?,
@@ -468,8 +468,12 @@ impl<'a> Importer<'a> {
     }
 }
 
-/// Gives an event without technical key its type and business key: an export of a ledger has no deliveries, and two facts of one
-/// key differ in their types.
+/// Makes a technical key of an event's type and business key: two facts of one business key differ in their types.
+fn event_id(kind: &str, business_key: &str) -> String {
+    format!("{kind}/{business_key}")
+}
+
+/// Gives an event without technical key its type and business key: an export of a ledger has no deliveries.
 #[must_use]
 pub fn with_event_id(row: Row) -> Row {
     match row {
@@ -477,8 +481,8 @@ pub fn with_event_id(row: Row) -> Row {
             Ok(mut object) if !object.contains_key("event_id") => {
                 let get = |name: &str| object.get(name).and_then(Value::as_str);
                 let id = get("event_type").zip(get("business_key"));
-                let id = id.map(|(kind, key)| Value::from(format!("{kind}/{key}")));
-                object.extend(id.map(|id| ("event_id".to_owned(), id)));
+                let id = id.map(|(kind, key)| event_id(kind, key));
+                object.extend(id.map(|id| ("event_id".to_owned(), Value::from(id))));
                 Row::Json(Value::Object(object).to_string())
             }
             _ => Row::Json(text),
@@ -488,8 +492,7 @@ pub fn with_event_id(row: Row) -> Row {
                 fields.iter().find(|(field, _)| field == name).map(|(_, text)| text.as_str())
             };
             let id = get("event_type").zip(get("business_key"));
-            let id =
-                id.filter(|(_, key)| !key.is_empty()).map(|(kind, key)| format!("{kind}/{key}"));
+            let id = id.map(|(kind, key)| event_id(kind, key));
             fields.extend(id.map(|id| ("event_id".to_owned(), id)));
             Row::Csv(text, fields)
         }
@@ -664,4 +667,32 @@ fn alert(value: Value) -> Result<Fact, Rejection> {
         service: row.service,
         site: row.site,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In each format, the row lacks what its source left out.
+    #[test]
+    fn rows_get_the_same_technical_key_in_each_format() {
+        let at = "2026-03-01T10:00:00Z";
+        let parsed = |key: &str| {
+            let fields = [("event_type", "expired"), ("business_key", key), ("event_ts", at)];
+            let json: Map<String, Value> = fields
+                .iter()
+                .map(|(name, text)| ((*name).to_owned(), Value::from(*text)))
+                .collect();
+            let csv = fields.map(|(name, text)| (name.to_owned(), text.to_owned()));
+            let rows =
+                [Row::Json(Value::Object(json).to_string()), Row::Csv(String::new(), csv.to_vec())];
+            rows.map(|row| match parse(&with_event_id(row)) {
+                Ok(Fact::Event(event)) => event.event_id,
+                Ok(_) => String::new(),
+                Err(rejection) => rejection.detail,
+            })
+        };
+        assert_eq!(parsed("b1"), ["expired/b1", "expired/b1"]);
+        assert_eq!(parsed(""), ["business_key", "business_key"]);
+    }
 }

@@ -211,10 +211,9 @@ fn delimiter(beginning: &[u8]) -> u8 {
 /// # Errors
 /// Reading or writing fails.
 pub fn spooled(mut from: impl Read) -> Result<tempfile::NamedTempFile, KpiError> {
-    let fail = |error: std::io::Error| KpiError::Failed(format!("temporary file: {error}"));
-    let mut file = tempfile::NamedTempFile::new().map_err(fail)?;
-    std::io::copy(&mut from, &mut file).map_err(fail)?;
-    file.flush().map_err(fail)?;
+    let mut file = tempfile::NamedTempFile::new().map_err(KpiError::temporary)?;
+    std::io::copy(&mut from, &mut file).map_err(KpiError::temporary)?;
+    file.flush().map_err(KpiError::temporary)?;
     Ok(file)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::error::KpiError;
 use crate::event::{FIELDS, Rejection};
+use crate::import::with_event_id;
 use crate::input::{Row, hex};
 use crate::sources::Zone;
 use jiff::fmt::strtime;
@@ -138,15 +139,7 @@ impl Mapping {
             }
         }
         mapped.extend(self.constants.clone());
-        let get = |name: &str| mapped.iter().find(|(field, _)| field == name).map(|(_, text)| text);
-        // Two facts of one order differ in their types.
-        if get("event_id").is_none()
-            && let (Some(kind), Some(key)) = (get("event_type"), get("business_key"))
-        {
-            let id = format!("{kind}/{key}");
-            mapped.push(("event_id".to_owned(), id));
-        }
-        (Row::Csv(text.clone(), mapped), result)
+        (with_event_id(Row::Csv(text.clone(), mapped)), result)
     }
 
     /// Converts a value of a field, of an event whose type is `kind`.

@@ -114,30 +114,27 @@ impl Puller<'_> {
             {
                 continue;
             }
-            let file = downloaded(&objects, object).await.map_err(|why| named(&name, &why))?;
+            let fail = |error: KpiError| KpiError::Failed(format!("{name}: {error}"));
+            let file = downloaded(&objects, object).await.map_err(fail)?;
             let request = Request { name: &name, position: Some(version), ..request.clone() };
             let imported = import::import(self.store, file.path(), &request).await;
-            each(&name, &imported.map_err(|error| named(&name, &error.to_string()))?);
+            each(&name, &imported.map_err(fail)?);
         }
         Ok(())
     }
 }
 
-fn named(name: &str, why: &str) -> KpiError {
-    KpiError::Failed(format!("{name}: {why}"))
-}
-
 async fn downloaded(
     objects: &impl ObjectStore,
     object: &ObjectMeta,
-) -> Result<tempfile::NamedTempFile, String> {
-    let fail = |error: std::io::Error| format!("temporary file: {error}");
-    let mut file = tempfile::NamedTempFile::new().map_err(fail)?;
-    let found = objects.get(&object.location).await.map_err(|error| error.to_string())?;
+) -> Result<tempfile::NamedTempFile, KpiError> {
+    let fail = |error: object_store::Error| KpiError::Failed(error.to_string());
+    let mut file = tempfile::NamedTempFile::new().map_err(KpiError::temporary)?;
+    let found = objects.get(&object.location).await.map_err(fail)?;
     let mut content = found.into_stream();
     while let Some(chunk) = content.next().await {
-        file.write_all(&chunk.map_err(|error| error.to_string())?).map_err(fail)?;
+        file.write_all(&chunk.map_err(fail)?).map_err(KpiError::temporary)?;
     }
-    file.flush().map_err(fail)?;
+    file.flush().map_err(KpiError::temporary)?;
     Ok(file)
 }

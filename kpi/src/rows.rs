@@ -13,6 +13,7 @@ use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use jiff::civil::Date;
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -72,6 +73,18 @@ impl Columns<'_> {
 #[must_use]
 pub fn text(array: &StringArray, row: usize) -> Option<&str> {
     array.is_valid(row).then(|| array.value(row))
+}
+
+/// Returns the texts of a column, each once.
+///
+/// # Errors
+/// There is no such column.
+pub fn texts(batches: &[RecordBatch], column: &str) -> Result<BTreeSet<String>, KpiError> {
+    let mut all = BTreeSet::new();
+    for batch in batches {
+        all.extend(Columns(batch).texts(column)?.iter().flatten().map(str::to_owned));
+    }
+    Ok(all)
 }
 
 /// Converts days since the Unix epoch to a date.

@@ -36,7 +36,8 @@ const SITES: [&str; 2] = ["fra", "iad"];
 const DAY_US: i64 = 86_400_000_000;
 
 /// Numbers that look random (`SplitMix64`).
-struct Random(u64);
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -47,7 +48,8 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    /// Returns a number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound.max(1)
     }
 

@@ -35,8 +35,7 @@ pub async fn import_topic(
     let mut changed = None;
     let mut next = known.clone();
     let mut ends = BTreeMap::new();
-    let fail = |error: std::io::Error| KpiError::Failed(format!("temporary file: {error}"));
-    let mut file = tempfile::NamedTempFile::new().map_err(fail)?;
+    let mut file = tempfile::NamedTempFile::new().map_err(KpiError::temporary)?;
     let mut messages = 0_u64;
     let span = TimeSpan::default();
     let mut write = |partition: i32, offset: i64, value: Option<&[u8]>| -> std::io::Result<()> {
@@ -69,7 +68,7 @@ pub async fn import_topic(
     let missing = tokio::task::block_in_place(|| {
         read_topic(config, topic, span, &mut |message| {
             write(message.partition, message.offset, message.value)
-                .map_err(|error| format!("temporary file: {error}"))?;
+                .map_err(|error| KpiError::temporary(error).to_string())?;
             Ok(ControlFlow::Continue(()))
         })
     });
@@ -93,7 +92,7 @@ pub async fn import_topic(
     if messages == 0 {
         return Ok(None);
     }
-    file.flush().map_err(fail)?;
+    file.flush().map_err(KpiError::temporary)?;
     let request = Request {
         source: topic,
         // A message that is no JSON must not decide how the others are read.

@@ -139,7 +139,7 @@ struct RowFile {
 
 impl RowFile {
     fn new(newest: Option<Position>) -> Result<Self, KpiError> {
-        let file = NamedTempFile::new().map_err(|error| KpiError::Failed(temporary(&error)))?;
+        let file = NamedTempFile::new().map_err(KpiError::temporary)?;
         Ok(Self { file, is_empty: true, newest })
     }
 
@@ -158,20 +158,16 @@ impl RowFile {
                 }
                 self.newest = self.newest.max(Some(position.until_now()));
             }
-            writeln!(self.file, "{row}").map_err(|error| temporary(&error))?;
+            writeln!(self.file, "{row}").map_err(|error| KpiError::temporary(error).to_string())?;
             self.is_empty = false;
         }
         Ok(())
     }
 
     fn finish(mut self) -> Result<Fetched, KpiError> {
-        self.file.flush().map_err(|error| KpiError::Failed(temporary(&error)))?;
+        self.file.flush().map_err(KpiError::temporary)?;
         Ok(Fetched { file: self.file, is_empty: self.is_empty, position: self.newest })
     }
-}
-
-fn temporary(error: &std::io::Error) -> String {
-    format!("temporary file: {error}")
 }
 
 /// Sends requests, no more than are allowed.

@@ -1,34 +1,23 @@
 //! Values that are computed from what new facts change are those of all facts.
 
 use crate::world::{World, event};
+use dnscribe_kpi::sample::Random;
 use serde_json::{Value, json};
 
-/// Numbers that look random (`SplitMix64`).
-struct Random(u64);
+fn chance(random: &mut Random, percent: u64) -> bool {
+    random.below(100) < percent
+}
 
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
-    }
+/// Picks one of a list, each as often as the others.
+fn pick<'a>(random: &mut Random, list: &[&'a str]) -> &'a str {
+    list[usize::try_from(random.below(list.len() as u64)).unwrap()]
+}
 
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<'a>(&mut self, list: &[&'a str]) -> &'a str {
-        list[usize::try_from(self.below(list.len() as u64)).unwrap()]
-    }
-
-    /// A time in nine days.
-    fn time(&mut self) -> String {
-        let start: jiff::Timestamp = "2026-01-05T00:00:00Z".parse().unwrap();
-        let seconds = i64::try_from(self.below(9 * 86_400)).unwrap();
-        (start + jiff::SignedDuration::from_secs(seconds)).to_string()
-    }
+/// A time in nine days.
+fn time(random: &mut Random) -> String {
+    let start: jiff::Timestamp = "2026-01-05T00:00:00Z".parse().unwrap();
+    let seconds = i64::try_from(random.below(9 * 86_400)).unwrap();
+    (start + jiff::SignedDuration::from_secs(seconds)).to_string()
 }
 
 const TYPES: [&str; 24] = [
@@ -60,42 +49,42 @@ const TYPES: [&str; 24] = [
 
 /// An event that shares each of its keys with many others.
 fn any_event(random: &mut Random) -> Value {
-    let kind = random.pick(&TYPES);
+    let kind = pick(random, &TYPES);
     let number = u32::try_from(random.below(60)).unwrap();
-    let mut event = event(number, kind, &random.time(), json!({}));
+    let mut event = event(number, kind, &time(random), json!({}));
     event["event_id"] = json!(format!("e{}", random.below(400)));
-    event["source_system"] = json!(random.pick(&["billing", "crm"]));
+    event["source_system"] = json!(pick(random, &["billing", "crm"]));
     event["account_id"] = json!(format!("a{}", random.below(4)));
-    event["tld"] = json!(random.pick(&["com", "net"]));
-    if random.chance(50) {
+    event["tld"] = json!(pick(random, &["com", "net"]));
+    if chance(random, 50) {
         event["request_id"] = json!(format!("r{}", random.below(30)));
     }
-    if random.chance(80) {
+    if chance(random, 80) {
         event["domain"] = json!(format!("d{}.com", random.below(25)));
     } else {
         event.as_object_mut().unwrap().remove("domain");
     }
     if kind.starts_with("payment") {
         event["amount_micros"] = json!(random.below(4) * 1_000_000);
-        event["currency"] = json!(random.pick(&["EUR", "USD"]));
+        event["currency"] = json!(pick(random, &["EUR", "USD"]));
     }
-    if kind.starts_with("abuse") && random.chance(90) {
-        event["abuse_category"] = json!(random.pick(&["spam", "phishing"]));
+    if kind.starts_with("abuse") && chance(random, 90) {
+        event["abuse_category"] = json!(pick(random, &["spam", "phishing"]));
     }
     if kind == "api_request" {
         event["latency_ms"] = json!(random.below(5));
     }
-    if kind.ends_with("reversed") || kind.ends_with("voided") || random.chance(5) {
-        if random.chance(30) {
+    if kind.ends_with("reversed") || kind.ends_with("voided") || chance(random, 5) {
+        if chance(random, 30) {
             event["corrects_event_id"] = json!(format!("e{}", random.below(400)));
         } else {
             event["corrects"] = json!(format!("b{}", random.below(60)));
         }
-        if random.chance(30) {
-            event["corrects_type"] = json!(random.pick(&TYPES));
+        if chance(random, 30) {
+            event["corrects_type"] = json!(pick(random, &TYPES));
         }
     }
-    if random.chance(5) {
+    if chance(random, 5) {
         // Refused, until the same event comes without it.
         event["unknown"] = json!(1);
     }
@@ -103,21 +92,21 @@ fn any_event(random: &mut Random) -> Value {
 }
 
 fn any_telemetry(random: &mut Random) -> Value {
-    let ts = random.time();
+    let ts = time(random);
     match random.below(3) {
         0 => {
             json!({"schema": "dns.fleet/1", "ts": ts, "window_seconds": 3600, "step_seconds": 3600,
-            "grouping": "all", "vantage": random.pick(&["client", "server"]), "revision": random.below(3),
+            "grouping": "all", "vantage": pick(random, &["client", "server"]), "revision": random.below(3),
             "queries": random.below(100) + 10, "successes": 9, "retries": 0,
             "rcodes": [{"rcode": "SERVFAIL", "count": 1}], "statuses": {"answered": 9, "timeout": 1}})
         }
         1 => {
             json!({"schema": "dns.probe/1", "ts": ts, "event_id": format!("p{}", random.below(20)), "kind": "dns",
-            "service": "www", "site": "fra", "ok": random.chance(50), "duration_ms": 5.0})
+            "service": "www", "site": "fra", "ok": chance(random, 50), "duration_ms": 5.0})
         }
         _ => {
             json!({"schema": "dns.alert/1", "ts": ts, "started": ts, "alert_id": format!("l{}", random.below(20)),
-            "rule": "tunnel", "severity": random.pick(&["warning", "critical"])})
+            "rule": "tunnel", "severity": pick(random, &["warning", "critical"])})
         }
     }
 }
@@ -147,6 +136,14 @@ fn values_of_what_is_new_are_those_of_all_facts() {
     assert_eq!(world.files("log"), commits);
 }
 
+/// Computes; returns the facts that were read, and all facts, in rows.
+fn facts_read(world: &World, words: &[&str]) -> (u64, u64) {
+    let output = world.ok(&[&["compute", "-o", "json"], words].concat());
+    let outcome: Value = serde_json::from_str(&output).unwrap();
+    let count = |name: &str| outcome[name].as_u64().unwrap();
+    (count("facts_read"), count("facts"))
+}
+
 #[test]
 fn what_new_facts_do_not_show_is_computed_from_all() {
     let world = World::new();
@@ -154,12 +151,7 @@ fn what_new_facts_do_not_show_is_computed_from_all() {
     let rows: Vec<Value> =
         (0..20).map(|number| event(number, "registration_completed", day, json!({}))).collect();
     world.import("a.ndjson", &rows);
-    let read = |words: &[&str]| -> (u64, u64) {
-        let output = world.ok(&[&["compute", "-o", "json"], words].concat());
-        let outcome: Value = serde_json::from_str(&output).unwrap();
-        let count = |name: &str| outcome[name].as_u64().unwrap();
-        (count("facts_read"), count("facts"))
-    };
+    let read = |words: &[&str]| facts_read(&world, words);
     assert_eq!(read(&[]), (20, 20), "the first time");
     assert_eq!(read(&[]), (0, 20), "nothing is new");
     let one = event(50, "registration_completed", day, json!({}));
@@ -187,4 +179,46 @@ fn what_new_facts_do_not_show_is_computed_from_all() {
     assert_eq!(read(&["--date", "2026-03-01", "--all"]), (24, 24));
     assert_eq!(read(&[]), (24, 24), "the days are not of one computation");
     assert_eq!(world.value("registrations", "2026-03-01").0, 23);
+}
+
+/// A dimension table says something of events that are not new.
+#[test]
+fn values_after_an_import_of_a_dimension_table_are_those_of_all_facts() {
+    let world = World::new();
+    let rows: Vec<Value> = (0..20)
+        .map(|number| {
+            let account = json!({"account_id": format!("a{}", number % 2)});
+            event(number, "registration_completed", "2026-03-01T10:00:00Z", account)
+        })
+        .collect();
+    world.import("a.ndjson", &rows);
+    facts_read(&world, &[]);
+    let table = world.path("accounts.csv");
+    std::fs::write(&table, "account_id,valid_from,segment\na0,,large\n").unwrap();
+    world.ok(&["import", table.to_str().unwrap(), "--dimension", "account"]);
+    assert_eq!(facts_read(&world, &[]), (21, 21));
+    let server = world.serve(&["--no-auth"]);
+    let values = World::values(&server, "/v1/kpis/registrations?by=segment");
+    assert_eq!(values["2026-03-01/large"]["value"], 10, "{values:?}");
+}
+
+/// One domain has more events than `--memory` holds.
+#[test]
+fn values_of_too_many_related_facts_are_those_of_all_facts() {
+    let world = World::new();
+    let pay = |number: u32, domain: &str| {
+        let more = json!({"amount_micros": 1, "currency": "EUR", "domain": domain});
+        event(number, "payment_captured", "2026-03-01T10:00:00Z", more)
+    };
+    // 64 MiB hold 16,384 rows.
+    let related = (0..17_000).map(|number| pay(number, "busy.com"));
+    let others = (17_000..17_100).map(|number| pay(number, "quiet.com"));
+    world.import("a.ndjson", &related.chain(others).collect::<Vec<_>>());
+    let memory = ["--memory", "64MiB"];
+    facts_read(&world, &memory);
+    world.import("b.ndjson", &[pay(17_100, "quiet.com")]);
+    assert_eq!(facts_read(&world, &memory), (101, 17_101));
+    world.import("c.ndjson", &[pay(17_101, "busy.com")]);
+    assert_eq!(facts_read(&world, &memory), (17_102, 17_102));
+    assert_eq!(world.value("revenue", "2026-03-01").0, 17_102);
 }
