@@ -6,6 +6,7 @@
 //! - Rows of one type and day, or of one file, were refused and have not been corrected.
 //! - A key stands for more than one fact.
 //! - No source has ever delivered what a KPI is made of.
+//! - A sum of a measure is too large.
 
 mod delivery;
 
@@ -46,10 +47,22 @@ pub fn event_key(event_type: &str) -> String {
     format!("event:{event_type}")
 }
 
+/// What stands before the name of a measure under which a sum is listed that is too large.
+const MEASURE: &str = "measure:";
+
+/// Why a sum has no value.
+pub const TOO_LARGE: &str = "a sum is too large: it has no value of 64 bits";
+
+/// Returns the measure whose sum is listed under a key, if the key is that of one.
+#[must_use]
+pub fn measure_of_key(key: &str) -> Option<&str> {
+    key.strip_prefix(MEASURE)
+}
+
 /// What a KPI needs on a day: found once, and asked for many days.
 #[derive(Clone, Debug)]
 pub struct Needs {
-    /// Sources and types of events, with the days after a day until which they count.
+    /// Sources, types of events and measures, with the days after a day until which they count.
     keys: BTreeMap<String, i32>,
     /// Why the KPI is incomplete on every day.
     always: Option<String>,
@@ -78,6 +91,7 @@ impl Needs {
                 let known = keys.entry(key).or_insert(horizon);
                 *known = horizon.max(*known);
             }
+            keys.insert(format!("{MEASURE}{}", measure.name), 0);
         }
         Self { keys, always }
     }
@@ -153,6 +167,13 @@ impl Gaps {
             })?;
         }
         Ok(gaps)
+    }
+
+    /// Marks the measures that have a sum on a day that is too large.
+    pub fn add_too_large(&mut self, day: Date, measures: &BTreeSet<String>) {
+        for name in measures {
+            self.add(day, format!("{MEASURE}{name}"), TOO_LARGE.to_owned());
+        }
     }
 
     /// What is missing of a day: source or type of events, and the reason.

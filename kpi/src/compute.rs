@@ -4,7 +4,8 @@
 //! days, gives the same bytes. Final KPIs keep the file that they were finalised with.
 //!
 //! If facts were added since all values were computed, only those are read that new ones have to do with ([`crate::closure`]): the values
-//! change by the difference between theirs with the new facts and without them. The bytes are those that all facts give.
+//! change by the difference between theirs with the new facts and without them. The bytes are those that all facts give. Of a sum that is too
+//! large this difference says nothing: then all facts are read.
 
 use crate::closure::{self, Closure};
 use crate::completeness::{self, Gaps, Needs};
@@ -13,11 +14,13 @@ use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts::{self, epoch_day};
 use crate::query::{self, Dialect};
-use crate::rows::{self, date};
+use crate::rows::{self, Columns, date};
 use crate::sources::Sources;
-use crate::store::{Base, CommitKind, ComputeCommit, DayCommit, ReopenCommit, State, Store, Table};
+use crate::store::{
+    Base, CommitKind, ComputeCommit, DayCommit, DayState, ReopenCommit, State, Store, Table,
+};
 use crate::summary::Summary;
-use datafusion::arrow::array::{Date32Array, RecordBatch};
+use datafusion::arrow::array::{Array as _, Date32Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use jiff::civil::Date;
@@ -68,13 +71,48 @@ pub struct Outcome {
 struct Values {
     /// First and last day: those that were asked for, and all others where that costs nothing.
     span: (Date, Date),
-    /// File of each day.
-    paths: BTreeMap<Date, String>,
+    files: BTreeMap<Date, DayFile>,
     summary: Summary,
     /// What the next computation can go on from.
     base: Option<Base>,
     /// Facts that were read, in rows.
     facts: u64,
+}
+
+/// File with the values of a day.
+struct DayFile {
+    path: String,
+    /// Measures with a sum that is too large.
+    too_large: BTreeSet<String>,
+}
+
+impl DayFile {
+    /// Returns the newest file of a day that was computed before.
+    fn known(day: &DayState) -> Self {
+        let too_large = day.incomplete.keys().filter_map(|key| completeness::measure_of_key(key));
+        Self { path: day.current.clone(), too_large: too_large.map(str::to_owned).collect() }
+    }
+
+    /// Writes a file, whose name depends on its bytes alone.
+    async fn write(
+        store: &Store,
+        day: Date,
+        (bytes, too_large): (Vec<u8>, BTreeSet<String>),
+    ) -> Result<Self, KpiError> {
+        let hash = crate::input::hex(&Sha256::digest(&bytes)[..8]);
+        let path = format!("values/day={day}/{hash}.parquet");
+        store.write(&path, bytes).await?;
+        Ok(Self { path, too_large })
+    }
+}
+
+/// Encodes the rows of a day. Returns the measures with a sum that is too large, too.
+fn encoded(rows: &RecordBatch) -> Result<(Vec<u8>, BTreeSet<String>), KpiError> {
+    let columns = Columns(rows);
+    let (measures, values) = (columns.texts("measure")?, columns.integers("value")?);
+    let too_large = (0..rows.num_rows()).filter(|row| values.is_null(*row));
+    let too_large = too_large.map(|row| measures.value(row).to_owned()).collect();
+    Ok((facts::parquet(rows)?, too_large))
 }
 
 /// Computes the values of a span of days.
@@ -95,18 +133,26 @@ pub async fn compute(
         let snapshot = state.number;
         let known = match &state.base {
             Some(base) if !request.from_all && base.method == method => {
-                values_from(store, &state, dictionary, base, asked, request.memory).await?
+                let known = values_from(store, &state, dictionary, base, asked, request.memory);
+                match known.await {
+                    // What was added to a sum that is too large, or makes it so, is not known from the difference.
+                    Err(KpiError::TooLarge) => None,
+                    known => known?,
+                }
             }
             _ => None,
         };
-        let Values { span, paths, summary, base, facts } = match known {
+        let Values { span, files, summary, base, facts } = match known {
             Some(values) => values,
             None => {
                 values_of_all(store, &state, dictionary, &method, asked, request.memory).await?
             }
         };
-        let gaps = Gaps::find(&summary, store, &state, dictionary, sources, span).await?;
-        let commits = commits(&state, dictionary, &gaps, paths, request.is_final.then_some(asked));
+        let mut gaps = Gaps::find(&summary, store, &state, dictionary, sources, span).await?;
+        for (day, file) in &files {
+            gaps.add_too_large(*day, &file.too_large);
+        }
+        let commits = commits(&state, dictionary, &gaps, files, request.is_final.then_some(asked));
         let days = Some((asked.0, asked.1, commits.range(asked.0..=asked.1).count()));
         let mut outcome = Outcome { days, facts: (facts, state.fact_rows()), ..Outcome::default() };
         for (day, commit) in commits.range(asked.0..=asked.1) {
@@ -184,9 +230,9 @@ async fn values_of_all(
     let summary = Summary::count(&engine).await?;
     let measures = measures(dictionary, &completeness::event_types(&summary)?);
     engine.models(dictionary, span).await?;
-    let mut paths = BTreeMap::new();
+    let mut files = BTreeMap::new();
     for chunk in chunks(&state.rows_by_day(), span) {
-        paths.extend(write_days(store, dictionary, &engine, &measures, chunk).await?);
+        files.extend(write_days(store, dictionary, &engine, &measures, chunk).await?);
     }
     let base = if Some(span) == state.span() {
         let summary = summary.write(store).await?;
@@ -194,7 +240,7 @@ async fn values_of_all(
     } else {
         None
     };
-    Ok(Values { span, paths, summary, base, facts: state.fact_rows() })
+    Ok(Values { span, files, summary, base, facts: state.fact_rows() })
 }
 
 /// Computes the values of all days from those of an earlier computation and from what was added since; nothing if all facts have to
@@ -223,9 +269,9 @@ async fn values_from(
         return Ok(None);
     }
     if new.is_empty() && days().all(|day| state.days.contains_key(&day)) {
-        let path = |day: Date| Some((day, state.days.get(&day)?.current.clone()));
-        let paths = days().filter_map(path).collect();
-        return Ok(Some(Values { span, paths, summary, base: Some(base.clone()), facts: 0 }));
+        let file = |day: Date| Some((day, DayFile::known(state.days.get(&day)?)));
+        let files = days().filter_map(file).collect();
+        return Ok(Some(Values { span, files, summary, base: Some(base.clone()), facts: 0 }));
     }
     let types = completeness::event_types(&summary)?;
     let limits = (memory, limit);
@@ -246,31 +292,28 @@ async fn values_from(
     };
     let change = rows::merged(&rows(&after).await?, &rows(&before).await?, -1)?;
     let mut changed = by_day(&change, span);
-    let jobs = days().map(|day| {
-        let known = state.days.get(&day).map(|state| &*state.current);
-        change_day(store, day, known, changed.remove(&day))
-    });
+    let jobs = days().map(|day| change_day(store, day, state.days.get(&day), changed.remove(&day)));
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = futures_util::stream::iter(jobs.collect::<Vec<_>>()).buffered(threads);
-    let paths = jobs.try_collect().await?;
+    let files = jobs.try_collect().await?;
     let summary = summary.changed(&counts.0, &counts.1)?;
     let path = summary.write(store).await?;
     let base = Base { snapshot: state.number, method: base.method.clone(), summary: path };
-    Ok(Some(Values { span, paths, summary, base: Some(base), facts }))
+    Ok(Some(Values { span, files, summary, base: Some(base), facts }))
 }
 
-/// Writes the file of a day whose values change, by what they change; returns its path.
+/// Writes the file of a day whose values change, by what they change.
 async fn change_day(
     store: &Store,
     day: Date,
-    known: Option<&str>,
+    known: Option<&DayState>,
     change: Option<RecordBatch>,
-) -> Result<(Date, String), KpiError> {
+) -> Result<(Date, DayFile), KpiError> {
     if let (Some(known), None) = (known, &change) {
-        return Ok((day, known.to_owned()));
+        return Ok((day, DayFile::known(known)));
     }
     let known = match known {
-        Some(path) => Some((path.to_owned(), store.read(path).await?)),
+        Some(known) => Some((known.current.clone(), store.read(&known.current).await?)),
         None => None,
     };
     let bytes = tokio::task::spawn_blocking(move || {
@@ -279,10 +322,10 @@ async fn change_day(
             Some((path, bytes)) => facts::parquet_rows(&path, bytes, &schema())?,
             None => none(),
         };
-        facts::parquet(&rows::merged(&values, &change.unwrap_or_else(none), 1)?)
+        encoded(&rows::merged(&values, &change.unwrap_or_else(none), 1)?)
     });
     let bytes = bytes.await.map_err(|error| KpiError::Failed(format!("values: {error}")))??;
-    Ok((day, write_day(store, day, bytes).await?))
+    Ok((day, DayFile::write(store, day, bytes).await?))
 }
 
 /// Measures that can have rows: one of events of which there are none has not, and planning its query takes longer than running it.
@@ -357,7 +400,7 @@ fn commits(
     state: &State,
     dictionary: &Dictionary,
     gaps: &Gaps,
-    paths: BTreeMap<Date, String>,
+    files: BTreeMap<Date, DayFile>,
     freeze: Option<(Date, Date)>,
 ) -> BTreeMap<Date, DayCommit> {
     let now = epoch_day(facts::day_of(crate::clock::now().as_microsecond()));
@@ -366,7 +409,7 @@ fn commits(
     };
     // A running total is final only where it is final on all days before, from its opening on.
     let first = state.span().map_or(Date::MAX, |(first, _)| first);
-    let start = paths.keys().next().copied().unwrap_or(first);
+    let start = files.keys().next().copied().unwrap_or(first);
     let is_open_before = |name: &&str| {
         let first = gaps.coverage.opening(name).max(first);
         (epoch_day(first)..epoch_day(start)).any(|day| !is_frozen(date(day), name))
@@ -377,7 +420,7 @@ fn commits(
     let needs = |kpi: &Kpi| (kpi.name.clone(), Needs::of(dictionary, kpi, &gaps.coverage));
     let needs: BTreeMap<String, Needs> = dictionary.kpis.iter().map(needs).collect();
     let mut commits = BTreeMap::new();
-    for (day, path) in paths {
+    for (day, DayFile { path, .. }) in files {
         let mut finalised = BTreeSet::new();
         for kpi in dictionary.kpis.iter().filter(|kpi| !is_frozen(day, &kpi.name)) {
             let lateness = i32::try_from(dictionary.lateness_days(kpi)).unwrap_or(i32::MAX);
@@ -473,30 +516,22 @@ fn by_day(rows: &RecordBatch, days: (Date, Date)) -> BTreeMap<Date, RecordBatch>
     (epoch_day(days.0)..=epoch_day(days.1)).filter_map(slice).collect()
 }
 
-/// Computes and writes the file of each day; returns the paths.
+/// Computes and writes the file of each day.
 async fn write_days(
     store: &Store,
     dictionary: &Dictionary,
     engine: &Engine,
     measures: &[&Measure],
     days: (Date, Date),
-) -> Result<BTreeMap<Date, String>, KpiError> {
+) -> Result<BTreeMap<Date, DayFile>, KpiError> {
     let rows = by_day(&measure_rows(dictionary, engine, measures, days).await?, days);
-    let mut paths = BTreeMap::new();
+    let mut files = BTreeMap::new();
     for day in (epoch_day(days.0)..=epoch_day(days.1)).map(date) {
         let none = RecordBatch::new_empty(schema());
-        let bytes = facts::parquet(rows.get(&day).unwrap_or(&none))?;
-        paths.insert(day, write_day(store, day, bytes).await?);
+        let bytes = encoded(rows.get(&day).unwrap_or(&none))?;
+        files.insert(day, DayFile::write(store, day, bytes).await?);
     }
-    Ok(paths)
-}
-
-/// Writes the file of a day; returns its path, which depends on its bytes alone.
-async fn write_day(store: &Store, day: Date, bytes: Vec<u8>) -> Result<String, KpiError> {
-    let hash = crate::input::hex(&Sha256::digest(&bytes)[..8]);
-    let path = format!("values/day={day}/{hash}.parquet");
-    store.write(&path, bytes).await?;
-    Ok(path)
+    Ok(files)
 }
 
 #[cfg(test)]

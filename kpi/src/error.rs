@@ -36,6 +36,9 @@ pub enum KpiError {
         /// Error of the query engine.
         error: Box<DataFusionError>,
     },
+    /// A sum is too large, or one of its parts is.
+    #[error("a sum of values is too large")]
+    TooLarge,
     /// Anything else.
     #[error("{0}")]
     Failed(String),

@@ -579,7 +579,7 @@ fn dns_window(value: Value) -> Result<Fact, Rejection> {
         return Ok(Fact::Skipped);
     }
     let servfail = row.rcodes.iter().filter(|one| one.rcode == "SERVFAIL").map(|one| one.count);
-    let servfail: i64 = servfail.sum();
+    let servfail = servfail.fold(0, i64::saturating_add);
     let counts = [row.queries, row.successes, row.retries, servfail, row.statuses.timeout];
     if row.window_seconds < 1 || counts.iter().any(|count| *count < 0) {
         return Err(Rejection::new(
@@ -694,5 +694,14 @@ mod tests {
         };
         assert_eq!(parsed("b1"), ["expired/b1", "expired/b1"]);
         assert_eq!(parsed(""), ["business_key", "business_key"]);
+    }
+
+    #[test]
+    fn counts_of_a_window_do_not_overflow() {
+        let rcode = serde_json::json!({"rcode": "SERVFAIL", "count": i64::MAX});
+        let row = serde_json::json!({"ts": "2026-03-01T10:00:00Z", "window_seconds": 60, "grouping": "all",
+            "queries": i64::MAX, "rcodes": [rcode, rcode], "statuses": {}});
+        let Ok(Fact::Dns(window)) = dns_window(row) else { panic!("another fact, or refused") };
+        assert_eq!(window.servfail, i64::MAX);
     }
 }

@@ -321,13 +321,19 @@ impl Dialect {
         }
     }
 
-    /// Sum that fails on overflow instead of wrapping around.
+    /// Sum that does not overflow.
     fn sum(self, expression: &str) -> String {
         match self {
-            Self::DataFusion => {
-                format!("CAST(sum(CAST({expression} AS DECIMAL(38, 0))) AS BIGINT)")
-            }
-            Self::ClickHouse => format!("accurateCast(sum(toInt256({expression})), 'Int64')"),
+            Self::DataFusion => format!("sum(CAST({expression} AS DECIMAL(38, 0)))"),
+            Self::ClickHouse => format!("sum(toInt256({expression}))"),
+        }
+    }
+
+    /// Value of a sum; null if it is too large.
+    fn value_of_sum(self, sum: &str) -> String {
+        match self {
+            Self::DataFusion => format!("TRY_CAST({sum} AS BIGINT)"),
+            Self::ClickHouse => format!("accurateCastOrNull({sum}, 'Int64')"),
         }
     }
 }
@@ -349,7 +355,7 @@ pub fn measure(
 
 /// Query for one measure of the rows of `model`, a table or a query in brackets: one row for each day, part of it and slice, with
 /// the columns of [`DIMENSIONS`] between `slot` and `value`; for samples, one row for each different value, which is
-/// in `sample`. `slot` is the number of the first five minutes of the part; null if the measure is kept by day.
+/// in `sample`. A sum that is too large has no value. `slot` is the number of the first five minutes of the part; null if the measure is kept by day.
 #[must_use]
 pub fn measure_of(
     model: &str,
@@ -379,7 +385,10 @@ pub fn measure_of(
     let expression = measure.expr.as_deref().unwrap_or("1");
     let (value, sample) = match measure.agg {
         Aggregation::Count => ("count(*)".to_owned(), dialect.null_number().to_owned()),
-        Aggregation::Sum => (dialect.sum(expression), dialect.null_number().to_owned()),
+        Aggregation::Sum => {
+            let value = dialect.value_of_sum(&dialect.sum(expression));
+            (value, dialect.null_number().to_owned())
+        }
         Aggregation::Samples => {
             keys.push(expression.to_owned());
             ("count(*)".to_owned(), dialect.number(expression))
@@ -388,7 +397,7 @@ pub fn measure_of(
     let condition = measure.condition.as_deref().unwrap_or("1 = 1");
     // A sum of nothing and one of 0 say the same.
     let having = match measure.agg {
-        Aggregation::Sum => format!(" HAVING {value} <> 0"),
+        Aggregation::Sum => format!(" HAVING {} <> 0", dialect.sum(expression)),
         Aggregation::Count | Aggregation::Samples => String::new(),
     };
     let (from, to) = days;

@@ -144,7 +144,7 @@ pub fn sorted(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch
 /// out. Made for a second one that is much shorter than the first.
 ///
 /// # Errors
-/// A number overflows.
+/// [`KpiError::TooLarge`]: a sum overflows, or a number that is added to is null.
 pub fn merged(a: &RecordBatch, b: &RecordBatch, times: i64) -> Result<RecordBatch, KpiError> {
     let schema = a.schema();
     let added = schema.fields().iter().position(|field| ADDED.contains(&field.name().as_str()));
@@ -165,20 +165,21 @@ pub fn merged(a: &RecordBatch, b: &RecordBatch, times: i64) -> Result<RecordBatc
         let start = next;
         next = first_of(start..a.num_rows(), |of_a| order(of_a, row).is_ge());
         parts.push(a.slice(start, next - start));
-        sums.extend_from_slice(&numbers_a.values()[start..next]);
-        let mut sum = numbers_b.value(row).checked_mul(times);
+        sums.extend(&numbers_a.slice(start, next - start));
+        let number = |numbers: &Int64Array, row| numbers.is_valid(row).then(|| numbers.value(row));
+        let mut sum = number(&numbers_b, row).and_then(|number| number.checked_mul(times));
         if next < a.num_rows() && order(next, row).is_eq() {
-            sum = sum.and_then(|sum| sum.checked_add(numbers_a.value(next)));
+            sum = sum.zip(number(&numbers_a, next)).and_then(|(sum, known)| sum.checked_add(known));
             next += 1;
         }
-        let sum = sum.ok_or_else(|| KpiError::Failed("a sum of values overflows".to_owned()))?;
+        let sum = sum.ok_or(KpiError::TooLarge)?;
         if sum != 0 {
             parts.push(b.slice(row, 1));
-            sums.push(sum);
+            sums.push(Some(sum));
         }
     }
     parts.push(a.slice(next, a.num_rows() - next));
-    sums.extend_from_slice(&numbers_a.values()[next..]);
+    sums.extend(&numbers_a.slice(next, a.num_rows() - next));
     let rows = concat_batches(&schema, &parts).map_err(failed)?;
     let mut columns = rows.columns().to_vec();
     columns[added] = Arc::new(Int64Array::from(sums));
@@ -234,6 +235,27 @@ mod tests {
             }
             sums.retain(|_, sum| *sum != 0);
             prop_assert_eq!(merged(&batch(&a), &batch(&b), times).unwrap(), batch(&sums));
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_kept_and_not_added_to() {
+        let key = |name: &str| (Some(name.to_owned()), 0);
+        let rows = |name, value| batch(&BTreeMap::from([(key(name), value)]));
+        let mut columns = rows("a", 1).columns().to_vec();
+        columns[1] = Arc::new(Int64Array::from(vec![None]));
+        let large = RecordBatch::try_new(rows("a", 1).schema(), columns).unwrap();
+        let kept = merged(&large, &rows("b", 2), 1).unwrap();
+        let values = Columns(&kept).integers("value").unwrap();
+        assert_eq!(values.iter().collect::<Vec<_>>(), [None, Some(2)]);
+        for (a, b, times) in [
+            (&large, &rows("a", 1), 1),
+            (&rows("a", 1), &large, -1),
+            (&rows("b", 1), &large, 1),
+            (&rows("a", i64::MAX), &rows("a", 1), 1),
+            (&rows("a", i64::MIN), &rows("a", 1), -1),
+        ] {
+            assert!(matches!(merged(a, b, times), Err(KpiError::TooLarge)));
         }
     }
 }

@@ -10,7 +10,7 @@ pub use question::{
     Adjustment, AdjustmentCause, Grain, KpiValue, Question, Restatement, UTC, ValueState,
 };
 
-use crate::completeness::Needs;
+use crate::completeness::{Needs, TOO_LARGE};
 use crate::definition::{Definition, Formula, Window};
 use crate::dictionary::{DIMENSIONS, Dictionary, Kpi};
 use crate::error::KpiError;
@@ -42,6 +42,8 @@ struct SliceRow {
     slice: u32,
     /// Part of the day: number of its first five minutes, or [`NO_SLOT`].
     slot: u16,
+    /// Whether the value is too large to be known.
+    is_too_large: bool,
     value: i64,
     sample: f64,
 }
@@ -299,7 +301,9 @@ impl Values {
                 let name = text(&measures, row).unwrap_or_default();
                 let slice = self.slices.add(ids);
                 let slot = slot.unwrap_or(NO_SLOT);
-                let slice = SliceRow { slice, slot, value: counts.value(row), sample };
+                let is_too_large = counts.is_null(row);
+                let value = if is_too_large { 0 } else { counts.value(row) };
+                let slice = SliceRow { slice, slot, is_too_large, value, sample };
                 match rows.get_mut(name) {
                     Some(list) => list.push(slice),
                     None => drop(rows.insert(name.to_owned(), vec![slice])),
@@ -384,11 +388,14 @@ impl Values {
             .chain(previous.iter().flat_map(BTreeMap::keys))
             .collect();
         let values = keys.into_iter().map(|key| {
-            let (place, span) = (&scope.calendar.spans[key.0], &spans[key.0]);
+            let (place, mut span) = (&scope.calendar.spans[key.0], spans[key.0].clone());
             let time = |micros| jiff::Timestamp::from_microsecond(micros).ok();
             let time = |micros| if scope.calendar.has_utc_days { None } else { time(micros) };
+            let then = spans[key.0].definition.as_ref().map_or(present, |then| &then.formula);
+            if official.get(key).is_some_and(|sums| sums.is_too_large(then)) {
+                span.add_reason(TOO_LARGE.to_owned());
+            }
             let state = span.state();
-            let then = span.definition.as_ref().map_or(present, |then| &then.formula);
             let value = |sums: &BTreeMap<Key, Sums>, formula| {
                 let sums = sums.get(key).cloned().unwrap_or_default();
                 sums.value(formula, state == ValueState::Incomplete)
@@ -651,6 +658,7 @@ impl<'a> AnswerSlices<'a> {
                 if let Some(number) = self.of_row(row) {
                     into(row.slot, number, &|sums| {
                         sums.rows += 1;
+                        sums.is_too_large |= row.is_too_large;
                         add(sums, row);
                     });
                 }
@@ -691,10 +699,40 @@ fn merged(mut rows: Vec<SliceRow>, begins: Option<&[u16]>) -> Vec<SliceRow> {
         let is_equal = (next.slice, next.slot) == (row.slice, row.slot)
             && next.sample.total_cmp(&row.sample).is_eq();
         if is_equal {
-            row.value += next.value;
+            let Some(sum) = row.value.checked_add(next.value) else { return false };
+            row.value = sum;
+            row.is_too_large |= next.is_too_large;
         }
         is_equal
     });
     rows.shrink_to_fit();
     rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parts of a day whose sum overflows stay apart, and what is added to one without a value has none.
+    #[test]
+    fn merged_rows_do_not_overflow() {
+        let row = |slot, value, is_too_large| SliceRow {
+            slice: 0,
+            slot,
+            is_too_large,
+            value,
+            sample: 0.0,
+        };
+        let shown = |rows: Vec<SliceRow>| -> Vec<(i64, bool)> {
+            let rows = merged(rows, Some(&[0]));
+            rows.iter().map(|row| (row.value, row.is_too_large)).collect()
+        };
+        assert_eq!(shown(vec![row(0, 1, false), row(3, 2, false)]), [(3, false)]);
+        assert_eq!(shown(vec![row(0, 1, false), row(3, 0, true)]), [(1, true)]);
+        let large = shown(vec![row(0, i64::MAX, false), row(3, 2, false)]);
+        assert_eq!(
+            large.iter().map(|(value, _)| i128::from(*value)).sum::<i128>(),
+            i128::from(i64::MAX) + 2
+        );
+    }
 }

@@ -190,7 +190,10 @@ impl Estimate {
             above += part.numerator;
             below += if is_ratio { part.denominator } else { 1 };
         }
-        let value = |above: i128, below: i128| (below != 0).then(|| above as f64 / below as f64);
+        let has_value = parts.iter().all(|part| !part.is_too_large);
+        let value = |above: i128, below: i128| {
+            (has_value && below != 0).then(|| above as f64 / below as f64)
+        };
         let without = parts.iter().map(|part| {
             value(above - part.numerator, below - if is_ratio { part.denominator } else { 1 })
         });

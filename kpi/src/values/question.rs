@@ -224,7 +224,7 @@ pub struct KpiValue {
     /// End, of the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<jiff::Timestamp>,
-    /// The value; null for a ratio over nothing.
+    /// The value; null for a ratio over nothing, and where it is too large.
     #[schemars(with = "Option<f64>")]
     pub value: Value,
     /// Whether it can still change.
@@ -264,7 +264,9 @@ impl Adjustment {
             return None;
         }
         let difference = match (value.as_i64(), adjusted.as_i64()) {
-            (Some(before), Some(after)) => json!(after - before),
+            (Some(before), Some(after)) if after.checked_sub(before).is_some() => {
+                json!(after - before)
+            }
             _ => match (value.as_f64(), adjusted.as_f64()) {
                 (Some(before), Some(after)) => json!(after - before),
                 _ => Value::Null,

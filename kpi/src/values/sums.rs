@@ -17,9 +17,16 @@ pub(super) struct Sums {
     pub(super) denominator: i128,
     pub(super) samples: Vec<(f64, i64)>,
     pub(super) rows: usize,
+    /// Whether one of the rows is too large to have a value.
+    pub(super) is_too_large: bool,
 }
 
 impl Sums {
+    /// Returns whether the value cannot be represented.
+    pub(super) fn is_too_large(&self, formula: &Formula) -> bool {
+        self.is_too_large || formula.over.is_empty() && i64::try_from(self.numerator).is_err()
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a ratio of counts")]
     fn ratio(&self) -> Value {
         if self.denominator == 0 {
@@ -30,6 +37,7 @@ impl Sums {
 
     pub(super) fn value(mut self, formula: &Formula, is_incomplete: bool) -> Value {
         match formula.kind {
+            _ if self.is_too_large(formula) => Value::Null,
             KpiType::Ratio | KpiType::Conversion => self.ratio(),
             KpiType::Cumulative if !formula.over.is_empty() => self.ratio(),
             KpiType::Percentile => percentile(&mut self.samples, formula.percentile.unwrap_or(0.5))
@@ -45,6 +53,7 @@ impl Sums {
         self.numerator += other.numerator;
         self.denominator += other.denominator;
         self.rows += other.rows;
+        self.is_too_large |= other.is_too_large;
     }
 }
 

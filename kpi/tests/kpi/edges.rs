@@ -216,3 +216,66 @@ fn a_gap_of_files_without_a_source_is_noticed() {
     assert_eq!(gap["reasons"], json!([why]));
     assert_eq!(values["2026-03-06"]["state"], "final");
 }
+
+/// A sum of 64 bits overflows: one KPI has no value on one day, and says why.
+#[test]
+fn a_sum_that_is_too_large_marks_its_own_value_alone() {
+    let world = World::new();
+    // The largest amount of an event; 92 of them have a sum of 64 bits.
+    let most = 100_000_000_000_000_000_i64;
+    let pay = |number: u32, day: u32, tld: &str| {
+        let more = json!({"amount_micros": most, "currency": "EUR", "tld": tld});
+        event(number, "payment_captured", &format!("2026-03-0{day}T10:00:00Z"), more)
+    };
+    let mut rows: Vec<Value> = (0..100).map(|number| pay(number, 1, "com")).collect();
+    rows.extend((100..110).map(|number| pay(number, 2, "com")));
+    // Each slice has a sum, and both together have none.
+    rows.extend((200..260).map(|number| pay(number, 3, "com")));
+    rows.extend((260..320).map(|number| pay(number, 3, "net")));
+    rows.push(event(400, "registration_completed", "2026-03-01T10:00:00Z", json!({})));
+    world.import("a.ndjson", &rows);
+    let compute = |words: &[&str]| -> Value {
+        let output = world.ok(&[&["compute", "-o", "json"], words].concat());
+        serde_json::from_str(&output).unwrap()
+    };
+    compute(&["--final"]);
+    let check = |first: (Value, &str)| {
+        let server = world.serve(&["--no-auth"]);
+        let values = World::values(&server, "/v1/kpis/revenue");
+        let at = |day: u32| values[&format!("2026-03-0{day}/EUR")].clone();
+        assert_eq!((at(1)["value"].clone(), at(1)["state"].as_str().unwrap()), first);
+        assert_eq!((&at(2)["value"], &at(2)["state"]), (&json!(10 * most), &json!("final")));
+        for day in (1..=3).map(at).filter(|value| value["value"].is_null()) {
+            assert_eq!(day["state"], "incomplete");
+            assert!(day["reasons"].to_string().contains("a sum is too large"), "{day}");
+        }
+        assert!(at(3)["value"].is_null(), "{}", at(3));
+        let slices = World::values(&server, "/v1/kpis/revenue?date=2026-03-03&by=tld");
+        assert_eq!(slices.len(), 2, "{slices:?}");
+        assert!(slices.values().all(|value| value["value"] == 60 * most), "{slices:?}");
+        let month = World::values(&server, "/v1/kpis/revenue?grain=month");
+        assert!(month.values().all(|value| value["value"].is_null()), "{month:?}");
+        let others = World::values(&server, "/v1/kpis/registrations?date=2026-03-01");
+        let other = &others["2026-03-01"];
+        assert_eq!((&other["value"], &other["state"]), (&json!(1), &json!("final")));
+    };
+    check((json!(null), "incomplete"));
+    // What is added to another day is computed from what is new.
+    world.import("b.ndjson", &[event(500, "expired", "2026-03-02T10:00:00Z", json!({}))]);
+    let outcome = compute(&[]);
+    assert!(outcome["facts_read"].as_u64() < outcome["facts"].as_u64(), "{outcome}");
+    check((json!(null), "incomplete"));
+    // Enough is taken away, and too much added again: neither is known from the difference.
+    let void = |number: u32| {
+        let more =
+            json!({"amount_micros": most, "currency": "EUR", "corrects": format!("b{number}")});
+        event(600 + number, "payment_voided", "2026-03-02T10:00:00Z", more)
+    };
+    world.import("c.ndjson", &(0..10).map(void).collect::<Vec<_>>());
+    compute(&["--final"]);
+    check((json!(90 * most), "final"));
+    world.ok(&["compute", "--reopen", "2026-03-01", "--reason", "test"]);
+    world.import("d.ndjson", &(700..710).map(|number| pay(number, 1, "com")).collect::<Vec<_>>());
+    compute(&["--final"]);
+    check((json!(null), "incomplete"));
+}

@@ -118,7 +118,7 @@ fn second_engine(world: &World) -> Vec<String> {
 }
 
 /// What the sample does not have: a chain of corrections, corrections by type and by technical key, windows of several
-/// lengths on a day, and a transferred domain that is renewed.
+/// lengths on a day, a transferred domain that is renewed, and a sum that is too large.
 fn rare() -> Vec<Value> {
     let at = "2025-01-05T10:00:00Z";
     let mut rows = vec![event(1, "registration_completed", at, json!({}))];
@@ -133,6 +133,10 @@ fn rare() -> Vec<Value> {
     rows.push(event(23, "deleted", at, json!({})));
     rows.push(event(24, "deleted_reversed", at, json!({"corrects_event_id": "e23"})));
     rows.push(event(25, "renewal_completed", "2025-01-09T10:00:00Z", json!({"domain": "d20.com"})));
+    // Their sum is too large for a number of 64 bits.
+    let most = json!({"amount_micros": 100_000_000_000_000_000_i64, "currency": "EUR"});
+    let pay = |n: u32| event(n, "payment_captured", "2025-02-01T10:00:00Z", most.clone());
+    rows.extend((100..200).map(pay));
     for (hour, minutes) in [(0, 60), (1, 60), (1, 30), (2, 30), (3, 15)] {
         let seconds = minutes * 60;
         rows.push(json!({"schema": "dns.fleet/1", "ts": format!("2025-02-01T{hour:02}:00:00Z"), "grouping": "all",
