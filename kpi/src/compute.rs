@@ -19,7 +19,7 @@ use crate::sources::Sources;
 use crate::store::{
     Base, CommitKind, ComputeCommit, DayCommit, DayState, ReopenCommit, State, Store, Table,
 };
-use crate::summary::Summary;
+use crate::summary::{self, Summary};
 use datafusion::arrow::array::{Array as _, Date32Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -182,9 +182,15 @@ pub async fn compute(
                 definitions,
                 days: changed,
             };
+            // What another computation writes after this commit is not among these.
+            let summaries = store.files(summary::FOLDER).await;
+            let needed = compute.base.as_ref().map(|base| store.location(&base.summary));
             if !commit(store, &mut state, compute).await? {
                 tracing::info!("other values were computed meanwhile: computing again");
                 continue;
+            }
+            for file in summaries.iter().filter(|file| Some(*file) != needed.as_ref()) {
+                store.remove(file).await;
             }
         }
         let all = dictionary.kpis.len();
@@ -255,7 +261,7 @@ async fn values_from(
 ) -> Result<Option<Values>, KpiError> {
     let (first, last) = state.span().unwrap_or(asked);
     let span = (first.min(asked.0), last.max(asked.1));
-    let summary = Summary::read(store, &base.summary).await?;
+    let Some(summary) = Summary::read(store, &base.summary).await? else { return Ok(None) };
     let days = || (epoch_day(span.0)..=epoch_day(span.1)).map(date);
     let files = || Table::ALL.into_iter().flat_map(|table| state.numbered_files(table));
     let (new, old): (Vec<_>, Vec<_>) = files().partition(|(number, _)| *number > base.snapshot);

@@ -11,7 +11,7 @@ pub use state::{Coverage, DayState, Frozen, Reopening, State, Undone};
 use crate::definition::Definition;
 use crate::error::KpiError;
 use crate::input::Format;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
@@ -326,6 +326,23 @@ impl Store {
             Ok(found) => found.bytes().await.map(Some).map_err(fail),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(fail(error)),
+        }
+    }
+
+    /// Lists the files of a folder; none where this is not allowed.
+    pub async fn files(&self, folder: &str) -> Vec<ObjectPath> {
+        let found = self.objects.list(Some(&self.location(folder)));
+        let found = found.map_ok(|file| file.location).try_collect().await;
+        found.unwrap_or_else(|error| {
+            tracing::info!("cannot list {folder}/, to remove what is no longer needed: {error}");
+            Vec::new()
+        })
+    }
+
+    /// Removes a file that no commit names any more. What cannot be removed stays.
+    pub async fn remove(&self, file: &ObjectPath) {
+        if let Err(error) = self.objects.delete(file).await {
+            tracing::info!("cannot remove {file}, which is no longer needed: {error}");
         }
     }
 

@@ -11,6 +11,9 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
+/// Folder of the summaries in the store.
+pub const FOLDER: &str = "summary";
+
 /// Length of the parts of a day, in microseconds, that no time zone divides: a quarter of an hour.
 pub const QUARTER_US: i64 = 900_000_000;
 
@@ -170,12 +173,13 @@ impl Summary {
         Ok(Self(rows::sorted(&schema, &batches)?))
     }
 
-    /// Reads what [`Self::write`] has written.
+    /// Reads what [`Self::write`] has written; nothing if a later computation has removed it.
     ///
     /// # Errors
     /// The file cannot be read.
-    pub async fn read(store: &Store, path: &str) -> Result<Self, KpiError> {
-        facts::parquet_rows(path, store.read(path).await?, &schema()).map(Self)
+    pub async fn read(store: &Store, path: &str) -> Result<Option<Self>, KpiError> {
+        let bytes = store.read_if_there(path).await?;
+        bytes.map(|bytes| facts::parquet_rows(path, bytes, &schema()).map(Self)).transpose()
     }
 
     /// Writes all counts; returns the path, which depends on them alone.
@@ -185,7 +189,7 @@ impl Summary {
     pub async fn write(&self, store: &Store) -> Result<String, KpiError> {
         let bytes = facts::parquet(&self.0)?;
         let hash = crate::input::hex(&Sha256::digest(&bytes)[..8]);
-        let path = format!("summary/{hash}.parquet");
+        let path = format!("{FOLDER}/{hash}.parquet");
         store.write(&path, bytes).await?;
         Ok(path)
     }

@@ -279,3 +279,26 @@ fn a_sum_that_is_too_large_marks_its_own_value_alone() {
     compute(&["--final"]);
     check((json!(null), "incomplete"));
 }
+
+/// Another computation may remove what one goes on from.
+#[test]
+fn summaries_that_no_computation_goes_on_from_are_removed() {
+    let world = World::new();
+    let day = "2026-03-01T10:00:00Z";
+    let mut seen = std::collections::BTreeSet::new();
+    for number in 1..4 {
+        let row = event(number, "registration_completed", day, json!({}));
+        world.import(&format!("{number}.ndjson"), &[row]);
+        world.compute();
+        let files = world.files("summary");
+        assert_eq!(files.len(), 1, "{files:?}");
+        seen.extend(files);
+    }
+    assert_eq!(seen.len(), 3, "each computation has its own");
+    fs::remove_file(world.path("data/summary").join(world.files("summary").first().unwrap()))
+        .unwrap();
+    world.import("4.ndjson", &[event(4, "registration_completed", day, json!({}))]);
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01").0, 4);
+    assert_eq!(world.files("summary").len(), 1);
+}
