@@ -25,6 +25,8 @@ use std::sync::Arc;
 /// Content type of Frame Streams that carry dnstap.
 pub(super) const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
 
+const SECOND: u64 = 1_000_000_000;
+
 /// Fields of `dnstap.proto` that are read. Those of fixed values are numbers here: a value that is not known yet leaves the
 /// others readable.
 mod proto {
@@ -148,7 +150,8 @@ impl Report {
         } else {
             (message.response_seconds, message.response_nanos, message.response, server, client)
         };
-        let ts = seconds?.checked_mul(1_000_000_000)?.checked_add(nanos.into())?;
+        let nanos = u64::from(nanos);
+        let ts = seconds?.checked_mul(SECOND)?.checked_add(nanos).filter(|_| nanos < SECOND)?;
         Some(Self {
             ts: Timestamp::from_nanos(ts),
             direction: if is_query == is_asked { Direction::Ingress } else { Direction::Egress },
@@ -214,7 +217,7 @@ fn socket(address: &[u8], port: u32, family: i32) -> Option<SocketAddr> {
         (16, _) => IpAddr::from(<[u8; 16]>::try_from(address).ok()?),
         _ => return None,
     };
-    Some(SocketAddr::new(ip, u16::try_from(port).ok()?))
+    Some(SocketAddr::new(ip.to_canonical(), u16::try_from(port).ok()?))
 }
 
 #[cfg(test)]

@@ -32,6 +32,9 @@ use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::rc::Rc;
 
+/// Most bytes of memory of frames of dnstap that wait for earlier ones.
+const MAX_WAITING_BYTES: usize = 64 << 20;
+
 /// Most frames of dnstap that cannot be read before the first that can, which has the time.
 const MAX_UNREADABLE: usize = 256;
 
@@ -177,8 +180,13 @@ impl Replay {
         let mut early = Vec::new();
         let mut ordered = Ordered::default();
         let mut more = true;
+        let mut failure = None;
         while more {
-            more = match frames.next()? {
+            let next = frames.next().unwrap_or_else(|problem| {
+                failure = Some(problem);
+                None
+            });
+            more = match next {
                 Some(frame) => {
                     packets += 1;
                     let id = PacketId { cpu: self.files, seq: packets };
@@ -203,8 +211,11 @@ impl Replay {
                 None => false,
             };
             let Some(newest) = newest else { continue };
-            let horizon = if more { newest.minus(DELAY) } else { newest };
-            while let Some(arrival) = ordered.pop(horizon) {
+            let horizon = |ordered: &Ordered| {
+                let may_wait = more && ordered.bytes <= MAX_WAITING_BYTES;
+                if may_wait { newest.minus(DELAY) } else { newest }
+            };
+            while let Some(arrival) = ordered.pop(horizon(&ordered)) {
                 let first_packet = *self.first_packet.get_or_insert(arrival.ts);
                 let pass_on = &mut |packet: &Packet<'_>, filter: &Filter| {
                     each(packet, &ReplayProgress { filter, first_packet })
@@ -214,10 +225,11 @@ impl Replay {
                 }
             }
         }
-        if !early.is_empty() {
-            return Err(Problem::NoReport);
+        match failure {
+            Some(problem) => Err(problem),
+            None if !early.is_empty() => Err(Problem::NoReport),
+            None => Ok(FileSummary { packets, warning: frames.warning }),
         }
-        Ok(FileSummary { packets, warning: frames.warning })
     }
 
     /// Returns the counters of hook `replay`, and matching ones for the ring, which replay does not use.

@@ -28,7 +28,7 @@ section! {
         /// Directory of the file in which the zones outlive the agent. Where it is given, transactions say when
         /// their zone was first seen on this host.
         text directory: Option<PathBuf> = example("/var/lib/dnscribe/first-seen"),
-        /// Most zones that are remembered, 16 bytes each.
+        /// Most zones that are remembered, 32 bytes each.
         text max_zones: Option<Count> = default(262_144),
     }
 }

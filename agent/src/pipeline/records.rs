@@ -12,7 +12,7 @@ use crate::record::record_tail;
 use dnscribe_analysis::lookup::Outcome;
 use dnscribe_analysis::view::{Facts, TransactionView};
 use dnscribe_dns::rcode::NOERROR;
-use dnscribe_dns::rcode_name;
+use dnscribe_dns::{Answers, rcode_name};
 use dnscribe_record::ledger::Counters;
 use dnscribe_record::time::Timestamp;
 use dnscribe_record::{LedgerRecord, Stream, TransactionContext};
@@ -155,7 +155,10 @@ impl Pipeline {
         let lost = losses.as_ref().and_then(|losses| losses.of(transaction));
         let texts = rendered.texts.unwrap_or(MessageTexts::EMPTY);
         let ts = identity.clock.apply(transaction.query.unwrap_or(subject).envelope.ts);
-        let indicators = indicators.find(ts, texts.qname(), &texts.answers);
+        // Anybody may put records into a query.
+        let has_answers = transaction.response.is_some();
+        let answers = if has_answers { &texts.answers } else { Answers::NONE };
+        let indicators = indicators.find(ts, texts.qname(), answers);
         if analysis.is_active()
             && let Some(view) = TransactionView::new(
                 transaction,

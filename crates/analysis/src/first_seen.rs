@@ -1,14 +1,16 @@
 //! When each registrable domain was first seen, in bounded memory that outlives the program as a file.
 //!
 //! A domain enters with its first response that says that it exists, so that names which somebody makes up take no place. A
-//! table of 16 bytes a domain knows them by a hash of 64 bits, eight to a set; in a full set, the one that was not seen for the longest time
-//! goes.
+//! table knows them by a hash of 64 bits, in sets of slots of 16 bytes, two slots for each domain that it may have, since sets fill unevenly. Once it has
+//! as many as it may have, the one of its set that was not seen for the longest time goes.
 
 use dnscribe_record::time::Timestamp;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Slots in which a domain may be.
-const WAYS: usize = 8;
+const WAYS: usize = 16;
+/// Slots for each domain.
+const SLOTS_EACH: usize = 2;
 /// Bytes of a slot in the file.
 const SLOT_BYTES: usize = 16;
 /// First bytes of the file: the format and its version.
@@ -37,8 +39,9 @@ pub struct FirstSeenCounts {
 /// The table.
 #[derive(Clone, Debug)]
 pub struct FirstSeenTable {
-    /// Sets of [`WAYS`] slots; a power of two of them.
+    /// Sets of [`WAYS`] slots.
     slots: Box<[Slot]>,
+    max_domains: u64,
     /// Number of domains.
     pub domains: u64,
     /// Number of domains that went because their set was full.
@@ -46,11 +49,12 @@ pub struct FirstSeenTable {
 }
 
 impl FirstSeenTable {
-    /// Creates a table of at least `max_domains`, but for what uneven sets waste.
+    /// Creates a table of about `max_domains`.
     #[must_use]
     pub fn new(max_domains: usize) -> Self {
-        let slots = max_domains.max(WAYS).next_power_of_two();
-        Self { slots: vec![Slot::default(); slots].into(), domains: 0, evicted: 0 }
+        let slots = (max_domains * SLOTS_EACH).next_multiple_of(WAYS).max(WAYS);
+        let slots = vec![Slot::default(); slots].into();
+        Self { slots, max_domains: max_domains as u64, domains: 0, evicted: 0 }
     }
 
     /// Returns when a domain was first seen, to the second. One that is new is seen at `now` if the response says that it
@@ -76,9 +80,11 @@ impl FirstSeenTable {
         &mut self.slots[start..start + WAYS]
     }
 
-    /// Inserts a domain that is not there. A free slot is the one that was not seen for the longest time.
+    /// Inserts a domain that is not there. It takes a free slot as long as there may be more domains, or if the set has no other.
     fn insert(&mut self, new: Slot) {
-        let Some(oldest) = self.set(new.hash).iter_mut().min_by_key(|slot| slot.last) else {
+        let is_full = self.domains >= self.max_domains;
+        let age = |slot: &&mut Slot| ((slot.first == 0) == is_full, slot.last);
+        let Some(oldest) = self.set(new.hash).iter_mut().min_by_key(age) else {
             return;
         };
         let was_free = std::mem::replace(oldest, new).first == 0;
@@ -101,7 +107,7 @@ impl FirstSeenTable {
         bytes
     }
 
-    /// Reads the contents of a file into a table of at least `max_domains`. If there are more, those that were seen last
+    /// Reads the contents of a file into a table of about `max_domains`. If there are more, those that were seen last
     /// stay.
     ///
     /// # Errors
@@ -155,16 +161,33 @@ mod tests {
     }
 
     #[test]
-    fn in_a_full_table_the_longest_unseen_goes() {
-        let mut table = FirstSeenTable::new(WAYS);
-        for number in 0..WAYS as u64 {
+    fn domains_are_forgotten_only_where_the_table_is_full() {
+        const MAX: u64 = 20_000;
+        let mut table = FirstSeenTable::new(20_000);
+        for number in 0..MAX {
             table.see(at(100 + number), &format!("{number}.example"), true);
         }
-        table.see(at(200), "0.example", true);
-        table.see(at(201), "new.example", true);
-        assert_eq!((table.domains, table.evicted), (WAYS as u64, 1));
-        assert_eq!(table.see(at(202), "0.example", true), Some(at(100)));
-        assert_eq!(table.see(at(203), "1.example", true), Some(at(203)), "it was forgotten");
+        assert!(table.evicted <= MAX / 1_000, "{} of {MAX}", table.evicted);
+        // One that is full: the new take the place of the longest unseen.
+        (0..MAX / 2).for_each(|number| {
+            table.see(at(100_000), &format!("{number}.example"), true);
+        });
+        let before = table.evicted;
+        for number in 0..MAX / 10 {
+            table.see(at(200_000), &format!("{number}.new"), true);
+        }
+        let forgotten = table.evicted - before;
+        assert!((MAX / 10 - 50..=MAX / 10).contains(&forgotten), "{forgotten}");
+        let known = |table: &mut FirstSeenTable, range: std::ops::Range<u64>| {
+            range
+                .filter(|number| {
+                    let name = format!("{number}.example");
+                    table.see(at(300_000), &name, false).is_some()
+                })
+                .count() as u64
+        };
+        assert!(known(&mut table, 0..MAX / 2) > MAX / 2 - MAX / 100, "those seen lately stay");
+        assert!(known(&mut table, MAX / 2..MAX) < MAX / 2 - MAX / 12);
     }
 
     #[test]

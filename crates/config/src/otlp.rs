@@ -15,7 +15,8 @@ section! {
         joined streams: Option<StreamSet> = example("[transactions, lookups, metrics, alerts, connections]"),
         /// Whether metrics are cumulative, as Prometheus wants them, or delta.
         text temporality: Option<Temporality> = default(Temporality::Cumulative),
-        /// Most series of windows, and as many of lookups; the others are one, with otel.metric.overflow.
+        /// Most groups of windows that have series of their own, some ten each, and as many of lookups; the others are one,
+        /// with otel.metric.overflow.
         text max_series: Option<Count> = default(2000),
         /// User name, if the server asks for one.
         text username: Option<Name> = example("dnscribe"),

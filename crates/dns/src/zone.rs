@@ -46,7 +46,10 @@ pub fn registrable_domain(qname: &str) -> Option<&str> {
     // split such a label.
     let domain = psl::domain_str(qname)?;
     let before = qname.len() - domain.len();
-    (!qname[..before].ends_with("\\.")).then_some(domain)
+    let label = qname[..before].strip_suffix('.').unwrap_or_default();
+    // A backslash at the end is itself escaped by one before it.
+    let backslashes = label.bytes().rev().take_while(|byte| *byte == b'\\').count();
+    backslashes.is_multiple_of(2).then_some(domain)
 }
 
 /// Whether a name ends in a top-level domain that is not in the Public Suffix List.
@@ -72,6 +75,22 @@ mod tests {
         for number in 0..3 * SLOTS {
             let qname = format!("{number}.example.com");
             assert_eq!(zones.domain_start(&qname), Some(qname.len() - 11), "{qname}");
+        }
+    }
+
+    #[test]
+    fn escapes_are_part_of_labels() {
+        for (name, zone) in [
+            (r"a\\.evil.com", Some("evil.com")),
+            (r"\\.evil.com", Some("evil.com")),
+            (r"a\\.evil.co.uk", Some("evil.co.uk")),
+            (r"a\.\\.evil.com", Some("evil.com")),
+            (r"a\.evil.com", None),
+            (r"a\\\.evil.com", None),
+            ("a.evil.com", Some("evil.com")),
+            ("evil.com", Some("evil.com")),
+        ] {
+            assert_eq!(registrable_domain(name), zone, "{name}");
         }
     }
 

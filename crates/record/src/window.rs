@@ -168,16 +168,16 @@ pub struct WindowStatistics {
     pub unique_clients: DistinctFields,
     /// Number of different resolvers, by their names in the records: the fan-out.
     pub unique_resolvers: DistinctFields,
-    /// The ten most frequent query names; groupings `node` and `resolver`.
+    /// Up to ten of the most frequent query names, fewer where none stands out; groupings `node` and `resolver`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_qnames: Vec<RankedFields>,
-    /// The ten most frequent registrable domains; groupings `node` and `resolver`.
+    /// Up to ten of the most frequent registrable domains, fewer where none stands out; groupings `node` and `resolver`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_zones: Vec<RankedFields>,
-    /// The ten most frequent clients; groupings `node` and `resolver`.
+    /// Up to ten of the most frequent clients, fewer where none stands out; groupings `node` and `resolver`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_clients: Vec<RankedFields>,
-    /// The ten most frequent processes; groupings `node` and `resolver`.
+    /// Up to ten of the most frequent processes, fewer where none stands out; groupings `node` and `resolver`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub top_processes: Vec<RankedFields>,
     /// Sketches behind the lists of most frequent values; grouping `node`.

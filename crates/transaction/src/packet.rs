@@ -182,6 +182,17 @@ pub struct ServerReport {
     pub policy: Option<ServerPolicy>,
 }
 
+impl ServerReport {
+    /// Length of its texts in bytes.
+    #[must_use]
+    pub fn text_bytes(&self) -> usize {
+        let Self { identity, version, zone, policy } = self;
+        let of_policy =
+            policy.iter().flat_map(|policy| [&policy.kind, &policy.rule, &policy.value]);
+        [identity, version, zone].into_iter().chain(of_policy).flatten().map(String::len).sum()
+    }
+}
+
 /// A policy that a server applied to a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ServerPolicy {

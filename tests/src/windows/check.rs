@@ -72,12 +72,15 @@ fn counts(group: &Value, all: &Members<'_>, options: Options) -> Result<()> {
         let success = member["rcode"] == "NOERROR" || member["rcode"] == "NXDOMAIN";
         member["status"] == "answered" && success
     });
-    let retries = all.sum(|member| member["retries"].as_u64());
+    // Second responses repeat what their query has.
+    let of_queries =
+        |name: &'static str| all.sum(|member| member[name].as_u64().filter(|_| is_query(member)));
+    let retries = of_queries("retries");
     let fallbacks = all.count(|member| member["tcp_fallback_of"].is_string());
     let hits = all.count(|member| member["cache"] == "hit" || member["cache"] == "stale");
     let misses = all.count(|member| member["cache"] == "miss");
     let octets = |name: &'static str| all.sum(|member| member[name].as_u64());
-    let (query_bytes, response_bytes) = (octets("query_bytes"), octets("response_bytes"));
+    let (query_bytes, response_bytes) = (of_queries("query_bytes"), octets("response_bytes"));
     let exact = [
         ("transactions", all.0.len() as u64),
         ("queries", queries),

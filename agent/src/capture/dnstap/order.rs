@@ -52,7 +52,10 @@ impl Arrival {
     /// Bytes of memory that it takes while it waits.
     pub(in crate::capture) fn bytes(&self) -> usize {
         let content = match &self.content {
-            Ok(report) => report.bytes.len(),
+            // Most messages of a sender share what it says, some have their own.
+            Ok(report) => {
+                report.bytes.len() + report.says.as_ref().map_or(0, |says| says.text_bytes())
+            }
             Err(bytes) => bytes.len(),
         };
         // With its place in the map.
@@ -66,19 +69,24 @@ pub(in crate::capture) struct Ordered {
     /// By the time at which each is due, then in the order of arrival.
     waiting: BTreeMap<(Timestamp, u64), Arrival>,
     arrived: u64,
+    /// Bytes of memory of those that wait.
+    pub(in crate::capture) bytes: usize,
 }
 
 impl Ordered {
     /// Adds a frame that is due at a time of the stream.
     pub(in crate::capture) fn push(&mut self, due: Timestamp, arrival: Arrival) {
         self.arrived += 1;
+        self.bytes += arrival.bytes();
         self.waiting.insert((due, self.arrived), arrival);
     }
 
     /// Takes the first frame that is due by `horizon`, if there is one.
     pub(in crate::capture) fn pop(&mut self, horizon: Timestamp) -> Option<Arrival> {
         let first = self.waiting.first_entry().filter(|first| first.key().0 <= horizon)?;
-        Some(first.remove())
+        let first = first.remove();
+        self.bytes -= first.bytes();
+        Some(first)
     }
 
     /// Time at which the first frame is due.

@@ -13,8 +13,8 @@ use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::{Packet, PacketId};
 use openssl::ssl::SslAcceptor;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{Shutdown, shutdown};
-use std::collections::{BTreeMap, HashMap};
+use rustix::net::{Shutdown, shutdown, sockopt};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -35,6 +35,15 @@ const MAX_WAITING_BYTES: usize = 256 << 20;
 /// How long a sender may take to read an answer of the handshake.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How far a sender's clock may be behind. Windows of ten minutes ago are closed, and begin anew after a step back.
+const MAX_BEHIND: Duration = Duration::from_mins(4);
+
+/// Most numbers of senders with a wrong clock that are remembered.
+const MAX_WRONG_CLOCKS: usize = 1_024;
+
+/// Time without a word after which a host is asked whether it is still there, time between two questions, and their number.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_mins(1), Duration::from_secs(10), 6);
+
 /// Shortest sleep while messages wait, so that several are processed in a turn.
 const MIN_SLEEP: Duration = Duration::from_millis(10);
 
@@ -50,6 +59,8 @@ pub struct Receiver {
     ordered: Ordered,
     /// Messages passed on.
     received: u64,
+    /// Senders of which it was said that their clock is wrong.
+    wrong_clocks: BTreeSet<u32>,
     arrivals: Arc<Arrivals>,
     listeners: Vec<Listener>,
     threads: Option<Threads>,
@@ -120,6 +131,7 @@ impl Receiver {
             clock,
             ordered: Ordered::default(),
             received: 0,
+            wrong_clocks: BTreeSet::new(),
             arrivals: Arc::new(Arrivals { limit: MAX_WAITING_BYTES, state: Mutex::default() }),
             listeners: listeners?,
             threads: None,
@@ -177,9 +189,16 @@ impl Receiver {
     /// Calls `each` with up to `max` messages that are due, in order of time, and returns their number.
     pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
         let (shift, present) = (self.clock.shift(), self.clock.now());
-        for mut arrival in std::mem::take(&mut self.arrivals.lock().arrived) {
+        let arrived = std::mem::take(&mut self.arrivals.lock().arrived);
+        for mut arrival in arrived {
             // Servers have the host's time of day.
-            arrival.ts = shift.undo(arrival.ts);
+            let said = shift.undo(arrival.ts);
+            // Time passes for all senders alike: what one of them says must not end the waiting of others.
+            let is_wrong = said > present.plus(DELAY) || present > said.plus(MAX_BEHIND);
+            if is_wrong {
+                self.note_wrong_clock(arrival.id.cpu, said, present);
+            }
+            arrival.ts = if is_wrong { present } else { said };
             // A sender whose clock is ahead does not hold up what it sends.
             self.ordered.push(arrival.ts.min(present), arrival);
         }
@@ -195,6 +214,22 @@ impl Receiver {
         self.received += count as u64;
         self.arrivals.lock().waiting_bytes -= bytes;
         count
+    }
+
+    /// Says once of a sender that its clock is wrong.
+    fn note_wrong_clock(&mut self, sender: u32, said: Timestamp, present: Timestamp) {
+        if self.wrong_clocks.len() < MAX_WRONG_CLOCKS && self.wrong_clocks.insert(sender) {
+            let (off, way) = if said > present {
+                (said.since(present), "ahead")
+            } else {
+                (present.since(said), "behind")
+            };
+            tracing::warn!(
+                "the clock of a sender of dnstap, number {sender}, is {} s {way}: its messages have the time of their \
+                 arrival; set its clock",
+                off.as_secs()
+            );
+        }
     }
 
     /// Returns whether all messages that are due were passed on.
@@ -380,6 +415,12 @@ fn accept_tcp(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     let (stream, peer) = listener.accept()?;
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
+    // A host that has vanished must not take a sender's place for ever.
+    let (idle, interval, count) = KEEPALIVE;
+    sockopt::set_socket_keepalive(&stream, true)?;
+    sockopt::set_tcp_keepidle(&stream, idle)?;
+    sockopt::set_tcp_keepintvl(&stream, interval)?;
+    sockopt::set_tcp_keepcnt(&stream, count)?;
     Ok((stream, peer))
 }
 
@@ -553,6 +594,28 @@ mod tests {
         assert_eq!((kernel.seen, kernel.submitted, kernel.lost_ring_full), (5, 5, 0));
         assert_eq!((ring.received, ring.in_ring, ring.sequence_gaps), (5, 0, 0));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn messages_of_a_wrong_clock_have_the_time_of_their_arrival() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut receiver, path) = receiver(folder.path());
+        let now = receiver.clock.now().as_nanos() / 1_000_000_000;
+        let mut stream = sender(&path);
+        for said in [1, now - 3_600, now - 100, now + 6, now + 3_600, 16_000_000_000] {
+            stream.write_all(&data(&frame_at(said))).unwrap();
+        }
+        stream.write_all(&control(STOP, None)).unwrap();
+        expect(&mut stream, &control(FINISH, None));
+        receiver.detach();
+        let mut times = BTreeMap::new();
+        receiver.drain(9, &mut |packet| {
+            times.insert(packet.id.seq, packet.ts.as_nanos() / 1_000_000_000);
+        });
+        let arrived = now..=receiver.clock.now().as_nanos() / 1_000_000_000;
+        assert_eq!(times.remove(&3), Some(now - 100));
+        assert!(times.len() == 5 && times.values().all(|ts| arrived.contains(ts)), "{times:?}");
+        assert_eq!(receiver.wrong_clocks.len(), 1);
     }
 
     #[test]

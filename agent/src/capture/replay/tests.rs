@@ -308,6 +308,10 @@ fn replays_dnstap_and_counts_what_is_none() {
     let (summary, packets) = replay(whole[..whole.len() - stop.len() - 3].to_vec());
     assert!(summary.unwrap().warning.unwrap().contains("truncated"));
     assert_eq!(packets.len(), 3);
+    let damaged = [&whole[..whole.len() - stop.len()], &[0xff; 4]].concat();
+    let (summary, packets) = replay(damaged);
+    assert!(summary.unwrap_err().to_string().contains("packets before that were replayed"));
+    assert_eq!(packets.len(), 4);
     for (file, error) in [
         ([&start[..], &junk, &stop].concat(), "no message of dnstap"),
         (control(2, Some(b"protobuf:other")), "not dnstap's"),

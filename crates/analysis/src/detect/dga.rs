@@ -5,9 +5,7 @@
 //! servers of the zone, enumeration of names). The entity of the second has a zone and no process.
 //! The method is described in `docs/detectors.md`.
 
-use super::attribution::{
-    Attribution, EvidenceSample, hash, hash_address, is_echo, is_multicast, share,
-};
+use super::attribution::{Attribution, EvidenceSample, hash, hash_address, is_echo, is_multicast};
 use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::lexical::{encoded_bytes, is_lookup_service, is_random};
 use super::rolling::{BloomFilter, Rolling};
@@ -136,9 +134,9 @@ merged_struct! {
     /// Counts of domains; each counts once.
     #[derive(Clone, Copy, Debug, Default)]
     struct Totals {
-        missing: u64,
-        random: u64,
-        existing: u64,
+        missing: f64,
+        random: f64,
+        existing: f64,
     }
 }
 
@@ -181,8 +179,8 @@ impl Client {
     fn record_existing(&mut self, ts: Timestamp, domain: u64) {
         self.roll(ts);
         for Rolling { current, previous, .. } in [&mut self.short, &mut self.long] {
-            let is_new = current.seen_existing.insert_new(&previous.seen_existing, domain);
-            current.totals.existing += u64::from(is_new);
+            let new = current.seen_existing.count_new(&previous.seen_existing, domain);
+            current.totals.existing += new;
         }
     }
 
@@ -205,15 +203,15 @@ impl Client {
     fn finding(&self, level: Severity, totals: &Totals, threshold: u64, within: &str) -> Finding {
         let Totals { missing, random, existing } = *totals;
         let summary = format!(
-            "{} asked for {missing} domains that do not exist within {within}, {random} of them with names \
-             that look random, and for {existing} that do",
+            "{} asked for {missing:.0} domains that do not exist within {within}, {random:.0} of them with names \
+             that look random, and for {existing:.0} that do",
             self.attribution
         );
         let figures = vec![
-            Figure::new("random_domains", to_f64(random), Some(to_f64(threshold))),
-            Figure::new("missing_domains", to_f64(missing), None),
-            Figure::new("existing_domains", to_f64(existing), None),
-            Figure::new("missing_share", share(missing, missing + existing), None),
+            Figure::new("random_domains", random.round(), Some(to_f64(threshold))),
+            Figure::new("missing_domains", missing.round(), None),
+            Figure::new("existing_domains", existing.round(), None),
+            Figure::new("missing_share", ratio(missing, missing + existing), None),
         ];
         let entity = self.attribution.entity();
         self.evidence.finding(Rule::Dga, entity, level, (summary, figures))
@@ -222,11 +220,14 @@ impl Client {
 
 impl Totals {
     fn level(&self, min_random: u64, min_any: u64) -> Option<Severity> {
-        if self.random >= min_random && share(self.random, self.missing) >= MIN_RANDOM_SHARE {
-            return Some(Severity::at_least_warning(self.random >= min_random * CRITICAL_FACTOR));
+        let random = self.random.round();
+        if random >= to_f64(min_random) && ratio(self.random, self.missing) >= MIN_RANDOM_SHARE {
+            let critical = to_f64(min_random * CRITICAL_FACTOR);
+            return Some(Severity::at_least_warning(random >= critical));
         }
-        let missing_share = share(self.missing, self.missing + self.existing);
-        let is_burst = self.missing >= min_any && missing_share >= MIN_MISSING_SHARE;
+        let missing_share = ratio(self.missing, self.missing + self.existing);
+        let is_burst =
+            self.missing.round() >= to_f64(min_any) && missing_share >= MIN_MISSING_SHARE;
         is_burst.then_some(Severity::Warning)
     }
 }
@@ -234,26 +235,26 @@ impl Totals {
 /// Counts a missing domain unless it is known. Returns whether it was new.
 fn add_missing(spans: &mut Rolling<DomainSpan>, domain: u64, random: bool) -> bool {
     let Rolling { current, previous, .. } = spans;
-    let is_new = current.seen.insert_new(&previous.seen, domain);
-    current.totals.missing += u64::from(is_new);
-    current.totals.random += u64::from(is_new && random);
-    is_new
+    let new = current.seen.count_new(&previous.seen, domain);
+    current.totals.missing += new;
+    current.totals.random += if random { new } else { 0.0 };
+    new > 0.0
 }
 
 /// Names below a zone in a span of time.
 #[derive(Clone, Debug, Default)]
 struct NameSpan {
     /// Distinct names that failed.
-    names: u64,
+    names: f64,
     /// Distinct failed names that look random.
-    random: u64,
+    random: f64,
     /// Distinct names answered with NXDOMAIN. Queries that an overloaded server left unanswered do
     /// not count.
-    missing: u64,
+    missing: f64,
     failed: u64,
     answered: u64,
     /// Distinct clients of failed queries.
-    clients: u64,
+    clients: f64,
     seen: BloomFilter<64>,
     seen_clients: BloomFilter<16>,
 }
@@ -281,15 +282,15 @@ impl AttackedZone {
         let Rolling { current, previous, .. } = &mut self.counts;
         current.failed += 1;
         let client = hash_address(observation.client.ip());
-        current.clients +=
-            u64::from(current.seen_clients.insert_new(&previous.seen_clients, client));
-        if !current.seen.insert_new(&previous.seen, name) {
+        current.clients += current.seen_clients.count_new(&previous.seen_clients, client);
+        let new = current.seen.count_new(&previous.seen, name);
+        if new == 0.0 {
             return;
         }
-        current.names += 1;
-        current.random += u64::from(encoded_bytes(below) > 0);
-        current.missing += u64::from(observation.rcode == Some(NXDOMAIN));
-        if current.names + previous.names > 16 {
+        current.names += new;
+        current.random += if encoded_bytes(below) > 0 { new } else { 0.0 };
+        current.missing += if observation.rcode == Some(NXDOMAIN) { new } else { 0.0 };
+        if current.names + previous.names > 16.0 {
             self.evidence.record(observation);
         }
     }
@@ -303,35 +304,47 @@ impl AttackedZone {
     /// Moves on to `now` and returns the finding of this zone, if any.
     fn evaluate(&mut self, now: Timestamp) -> Option<Finding> {
         self.roll(now);
-        let sum = |count: fn(&NameSpan) -> u64| self.counts.sum(count);
-        let (failed, answered) = (sum(|span| span.failed), sum(|span| span.answered));
-        let (names, random, clients) =
-            (sum(|span| span.names), sum(|span| span.random), sum(|span| span.clients));
-        if share(failed, failed + answered) < MIN_FAILED_SHARE {
+        let sum = |count: fn(&NameSpan) -> f64| {
+            (count(&self.counts.current) + count(&self.counts.previous)).round()
+        };
+        let (failed, answered) =
+            (sum(|span| to_f64(span.failed)), sum(|span| to_f64(span.answered)));
+        let (names, random, clients, missing) = (
+            sum(|span| span.names),
+            sum(|span| span.random),
+            sum(|span| span.clients),
+            sum(|span| span.missing),
+        );
+        if ratio(failed, failed + answered) < MIN_FAILED_SHARE {
             return None;
         }
-        let few_each = names < clients.saturating_mul(8);
+        let few_each = names < clients * 8.0;
         let min_random = if few_each { MIN_RANDOM_FEW_EACH } else { MIN_RANDOM };
-        let is_random = share(random, names) >= MIN_RANDOM_SHARE && names >= min_random;
-        if !is_random && sum(|span| span.missing) < MIN_ANY {
+        let is_random = ratio(random, names) >= MIN_RANDOM_SHARE && names >= to_f64(min_random);
+        if !is_random && missing < to_f64(MIN_ANY) {
             return None;
         }
-        let level = Severity::at_least_warning(names >= CRITICAL);
+        let level = Severity::at_least_warning(names >= to_f64(CRITICAL));
         let zone = &self.zone;
         let summary = format!(
-            "random-subdomain attack on {zone}: {names} different names below it got no answer within a \
-             minute, from {clients} clients"
+            "random-subdomain attack on {zone}: {names} different names below it failed within a minute, \
+             {missing} of them with NXDOMAIN, from {clients} clients"
         );
         let threshold = if is_random { min_random } else { MIN_ANY };
         let figures = vec![
-            Figure::new("failed_names", to_f64(names), Some(to_f64(threshold))),
-            Figure::new("random_share", share(random, names), None),
-            Figure::new("failed_share", share(failed, failed + answered), Some(MIN_FAILED_SHARE)),
-            Figure::new("clients", to_f64(clients), None),
+            Figure::new("failed_names", names, Some(to_f64(threshold))),
+            Figure::new("random_share", ratio(random, names), None),
+            Figure::new("failed_share", ratio(failed, failed + answered), Some(MIN_FAILED_SHARE)),
+            Figure::new("clients", clients, None),
         ];
         let entity = Entity { zone: Some(zone.clone()), ..Entity::default() };
         Some(self.evidence.finding(Rule::Dga, entity, level, (summary, figures)))
     }
+}
+
+/// Part of a whole; 0 without one.
+fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 /// Returns whether `zone` is in the reverse tree, where addresses often have no name.

@@ -1,6 +1,7 @@
 //! Counts over a look-back of one to two spans of time, and sets of hashes to count each value once.
 
 use dnscribe_record::Merge;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::time::Duration;
 
@@ -80,6 +81,18 @@ impl<const WORDS: usize> BloomFilter<WORDS> {
         !previous.contains(hash) && self.insert(hash)
     }
 
+    /// Inserts `hash` as [`Self::insert_new`]. Returns how many different values that adds: none if it is known, else one, and
+    /// those that met bits in use since the one before (linear counting).
+    pub(super) fn count_new(&mut self, previous: &Self, hash: u64) -> f64 {
+        let is_new = self.insert_new(previous, hash);
+        let bits = to_f64(64 * WORDS as u64);
+        let free = |filter: &Self, more: u64| {
+            to_f64(filter.0.iter().map(|word| u64::from(word.count_zeros())).sum::<u64>() + more)
+                / bits
+        };
+        if is_new { 1.0 / (free(self, 1) * free(previous, 0)) } else { 0.0 }
+    }
+
     /// Inserts `hash`. Returns whether it was new.
     pub(super) fn insert(&mut self, hash: u64) -> bool {
         let (word, bit) = Self::position(hash);
@@ -111,6 +124,24 @@ mod tests {
         assert!(current.insert(key(7)) && !current.insert(key(7)));
         assert!(previous.insert(key(8)) && !current.insert_new(&previous, key(8)));
         assert!(!current.contains(key(8)));
+    }
+
+    #[test]
+    fn many_values_are_counted_once_each() {
+        for count in [30_u64, 100, 600, 2_000, 6_000] {
+            let mut filters = (BloomFilter::<64>::default(), BloomFilter::default());
+            let mut sum = 0.0;
+            for number in 0..count {
+                if number == count / 2 {
+                    filters = (BloomFilter::default(), filters.0);
+                }
+                sum += filters.0.count_new(&filters.1, key(number));
+            }
+            let again: f64 = (0..count).map(|n| filters.0.count_new(&filters.1, key(n))).sum();
+            assert_eq!(again, 0.0);
+            let found = sum / to_f64(count);
+            assert!((0.95..1.05).contains(&found) || count < 100, "{sum} of {count}");
+        }
     }
 
     #[test]

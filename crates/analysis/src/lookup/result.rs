@@ -37,7 +37,7 @@ impl OpenLookup {
         let best = || decision.best.iter().filter_map(|place| self.queries.get(*place));
         let decisive = best().min_by_key(|sent| rank(sent))?;
         let outcome = outcome_of(decisive);
-        let end = best().map(|sent| sent.ended.unwrap_or(now)).max()?;
+        let end = best().filter_map(|sent| self.waited_until(sent, now)).max()?;
         let packets = self.queries().map(|sent| 1 + sent.retries).sum::<u32>();
         let fallbacks = self.fallbacks();
         let names = self.asked_roots();
@@ -100,6 +100,23 @@ impl OpenLookup {
         let before = best.iter().flat_map(led_to).flatten();
         let needed = distinct(best.iter().copied().chain(before));
         Decision { root, best, needed }
+    }
+
+    /// Returns when the application had what it waited for of a type, of which `best` is the result: an answer, or, without one,
+    /// the result of the last question.
+    fn waited_until(&self, best: &SentQuery, now: Timestamp) -> Option<Timestamp> {
+        let end = |sent: &SentQuery| sent.ended.unwrap_or(now);
+        if outcome_of(best) == Outcome::Answered {
+            return Some(end(best));
+        }
+        let of_type = || self.queries().filter(|sent| sent.qtype == best.qtype);
+        // What several servers are asked at once is known with the first response.
+        let known = |name: usize| {
+            let definite =
+                of_type().filter(|sent| sent.name == name && outcome_of(sent).is_definitive());
+            definite.map(end).min()
+        };
+        of_type().map(|sent| known(sent.name).unwrap_or_else(|| end(sent))).max()
     }
 
     /// Returns the deciding name: the last with records; else the application's name, if it was

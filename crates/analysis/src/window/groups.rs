@@ -186,9 +186,11 @@ impl Groups {
         let split = self.partly_in_other(parts, &chosen);
         let own = std::mem::take(self);
         for entry in own.entries {
-            if entry.group.value.is_none() || keys.contains(&entry.hash) {
+            let has_slot = entry.group.value.is_none() || keys.contains(&entry.hash);
+            if has_slot && self.index(entry.hash).is_none() {
                 self.push(entry);
             } else {
+                // `other` may be there already, for a group before it.
                 self.merge_into(&GroupRef::other(entry.group.class()), &entry.tally);
             }
         }

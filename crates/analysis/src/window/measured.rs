@@ -98,6 +98,8 @@ impl Measurer {
         };
         let (resolver, resolver_hash) = self.hash_both(observation.resolver.as_bytes());
         let answered = observation.status == Status::Answered;
+        // What a second response repeats of the query counts once.
+        let is_query = observation.is_query();
         Measured {
             qname: features.map(|features| features.hashed),
             client,
@@ -113,13 +115,13 @@ impl Measurer {
             rcode: observation.rcode,
             qtype: observation.qtype,
             cache: observation.cache,
-            retries: observation.retries,
-            query_bytes: observation.query_bytes.unwrap_or(0),
+            retries: if is_query { observation.retries } else { 0 },
+            query_bytes: observation.query_bytes.filter(|_| is_query).unwrap_or(0),
             response_bytes: observation.response_bytes.unwrap_or(0),
             truncated: observation.truncated(),
             tcp_fallback: observation.tcp_fallback_of.is_some(),
-            dnssec_ok: observation.is_query() && observation.dnssec_ok,
-            client_subnet: observation.is_query() && observation.client_subnet,
+            dnssec_ok: is_query && observation.dnssec_ok,
+            client_subnet: is_query && observation.client_subnet,
             conflict: observation.conflict,
             pairs: self.pairs,
             success: answered && matches!(observation.rcode, Some(NOERROR | NXDOMAIN)),

@@ -6,6 +6,7 @@ use super::*;
 use crate::view::testing::example;
 use dnscribe_record::Merge;
 use dnscribe_sketch::{DistinctSketch, TopSketch};
+use dnscribe_transaction::pair::Status;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 
@@ -132,6 +133,8 @@ proptest! {
                 let groups = || closed.groups.iter().filter(|(group, _)| group.grouping == grouping);
                 let sum: u64 = groups().map(|(_, tally)| tally.transactions).sum();
                 prop_assert_eq!(sum, closed.node().transactions);
+                let different: std::collections::BTreeSet<_> = groups().map(|(group, _)| group).collect();
+                prop_assert_eq!(different.len(), groups().count(), "one record for each group");
                 let named = groups().filter(|(group, _)| group.value.is_some()).count();
                 prop_assert!(named <= grouping.max_groups(), "{} {:?}", named, grouping);
             }
@@ -172,4 +175,20 @@ proptest! {
             prop_assert!((one - other).abs() < 0.01 * other + 0.01, "{} {}", one, other);
         }
     }
+}
+
+#[test]
+fn second_responses_add_nothing_of_the_query() {
+    let mut windows = Windows::new(at(0), LATENESS);
+    let query = TransactionView { retries: 1, query_bytes: Some(54), ..example(at(1)) };
+    windows.observe(&query);
+    for status in [Status::Duplicate, Status::Late, Status::Orphan] {
+        windows.observe(&TransactionView { status, ..query });
+    }
+    let mut found = Vec::new();
+    windows.finish(at(2), &mut |span, groups| {
+        let tally = ClosedWindow { span: *span, groups: groups.clone() };
+        found.push((tally.node().transactions, tally.node().retries, tally.node().query_bytes));
+    });
+    assert!(!found.is_empty() && found.iter().all(|one| *one == (4, 1, 54)), "{found:?}");
 }

@@ -71,7 +71,7 @@ impl<'a> Tlv<'a> {
         self.bytes.len() == usize::from(self.length)
     }
 
-    /// Returns the data of an EDNS option: client subnets and extended errors in their own form, others in
+    /// Returns the data of an EDNS option: client subnets and extended errors in their own form, a time for keepalive, others in
     /// hexadecimal; `\# 3 0a0b0c` if it is invalid. `None` for no data and for padding of zeros.
     #[must_use]
     pub fn option_text(&self) -> Option<OptionText<'a>> {
@@ -85,12 +85,14 @@ impl<'a> Tlv<'a> {
         let text = match self.code {
             CLIENT_SUBNET => subnet_text(self.bytes),
             EXTENDED_ERROR => error_text(self.bytes),
+            KEEPALIVE => keepalive_text(self.bytes),
             _ => return Some(OptionText::Hex(Hex(self.bytes))),
         };
         Some(OptionText::Text(text.unwrap_or_else(|| unknown(self.bytes))))
     }
 }
 
+const KEEPALIVE: u16 = 11;
 const PADDING: u16 = 12;
 
 /// Names of the options by code, from the IANA registry. OWNER is from draft-cheshire-edns0-owner-option; IANA reserves 4 for
@@ -124,6 +126,13 @@ const OPTIONS: [(u16, &str); 23] = [
 /// Writes a client subnet: address, source and scope prefix.
 fn subnet_text(data: &[u8]) -> Option<String> {
     Some(format!("{}/{}", subnet(data)?, data.get(3)?))
+}
+
+/// Writes the time of a connection without traffic (RFC 7828, section 3.1): tenths of a second.
+fn keepalive_text(data: &[u8]) -> Option<String> {
+    let [high, low] = *<&[u8; 2]>::try_from(data).ok()?;
+    let tenths = u16::from_be_bytes([high, low]);
+    Some(format!("{}.{}s", tenths / 10, tenths % 10))
 }
 
 /// Writes an extended error: code, its meaning, text.
@@ -163,7 +172,8 @@ mod tests {
     fn writes_options() {
         for (code, bytes, text) in [
             (3, &b"ns1"[..], "6e7331"),
-            (11, &[0, 125], "007d"),
+            (11, &[0, 125], "12.5s"),
+            (11, &[0, 125, 0], "\\# 3 007d00"),
             (8, &[0, 1, 24, 16, 198, 51, 100], "198.51.100.0/24/16"),
             (8, &[0, 2, 32, 0, 0x20, 1, 0xd, 0xb8], "2001:db8::/32/0"),
             (10, &[1, 2, 3, 4, 5, 6, 7, 8], "0102030405060708"),

@@ -156,7 +156,8 @@ const OPTIONS: Kind = Object(fields![code, name, length, data: may(Octets)]);
 
 const QUESTIONS: Kind = ObjectOf(Class::Qname, fields![name: must(Name), type, class]);
 
-const DNSTAP: Kind = Object(fields![identity, version, zone: may(Name), policy: may(POLICY)]);
+const DNSTAP: Kind = Object(fields![
+    identity: may(Opaque(Class::Server)), version, zone: may(Name), policy: may(POLICY)]);
 
 const POLICY: Kind = Object(fields![type, rule: may(Octets), action, match, value: may(Octets)]);
 

@@ -114,7 +114,11 @@ impl Masker {
         };
         let masker = FieldMasker { mask, key: current, constant };
         masker.write_object(&mut self.masked, fields::of_stream(stream), &record)?;
+        let is_anonymous = stream == Stream::Metrics && has_lost_its_group(&record, &self.masked)?;
         self.masked.pop();
+        if is_anonymous {
+            self.masked.extend_from_slice(b",\"other\":true");
+        }
         self.masked.extend_from_slice(b",\"masking\":");
         write(&mut self.masked, &mask.record_fields(&current.id))?;
         self.masked.push(b'}');
@@ -126,4 +130,12 @@ impl Masker {
     pub fn rules_of(&self, stream: Stream) -> Mask {
         self.privacy.mask(stream)
     }
+}
+
+/// Returns whether the value by which a window is grouped was removed from it.
+fn has_lost_its_group(clear: &RawObject<'_>, masked: &[u8]) -> Result<bool, Error> {
+    let masked: RawObject<'_> = serde_json::from_slice(masked)?;
+    let is_lost = |name: &&str| clear.raw(name).is_some() && masked.raw(name).is_none();
+    let values = ["resolver", "zone", "process", "container", "k8s"];
+    Ok(masked.raw("other").is_none() && values.iter().any(is_lost))
 }

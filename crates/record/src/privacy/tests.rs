@@ -242,6 +242,22 @@ fn dropped_record_matches_schema() {
 }
 
 #[test]
+fn windows_without_the_value_of_their_group_are_of_others() {
+    let window = |more: &str| -> Value {
+        let text = format!(r#"{{"schema":"dns.window/1","ts":"2026-11-20T07:30:00Z",{more}}}"#);
+        serde_json::from_str(&text).unwrap()
+    };
+    let other = |mask: Mask, more: &str| {
+        mask_record(&mut masker(mask), Stream::Metrics, &window(more)).0["other"].clone()
+    };
+    let zone = r#""grouping":"zone","zone":"example.com""#;
+    assert_eq!(other(DROPPED, zone), true);
+    assert_eq!(other(TRUNCATED, zone), Value::Null);
+    assert_eq!(other(DROPPED, r#""grouping":"qtype","qtype":"A""#), Value::Null);
+    assert_eq!(other(DROPPED, r#""grouping":"zone","other":true"#), true);
+}
+
+#[test]
 fn documents_of_ecs_relate_no_masked_address() {
     for mask in [HASHED, DROPPED] {
         let (record, _) = mask_record(&mut masker(mask), Stream::Transactions, &transaction());

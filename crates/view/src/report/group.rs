@@ -34,9 +34,12 @@ const FAILURES: [OutcomeKind; 4] = [
 impl Figures {
     pub(super) fn add(&mut self, outcome: &Outcome) {
         self.counts.0[outcome.kind as usize] += 1;
+        // The latency of a duplicate or late response is not the client's waiting time; its query was counted.
+        if outcome.kind == OutcomeKind::Stray {
+            return;
+        }
         self.retries += u64::from(outcome.retries);
-        // The latency of a duplicate or late response is not the client's waiting time.
-        if let Some(latency) = outcome.latency_ms.filter(|_| outcome.kind != OutcomeKind::Stray) {
+        if let Some(latency) = outcome.latency_ms {
             self.latencies.add(Binned::new(latency));
         }
     }

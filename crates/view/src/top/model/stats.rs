@@ -245,10 +245,10 @@ impl Stats {
     pub fn add(&mut self, event: &Event) {
         let Event { moment, kind, latency_ms, retries, .. } = *event;
         self.counts.0[kind as usize] += 1;
-        self.retries += u64::from(retries);
         self.recent.add(moment.at, kind);
-        // The latency of a duplicate or late response is not the client's waiting time.
+        // The latency of a duplicate or late response is not the client's waiting time; its query was counted.
         if kind != OutcomeKind::Stray {
+            self.retries += u64::from(retries);
             self.whole.add(moment.at.saturating_sub(moment.start));
             if let Some(latency) = latency_ms {
                 self.latencies.add(moment.now, latency);
