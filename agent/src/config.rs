@@ -223,13 +223,10 @@ impl Config {
     /// A source cannot be read, or a key or a value is wrong.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
         Self::load_all(sources).map_err(|error| {
-            let Some(file) = &sources.file else { return error };
-            // Of all sources together, it may be another's.
-            let (environment, flags) = (Vec::new(), Layer::default());
-            let alone = Sources { environment, flags, ..sources.clone() };
-            let is_of_file = Self::load_all(&alone)
-                .is_err_and(|of_file| of_file.to_string() == error.to_string());
-            if is_of_file { source::placed(error, file) } else { error }
+            source::placed(error, sources.file.as_deref(), || {
+                let (environment, flags) = (Vec::new(), Layer::default());
+                Self::load_all(&Sources { environment, flags, ..sources.clone() })
+            })
         })
     }
 

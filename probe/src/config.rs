@@ -117,6 +117,15 @@ impl Config {
     /// # Errors
     /// A source cannot be read, or a key or a value is wrong.
     pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        Self::load_all(sources).map_err(|error| {
+            source::placed(error, sources.file.as_deref(), || {
+                let (environment, flags) = (Vec::new(), Layer::default());
+                Self::load_all(&Sources { environment, flags, ..sources.clone() })
+            })
+        })
+    }
+
+    fn load_all(sources: &Sources) -> Result<Self, ConfigError> {
         let read = |path| source::file(path, |layer: &Layer| layer.version.is_some());
         let file = sources.file.as_deref().map(read).transpose()?.unwrap_or_default();
         let variables = sources.environment.iter().cloned();

@@ -59,14 +59,11 @@ pub fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), 
             }
         }
     }
-    reader.wait = None;
     match failure {
         // No packet was replayed: the error is all there is to report.
         Some(error) if reader.first_packet.is_none() => Err(error.into()),
         failure => {
-            if let Some(session) = Rc::into_inner(session) {
-                session.into_inner().end(reader.first_packet, reader.counters())?;
-            }
+            session.borrow_mut().end(reader.first_packet, reader.counters())?;
             failure.map_or(Ok(()), |error: InputError| Err(error.into()))
         }
     }
@@ -216,7 +213,7 @@ impl Session {
         Ok(Some(Stages { pipeline, flow }))
     }
 
-    fn end(mut self, first: Option<Timestamp>, capture: CaptureCounters) -> Result<(), Exit> {
+    fn end(&mut self, first: Option<Timestamp>, capture: CaptureCounters) -> Result<(), Exit> {
         if let Some(exit) = self.failure.take() {
             return Err(exit);
         }

@@ -11,10 +11,17 @@ use std::path::Path;
 const WITH_UNDERSCORE: [&str; 2] = ["enabled_events", "log_level"];
 
 /// Gives an error of settings that do not fit together the place of the key in the file that it begins with, if that is
-/// there.
+/// there. `of_file` is the error of the file alone: of all sources together, it may be another's.
 #[must_use]
-pub fn placed(error: ConfigError, path: &Path) -> ConfigError {
-    let ConfigError::Invalid(message) = &error else { return error };
+pub fn placed<T>(
+    error: ConfigError,
+    file: Option<&Path>,
+    of_file: impl FnOnce() -> Result<T, ConfigError>,
+) -> ConfigError {
+    let (ConfigError::Invalid(message), Some(path)) = (&error, file) else { return error };
+    if !of_file().is_err_and(|of_file| of_file.to_string() == *message) {
+        return error;
+    }
     let yaml = dnscribe_delivery::files::read_to_string(path).unwrap_or_default();
     let document = Node::parse(&yaml).unwrap_or_default();
     let Some(Place { line, column }) = document.place_of(message) else { return error };
