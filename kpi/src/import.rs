@@ -5,9 +5,9 @@ pub mod undo;
 use crate::attributes::{Attributes, Kind};
 use crate::dead_letter;
 use crate::error::KpiError;
-use crate::event::{self, EventType, Rejection};
+use crate::event::{self, EventType, Rejection, event_id};
 use crate::facts::{self, Alert, DnsWindow, Fact, Origin, ProbeResult, Rejected};
-use crate::input::{self, Digest, Format, Row};
+use crate::input::{self, Digest, Format, Row, with_event_id};
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
 use crate::sources::{KeyRule, Sources};
@@ -465,38 +465,6 @@ impl<'a> Importer<'a> {
         };
         let rows = u64::try_from(batch.num_rows()).unwrap_or(u64::MAX);
         Ok((FactFile { table, path, day, rows }, facts::parquet(batch)?))
-    }
-}
-
-/// Makes a technical key of an event's type and business key: two facts of one business key differ in their types.
-fn event_id(kind: &str, business_key: &str) -> String {
-    format!("{kind}/{business_key}")
-}
-
-/// Gives an event without technical key its type and business key: an export of a ledger has no deliveries.
-#[must_use]
-pub fn with_event_id(row: Row) -> Row {
-    match row {
-        Row::Json(text) => match serde_json::from_str::<Map<String, Value>>(&text) {
-            Ok(mut object) if !object.contains_key("event_id") => {
-                let get = |name: &str| object.get(name).and_then(Value::as_str);
-                let id = get("event_type").zip(get("business_key"));
-                let id = id.map(|(kind, key)| event_id(kind, key));
-                object.extend(id.map(|id| ("event_id".to_owned(), Value::from(id))));
-                Row::Json(Value::Object(object).to_string())
-            }
-            _ => Row::Json(text),
-        },
-        Row::Csv(text, mut fields) if !fields.iter().any(|(name, _)| name == "event_id") => {
-            let get = |name: &str| {
-                fields.iter().find(|(field, _)| field == name).map(|(_, text)| text.as_str())
-            };
-            let id = get("event_type").zip(get("business_key"));
-            let id = id.map(|(kind, key)| event_id(kind, key));
-            fields.extend(id.map(|id| ("event_id".to_owned(), id)));
-            Row::Csv(text, fields)
-        }
-        other => other,
     }
 }
 

@@ -1,9 +1,11 @@
 //! Input files: plain or compressed with gzip or zstd, CSV or NDJSON, row by row.
 
 use crate::error::KpiError;
+use crate::event::event_id;
 use clap::ValueEnum;
 use dnscribe_cli::input::decompressed;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Write as _};
@@ -215,6 +217,33 @@ pub fn spooled(mut from: impl Read) -> Result<tempfile::NamedTempFile, KpiError>
     std::io::copy(&mut from, &mut file).map_err(KpiError::temporary)?;
     file.flush().map_err(KpiError::temporary)?;
     Ok(file)
+}
+
+/// Gives an event without technical key its type and business key: an export of a ledger has no deliveries.
+#[must_use]
+pub fn with_event_id(row: Row) -> Row {
+    match row {
+        Row::Json(text) => match serde_json::from_str::<Map<String, Value>>(&text) {
+            Ok(mut object) if !object.contains_key("event_id") => {
+                let get = |name: &str| object.get(name).and_then(Value::as_str);
+                let id = get("event_type").zip(get("business_key"));
+                let id = id.map(|(kind, key)| event_id(kind, key));
+                object.extend(id.map(|id| ("event_id".to_owned(), Value::from(id))));
+                Row::Json(Value::Object(object).to_string())
+            }
+            _ => Row::Json(text),
+        },
+        Row::Csv(text, mut fields) if !fields.iter().any(|(name, _)| name == "event_id") => {
+            let get = |name: &str| {
+                fields.iter().find(|(field, _)| field == name).map(|(_, text)| text.as_str())
+            };
+            let id = get("event_type").zip(get("business_key"));
+            let id = id.map(|(kind, key)| event_id(kind, key));
+            fields.extend(id.map(|id| ("event_id".to_owned(), id)));
+            Row::Csv(text, fields)
+        }
+        other => other,
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@
 
 use crate::error::KpiError;
 use crate::event::{FIELDS, Rejection};
-use crate::import::with_event_id;
-use crate::input::{Row, hex};
+use crate::input::{Row, hex, with_event_id};
 use crate::sources::Zone;
 use jiff::fmt::strtime;
 use serde::Deserialize;

@@ -44,7 +44,7 @@ impl Export {
         let sha256: Arc<str> = input::digest(file)?.sha256.into();
         let source: Arc<str> = "authority".into();
         input::read_rows(file, input::detect(file)?, |line, row| {
-            let row = import::with_event_id(row);
+            let row = input::with_event_id(row);
             match value_row(&row) {
                 Some(Ok(values)) => export.values.get_or_insert_default().push(values),
                 Some(Err(reason)) => export.refuse(&reason),
