@@ -3,7 +3,8 @@
 //!
 //! The first datagram to a destination begins a connection, as that of a connected socket does. A socket whose first
 //! datagram is one that it receives is a server's: it answers, and opens nothing. So is one at a chosen port that is asked
-//! by a stranger: its first datagram was an answer, to what came before the program was loaded.
+//! by a stranger before it has sent to more than a few: its first datagrams were answers, to what came before the program
+//! was loaded.
 //!
 //! # Minimum kernel version
 //!
@@ -26,6 +27,9 @@ use dnscribe_common::globals::Setting;
 /// Destinations that a socket remembers; a further one takes the place of the oldest.
 const REMEMBERED: usize = 16;
 
+/// Most peers that a socket has when it turns out to be a server's: those that waited for its answers at the start.
+const MAX_WAITING: u32 = 4;
+
 /// Most connections that a socket begins in a minute: a socket may send to thousands of destinations.
 const MAX_A_MINUTE: u32 = 64;
 
@@ -46,7 +50,7 @@ const SERVER: u32 = 2;
 struct Destinations {
     /// See [`crate::socket::Peer::key`].
     known: [u64; REMEMBERED],
-    /// Where the next one is stored.
+    /// Number of those that were stored, each in the place of its number modulo [`REMEMBERED`].
     next: u32,
     /// 0 before the first datagram.
     role: u32,
@@ -79,7 +83,7 @@ impl Destinations {
         }
         let next = self.next as usize % REMEMBERED;
         self.known[next] = key;
-        self.next = next as u32 + 1;
+        self.next = self.next.saturating_add(1);
         false
     }
 
@@ -147,12 +151,11 @@ pub fn receive<const VERSION: u8>(address: *mut bpf_sock_addr) {
     let is_connected =
         || SocketState::find(socket.cast()).is_some_and(|state| state.peer.port != 0);
     let is_server = if destinations.role == CLIENT || is_connected() {
-        // Those whose place another took are not known any more.
-        let knows_all = destinations.next <= REMEMBERED as u32;
+        let has_few = destinations.next <= MAX_WAITING;
         let is_known = destinations.remember(connect::peer::<VERSION>(address).key());
         // SAFETY: as above.
         let port = unsafe { (*socket).src_port };
-        !is_known && knows_all && destinations.role == CLIENT && port < FIRST_CHOSEN_BY_KERNEL
+        !is_known && has_few && destinations.role == CLIENT && port < FIRST_CHOSEN_BY_KERNEL
     } else {
         true
     };

@@ -99,25 +99,29 @@ impl HeldPackets {
 
     /// Notes that a process has read a message that came at this time. Returns whether that waits.
     pub(super) fn read(&mut self, message: &MessageKey, ts: Timestamp) -> bool {
-        self.settle(message, |packet| packet.ts == ts).is_some()
+        // Sockets are read in the order of arrival.
+        let is_meant = |held: &HeldPacket| held.packet.ts == ts;
+        self.settle(message, |queue, first, numbers| {
+            numbers.iter().position(|number| queue.get(number - first).is_some_and(is_meant))
+        })
+        .is_some()
     }
 
     /// Notes that the kernel has discarded a message: of several copies the newest that waits, which it returns.
     pub(super) fn discard(&mut self, message: &MessageKey) -> Option<&Packet<'static>> {
-        self.settle(message, |_| true)
+        self.settle(message, |_, _, numbers| numbers.len().checked_sub(1))
     }
 
-    /// Settles the newest copy that is meant.
+    /// Settles the copy that `find` returns, as its place among the numbers of all copies; it is given the queue, and the
+    /// number of the first packet there.
     fn settle(
         &mut self,
         message: &MessageKey,
-        is_meant: impl Fn(&Packet<'_>) -> bool,
+        find: impl FnOnce(&VecDeque<HeldPacket>, usize, &VecDeque<usize>) -> Option<usize>,
     ) -> Option<&Packet<'static>> {
         let (first, queue) = (self.first, &mut self.queue);
         let numbers = self.waiting.get_mut(message)?;
-        let at = numbers.iter().rposition(|number| {
-            queue.get(number - first).is_some_and(|held| is_meant(&held.packet))
-        })?;
+        let at = find(queue, first, numbers)?;
         let number = numbers.remove(at)?;
         if numbers.is_empty() {
             self.waiting.remove(message);

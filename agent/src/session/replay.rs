@@ -44,7 +44,7 @@ pub fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), 
             session.borrow_mut().packet(packet, passed.first_packet, &|| passed.counters())
         });
         // What has been read of a pipe may end anywhere, then.
-        if session.borrow().signals.stop() {
+        if session.borrow().is_ended() {
             break;
         }
         match replayed {
@@ -93,6 +93,8 @@ struct Session {
     since_check: u32,
     pace: Option<Pace>,
     summary: bool,
+    /// Whether no sink is left while the input has nothing.
+    has_no_sink: bool,
     /// Reason why there is no pipeline.
     failure: Option<Exit>,
 }
@@ -110,6 +112,7 @@ impl Session {
             since_check: 0,
             pace,
             summary,
+            has_no_sink: false,
             failure: None,
         }
     }
@@ -178,9 +181,17 @@ impl Session {
             if let Some(stages) = &mut self.stages {
                 stages.pipeline.router.offer();
             }
-            self.check(source)?;
+            if self.check(source).is_break() {
+                self.has_no_sink = !self.signals.stop();
+                return ControlFlow::Break(());
+            }
             limit = IDLE_CHECK_INTERVAL;
         }
+    }
+
+    /// Returns whether a signal, or the end of all sinks, has ended the replay while it waited.
+    fn is_ended(&self) -> bool {
+        self.has_no_sink || self.signals.stop()
     }
 
     /// Answers requests, and obeys signals. Breaks if a signal or the sinks end the replay.

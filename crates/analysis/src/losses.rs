@@ -107,7 +107,7 @@ impl LossTable {
         let seen = seen.range(seen.partition_point(|one| one.ts < since)..);
         let (first, count) = if arrived.is_some() {
             // What was discarded behind the hook has the time of its message, and so has what netfilter discarded before
-            // it. A later time is that of a copy, or of a server's response on its way.
+            // it. A later time is that of a copy behind the hook, or of a server's response on its way.
             let is_lost = |one: &&Seen| one.is_response && one.ts == since;
             let mut lost = seen.take(MAX_RESPONSES).filter(is_lost);
             (lost.next()?, lost.count() + 1)

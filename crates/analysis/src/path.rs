@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Most messages that are remembered; beyond it, the oldest is forgotten.
-const MAX_MESSAGES: usize = 1 << 17;
+const MAX_MESSAGES: usize = 1 << 18;
 
 /// Time that a message is remembered beyond the query timeout.
 const SLACK: Duration = Duration::from_secs(10);

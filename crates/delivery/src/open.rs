@@ -336,7 +336,8 @@ pub fn probe_file(path: &Path, rotation: Rotation) -> Result<(), SinkError> {
 /// # Errors
 /// Returns the error that opening the sink would meet.
 pub fn probe_directory(directory: &Path) -> Result<(), SinkError> {
-    let missing = directory.ancestors().take_while(|place| !place.exists()).last();
+    let is_missing = |place: &&Path| !place.as_os_str().is_empty() && !place.exists();
+    let missing = directory.ancestors().take_while(is_missing).last();
     let exists = missing.map_or(Some(directory), Path::parent);
     let exists = exists.filter(|place| !place.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // Some file systems, such as /proc, let nobody create what they permit.
@@ -399,6 +400,20 @@ mod tests {
     use super::*;
     use crate::Stream;
     use std::os::unix::fs::symlink;
+
+    #[test]
+    fn directories_that_can_be_made_pass_and_are_not_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let relative = Path::new("of-a-test-that-makes-nothing");
+        for directory in [&dir.path().join("a/b"), dir.path(), relative, &relative.join("b")] {
+            assert!(probe_directory(directory).is_ok(), "{}", directory.display());
+        }
+        assert!(!dir.path().join("a").exists() && !relative.exists());
+        fs::write(dir.path().join("file"), "").unwrap();
+        for directory in [Path::new("/proc/x"), &dir.path().join("file/x")] {
+            assert!(probe_directory(directory).is_err(), "{}", directory.display());
+        }
+    }
 
     #[test]
     fn recognizes_a_file_under_other_names() {

@@ -14,7 +14,7 @@ use dnscribe_transaction::packet::{Packet, PacketId};
 use openssl::ssl::SslAcceptor;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown, sockopt};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -59,8 +59,8 @@ pub struct Receiver {
     ordered: Ordered,
     /// Messages passed on.
     received: u64,
-    /// Senders of which it was said that their clock is wrong.
-    wrong_clocks: BTreeSet<u32>,
+    /// How far the clocks of senders are ahead, in nanoseconds, of those whose clock is wrong.
+    wrong_clocks: BTreeMap<u32, i128>,
     arrivals: Arc<Arrivals>,
     listeners: Vec<Listener>,
     threads: Option<Threads>,
@@ -131,7 +131,7 @@ impl Receiver {
             clock,
             ordered: Ordered::default(),
             received: 0,
-            wrong_clocks: BTreeSet::new(),
+            wrong_clocks: BTreeMap::new(),
             arrivals: Arc::new(Arrivals { limit: MAX_WAITING_BYTES, state: Mutex::default() }),
             listeners: listeners?,
             threads: None,
@@ -193,12 +193,7 @@ impl Receiver {
         for mut arrival in arrived {
             // Servers have the host's time of day.
             let said = shift.undo(arrival.ts);
-            // Time passes for all senders alike: what one of them says must not end the waiting of others.
-            let is_wrong = said > present.plus(DELAY) || present > said.plus(MAX_BEHIND);
-            if is_wrong {
-                self.note_wrong_clock(arrival.id.cpu, said, present);
-            }
-            arrival.ts = if is_wrong { present } else { said };
+            arrival.ts = self.corrected(arrival.id.cpu, said, present);
             // A sender whose clock is ahead does not hold up what it sends.
             self.ordered.push(arrival.ts.min(present), arrival);
         }
@@ -216,20 +211,30 @@ impl Receiver {
         count
     }
 
-    /// Says once of a sender that its clock is wrong.
-    fn note_wrong_clock(&mut self, sender: u32, said: Timestamp, present: Timestamp) {
-        if self.wrong_clocks.len() < MAX_WRONG_CLOCKS && self.wrong_clocks.insert(sender) {
-            let (off, way) = if said > present {
-                (said.since(present), "ahead")
-            } else {
-                (present.since(said), "behind")
-            };
+    /// Returns the time of a message by the clock of this capture: time passes for all senders alike, and what one of them
+    /// says must not end the waiting of others. From the first message on that is too far off, the difference to its arrival is
+    /// taken from all times of its sender, so that those between them stay.
+    fn corrected(&mut self, sender: u32, said: Timestamp, present: Timestamp) -> Timestamp {
+        let nanos = |ts: Timestamp| i128::from(ts.as_nanos());
+        let ahead = self.wrong_clocks.get(&sender).copied().unwrap_or(0);
+        let ts = u64::try_from(nanos(said) - ahead).map(Timestamp::from_nanos);
+        let is_near = |ts: &Timestamp| *ts <= present.plus(DELAY) && present <= ts.plus(MAX_BEHIND);
+        if let Some(ts) = ts.ok().filter(is_near) {
+            return ts;
+        }
+        if self.wrong_clocks.len() >= MAX_WRONG_CLOCKS {
+            self.wrong_clocks.clear();
+        }
+        let ahead = nanos(said) - nanos(present);
+        if self.wrong_clocks.insert(sender, ahead).is_none() {
+            let (seconds, way) =
+                (ahead.abs() / 1_000_000_000, if ahead > 0 { "ahead" } else { "behind" });
             tracing::warn!(
-                "the clock of a sender of dnstap, number {sender}, is {} s {way}: its messages have the time of their \
-                 arrival; set its clock",
-                off.as_secs()
+                "the clock of a sender of dnstap, number {sender}, is {seconds} s {way}: its times are taken from their \
+                 arrival on; set its clock"
             );
         }
+        present
     }
 
     /// Returns whether all messages that are due were passed on.
@@ -597,25 +602,37 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_a_wrong_clock_have_the_time_of_their_arrival() {
+    fn a_wrong_clock_moves_no_time() {
         let folder = tempfile::tempdir().unwrap();
         let (mut receiver, path) = receiver(folder.path());
         let now = receiver.clock.now().as_nanos() / 1_000_000_000;
-        let mut stream = sender(&path);
-        for said in [1, now - 3_600, now - 100, now + 6, now + 3_600, 16_000_000_000] {
-            stream.write_all(&data(&frame_at(said))).unwrap();
+        // One that is ahead by an hour, one that says anything, and one that is right.
+        let senders =
+            [vec![now + 3_600, now + 3_601], vec![1, 16_000_000_000, now - 3_600], vec![now - 100]];
+        for said in &senders {
+            let mut stream = sender(&path);
+            for said in said {
+                stream.write_all(&data(&frame_at(*said))).unwrap();
+            }
+            stream.write_all(&control(STOP, None)).unwrap();
+            expect(&mut stream, &control(FINISH, None));
         }
-        stream.write_all(&control(STOP, None)).unwrap();
-        expect(&mut stream, &control(FINISH, None));
         receiver.detach();
         let mut times = BTreeMap::new();
-        receiver.drain(9, &mut |packet| {
-            times.insert(packet.id.seq, packet.ts.as_nanos() / 1_000_000_000);
-        });
-        let arrived = now..=receiver.clock.now().as_nanos() / 1_000_000_000;
-        assert_eq!(times.remove(&3), Some(now - 100));
-        assert!(times.len() == 5 && times.values().all(|ts| arrived.contains(ts)), "{times:?}");
-        assert_eq!(receiver.wrong_clocks.len(), 1);
+        // The second message of the first sender is a second later than its arrival.
+        receiver.delay = Duration::ZERO;
+        let since = std::time::Instant::now();
+        while times.len() < 6 && since.elapsed() < DELAY * 4 {
+            receiver.drain(9, &mut |packet| {
+                times.insert((packet.id.cpu, packet.id.seq), packet.ts.as_nanos());
+            });
+        }
+        let arrived = now * 1_000_000_000..=receiver.clock.now().as_nanos();
+        assert_eq!(times.get(&(2, 1)).map(|ts| ts / 1_000_000_000), Some(now - 100));
+        assert_eq!(times[&(0, 2)] - times[&(0, 1)], 1_000_000_000, "what lies between them stays");
+        let at_arrival = [(0, 1), (1, 1), (1, 2), (1, 3)];
+        assert!(at_arrival.iter().all(|id| arrived.contains(&times[id])), "{times:?}");
+        assert_eq!(receiver.wrong_clocks.len(), 2);
     }
 
     #[test]

@@ -11,6 +11,11 @@ use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::Transport;
 use std::borrow::Cow;
 use std::ops::Range;
+use std::time::Duration;
+
+/// Least time for which stubs wait for a response before they ask again, since `timeout` of resolv.conf(5) is in seconds.
+/// What they send within it goes to several servers at once.
+const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The deciding queries of a lookup.
 struct Decision {
@@ -110,13 +115,19 @@ impl OpenLookup {
             return Some(end(best));
         }
         let of_type = || self.queries().filter(|sent| sent.qtype == best.qtype);
+        // A try without a response is over when a later one begins.
+        let is_given_up = |sent: &SentQuery| {
+            matches!(outcome_of(sent), Outcome::Timeout | Outcome::Open)
+                && of_type().any(|later| later.ts >= sent.ts.plus(LEAST_PATIENCE))
+        };
         // What several servers are asked at once is known with the first response.
         let known = |name: usize| {
             let definite =
                 of_type().filter(|sent| sent.name == name && outcome_of(sent).is_definitive());
             definite.map(end).min()
         };
-        of_type().map(|sent| known(sent.name).unwrap_or_else(|| end(sent))).max()
+        let tries = of_type().filter(|sent| !is_given_up(sent));
+        tries.map(|sent| known(sent.name).unwrap_or_else(|| end(sent))).max()
     }
 
     /// Returns the deciding name: the last with records; else the application's name, if it was

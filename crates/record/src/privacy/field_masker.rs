@@ -28,6 +28,11 @@ impl<'a> RawObject<'a> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.get())
     }
 
+    /// Returns it without some fields.
+    pub(super) fn without(self, names: &[&str]) -> Self {
+        Self(self.0.into_iter().filter(|(name, _)| !names.contains(name)).collect())
+    }
+
     /// Returns a field that is an object.
     pub(super) fn object(&self, name: &str) -> Option<Self> {
         from_str(self.raw(name)?).ok()

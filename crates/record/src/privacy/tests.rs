@@ -255,6 +255,10 @@ fn windows_without_the_value_of_their_group_are_of_others() {
     assert_eq!(other(TRUNCATED, zone), Value::Null);
     assert_eq!(other(DROPPED, r#""grouping":"qtype","qtype":"A""#), Value::Null);
     assert_eq!(other(DROPPED, r#""grouping":"zone","other":true"#), true);
+    let both = r#""grouping":"resolver+zone","resolver":"main","zone":"example.com""#;
+    let qnames = Mask { qname: MaskingMethod::Drop, ..Mask::default() };
+    let (record, _) = mask_record(&mut masker(qnames), Stream::Metrics, &window(both));
+    assert_eq!((&record["other"], record.get("resolver")), (&Value::from(true), None));
 }
 
 #[test]

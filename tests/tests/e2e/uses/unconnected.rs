@@ -38,6 +38,20 @@ while True:
     one.sendto(text, client)
 ";
 
+/// A client at port 25002, to which a stranger speaks in between: ADDRESS FIRST COUNT, twice as many.
+const DISTURBED: &str = "import socket, sys
+one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+one.bind(('', 25002))
+first, count = int(sys.argv[2]), int(sys.argv[3])
+for port in range(first, first + count):
+    one.sendto(b'x', (sys.argv[1], port))
+print('ready', flush=True)
+one.recvfrom(9)
+for port in range(first + count, first + 2 * count):
+    one.sendto(b'x', (sys.argv[1], port))
+print('done', flush=True)
+";
+
 /// Programs that send two datagrams each to names by a socket without a connection, and the ports.
 fn programs(folder: &Path) -> Vec<(u64, Vec<String>)> {
     let node = "const one = require('dgram').createSocket('udp4'); const to = process.argv.slice(1); \
@@ -153,6 +167,14 @@ fn first_datagrams_of_unconnected_sockets_are_uses() {
         assert!(lab.run(Host::Client, &words).unwrap().status.success());
     }
     let shared = address(&lab, 0).to_string();
+    let words = ["python3", "-c", DISTURBED, &shared, "26500", "20"];
+    let mut disturbed = lab.spawn(Host::Client, &words).unwrap();
+    let mut said = BufReader::new(disturbed.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(said.next().unwrap(), "ready");
+    let stranger = lab.inside(Host::Server, || UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+    stranger.send_to(b"x", (lab.client_addr(), 25_002)).unwrap();
+    assert_eq!(said.next().unwrap(), "done");
+    shell::end(&mut disturbed);
     let words = ["python3", "-c", MANY, &shared, "26000", &DESTINATIONS.to_string()];
     assert!(lab.run(Host::Client, &words).unwrap().status.success());
 
@@ -178,6 +200,8 @@ fn first_datagrams_of_unconnected_sockets_are_uses() {
     for port in answered {
         assert_eq!(counts(port), [0; 0], "a server's answer");
     }
+    let of_one: u64 = (26_500..26_540).flat_map(counts).sum();
+    assert_eq!(of_one, 40, "a client that has sent to many stays one, whoever speaks to it");
     // A minute may have ended in between.
     let recorded: u64 = (26_000..26_000 + DESTINATIONS).flat_map(counts).sum();
     let over = kernel["skipped"]["many_destinations"].as_u64().unwrap();

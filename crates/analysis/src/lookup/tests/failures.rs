@@ -241,6 +241,14 @@ fn failed_lookup_lasts_until_the_last_try_has_failed() {
     assert_eq!(lookup.outcome, Outcome::Servfail);
     assert_eq!(waited(&lookup), Duration::from_millis(5_002));
 
+    // A search list, of which the first name had no response: the stub has given that up.
+    let mut bench = Bench::new();
+    let first = bench.ask(0, Ask::new("web.a.test", AAAA));
+    bench.exchange(1_000, Ask::new("web", AAAA), &Reply::Nodata);
+    bench.end(5_000, first, &Reply::Timeout);
+    let lookup = bench.only(60_000);
+    assert_eq!(waited(&lookup), Duration::from_millis(1_001), "{lookup:#?}");
+
     // Both servers are asked at once: nobody waits for the second after an answer.
     let mut bench = Bench::new();
     let asks = [53, 54].map(|server| bench.ask(0, Ask::new("web.test", A).to(server)));
