@@ -99,34 +99,31 @@ impl HeldPackets {
 
     /// Notes that a process has read a message that came at this time. Returns whether that waits.
     pub(super) fn read(&mut self, message: &MessageKey, ts: Timestamp) -> bool {
+        let numbers = self.waiting.get(message);
+        let packet = |number: &usize| self.queue.get(number - self.first);
         // Sockets are read in the order of arrival.
-        let is_meant = |held: &HeldPacket| held.packet.ts == ts;
-        self.settle(message, |queue, first, numbers| {
-            numbers.iter().position(|number| queue.get(number - first).is_some_and(is_meant))
-        })
-        .is_some()
+        let at = numbers.and_then(|numbers| {
+            numbers
+                .iter()
+                .position(|number| packet(number).is_some_and(|held| held.packet.ts == ts))
+        });
+        at.is_some_and(|at| self.settle(message, at).is_some())
     }
 
     /// Notes that the kernel has discarded a message: of several copies the newest that waits, which it returns.
     pub(super) fn discard(&mut self, message: &MessageKey) -> Option<&Packet<'static>> {
-        self.settle(message, |_, _, numbers| numbers.len().checked_sub(1))
+        let newest = self.waiting.get(message)?.len().checked_sub(1)?;
+        self.settle(message, newest)
     }
 
-    /// Settles the copy that `find` returns, as its place among the numbers of all copies; it is given the queue, and the
-    /// number of the first packet there.
-    fn settle(
-        &mut self,
-        message: &MessageKey,
-        find: impl FnOnce(&VecDeque<HeldPacket>, usize, &VecDeque<usize>) -> Option<usize>,
-    ) -> Option<&Packet<'static>> {
-        let (first, queue) = (self.first, &mut self.queue);
+    /// Notes that it is known what became of a copy of a message, counted from the oldest that waits.
+    fn settle(&mut self, message: &MessageKey, copy: usize) -> Option<&Packet<'static>> {
         let numbers = self.waiting.get_mut(message)?;
-        let at = find(queue, first, numbers)?;
-        let number = numbers.remove(at)?;
+        let number = numbers.remove(copy)?;
         if numbers.is_empty() {
             self.waiting.remove(message);
         }
-        let held = queue.get_mut(number - first)?;
+        let held = self.queue.get_mut(number - self.first)?;
         held.response = None;
         Some(&held.packet)
     }
@@ -156,19 +153,13 @@ impl HeldPackets {
     }
 
     fn release_first(&mut self, each: &mut dyn FnMut(&Packet<'_>)) {
-        let Some(HeldPacket { packet, mut bytes, loss, response }) = self.queue.pop_front() else {
+        if let Some(response) = self.queue.front().and_then(|held| held.response) {
+            self.settle(&response, 0);
+        }
+        let Some(HeldPacket { packet, mut bytes, loss, .. }) = self.queue.pop_front() else {
             return;
         };
         self.first += 1;
-        if let Some(response) = response
-            && let Some(numbers) = self.waiting.get_mut(&response)
-        {
-            // It is the first, as it is in the queue.
-            numbers.pop_front();
-            if numbers.is_empty() {
-                self.waiting.remove(&response);
-            }
-        }
         let body = match packet.body {
             Body::Ip { wire_bytes, .. } => Body::Ip { bytes: &bytes, wire_bytes },
             Body::Dropped { wire_bytes, is_unseen, .. } => {

@@ -234,7 +234,12 @@ fn put_if_new(items: &mut Vec<Box<str>>, index: usize, item: &str) {
 
 /// Returns `part / whole`, or 0 if `whole` is 0.
 pub(super) const fn share(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { to_f64(part) / to_f64(whole) }
+    ratio(to_f64(part), to_f64(whole))
+}
+
+/// Returns the share of a part in a whole, of counts that are estimates; 0 of nothing.
+pub(super) const fn ratio(part: f64, whole: f64) -> f64 {
+    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 //! servers of the zone, enumeration of names). The entity of the second has a zone and no process.
 //! The method is described in `docs/detectors.md`.
 
-use super::attribution::{Attribution, EvidenceSample, hash, hash_address, is_echo, is_multicast};
+use super::attribution::{
+    Attribution, EvidenceSample, hash, hash_address, is_echo, is_multicast, ratio,
+};
 use super::finding::{Detector, Entity, Figure, Finding, Rule, Severity};
 use super::lexical::{encoded_bytes, is_lookup_service, is_random};
 use super::rolling::{BloomFilter, Rolling};
@@ -340,11 +342,6 @@ impl AttackedZone {
         let entity = Entity { zone: Some(zone.clone()), ..Entity::default() };
         Some(self.evidence.finding(Rule::Dga, entity, level, (summary, figures)))
     }
-}
-
-/// Part of a whole; 0 without one.
-fn ratio(part: f64, whole: f64) -> f64 {
-    if whole > 0.0 { part / whole } else { 0.0 }
 }
 
 /// Returns whether `zone` is in the reverse tree, where addresses often have no name.
