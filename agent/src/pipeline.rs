@@ -43,6 +43,7 @@ use crate::metrics::{self, BuildInfo, PodMetrics, TransactionMetrics};
 use crate::pipeline::filter::StreamFilters;
 use crate::record::RecordBuilder;
 use analysis::Analysis;
+use dnscribe_admin::page::Page;
 use dnscribe_analysis::detect::Detection;
 use dnscribe_analysis::indicators::IndicatorTable;
 use dnscribe_analysis::losses::LossTable;
@@ -428,7 +429,7 @@ impl Pipeline {
 
     /// The page for `/metrics`. `capture` is set in live capture.
     #[must_use]
-    pub fn exposition(&self, input: &InputCounters, capture: Option<CaptureStatus>) -> String {
+    pub fn exposition(&self, input: &InputCounters, capture: Option<CaptureStatus>) -> Page {
         let (sinks, analysis) = (&self.router.sinks, &self.analysis);
         metrics::render(&metrics::MetricsSnapshot {
             counters: &self.counters(input),

@@ -17,6 +17,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use dnscribe_admin::exposition;
 use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::json;
@@ -237,11 +238,15 @@ async fn health(State(service): State<Arc<Service>>) -> Response {
     })
 }
 
-async fn metrics(State(service): State<Arc<Service>>, scopes: Scopes) -> Response {
+async fn metrics(
+    State(service): State<Arc<Service>>,
+    headers: HeaderMap,
+    scopes: Scopes,
+) -> Response {
     let Published { values, commits, .. } = &*service.published();
     let allows = |family: &str| scopes.allow(family);
     let page = crate::metrics::page(&service.dictionary, values, commits, allows);
-    ([(header::CONTENT_TYPE, dnscribe_admin::text::CONTENT_TYPE)], page).into_response()
+    exposition(&headers, page)
 }
 
 async fn kpis(State(service): State<Arc<Service>>, scopes: Scopes) -> Response {

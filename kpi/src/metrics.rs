@@ -7,7 +7,7 @@ use crate::store::State;
 use crate::values::{Grain, KpiValue, Question, UTC, ValueState, Values};
 use crate::verdict::{Judgement, LOOK_BACK_DAYS, Verdict, verdicts};
 use dnscribe_admin::metric::Metric;
-use dnscribe_admin::text::{Family, Page};
+use dnscribe_admin::page::{Family, Page};
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -97,7 +97,7 @@ pub fn page(
     values: &Values,
     commits: &State,
     allows: impl Fn(&str) -> bool,
-) -> String {
+) -> Page {
     let mut page = Page::new(describe);
     if let Some(day) = last_day(values) {
         let kpis = dictionary.kpis.iter().filter(|kpi| allows(&kpi.family));
@@ -147,7 +147,7 @@ pub fn page(
         family.value(&[("source", table.name())], seconds(*at));
     }
     page.count("dnscribe_kpi_rejected_rows", commits.rejected_rows());
-    page.into_text()
+    page
 }
 
 /// Values of the days until `day` that the page and the rules need.

@@ -10,10 +10,11 @@ use crate::metrics::{metric, results};
 use crate::target::Target;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use dnscribe_admin::text::{CONTENT_TYPE, Page};
+use dnscribe_admin::exposition;
+use dnscribe_admin::page::Page;
 use dnscribe_record::{ProbeError, ProbeFields};
 use results::LabeledResult;
 use std::fmt::Write as _;
@@ -179,9 +180,9 @@ async fn serve(State(endpoint): State<ProbeEndpoint>, uri: Uri, headers: HeaderM
     endpoint.count(if is_success { Outcome::Success } else { Outcome::Failure });
     let metrics = page(&found);
     if debug {
-        return describe(&target, &found, &metrics).into_response();
+        return describe(&target, &found, &metrics.into_text()).into_response();
     }
-    ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics).into_response()
+    exposition(&headers, metrics)
 }
 
 /// A task that ends when this is dropped.
@@ -280,11 +281,11 @@ fn answer_lines(fields: &ProbeFields) -> Vec<String> {
 }
 
 /// Returns the results as metrics: without labels, unless a target has several endpoints.
-fn page(found: &[ProbeFields]) -> String {
+fn page(found: &[ProbeFields]) -> Page {
     let mut page = Page::new(metric);
     let label = if found.len() == 1 { LabeledResult::bare } else { LabeledResult::new };
     results::write(&mut page, &found.iter().map(label).collect::<Vec<_>>());
-    page.into_text()
+    page
 }
 
 /// Describes a measurement for people.

@@ -12,7 +12,7 @@ pub use page::page;
 
 use crate::measure::Round;
 use crate::memory::MemoryCounters;
-use dnscribe_admin::text::Page;
+use dnscribe_admin::page::Page;
 use dnscribe_admin::{process, sinks};
 use dnscribe_delivery::Gauge;
 use dnscribe_record::ProbeFields;
@@ -94,9 +94,9 @@ impl Metrics {
         self.other = None;
     }
 
-    /// Renders the page in Prometheus' text format.
+    /// Renders the page.
     #[must_use]
-    pub fn render(&self, snapshot: &MetricsSnapshot<'_>) -> String {
+    pub fn render(&self, snapshot: &MetricsSnapshot<'_>) -> Page {
         let mut page = Page::new(metric);
         let mut results: Vec<_> = self.results.values().flatten().map(LabeledResult::new).collect();
         results.extend(self.other.as_ref().map(LabeledResult::other));
@@ -113,7 +113,7 @@ impl Metrics {
         let version = ("version", env!("CARGO_PKG_VERSION"));
         page.family("dnscribe_probe_build_info").count(&[version], 1);
         process::write(&mut page);
-        page.into_text()
+        page
     }
 }
 

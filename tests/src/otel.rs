@@ -40,7 +40,7 @@ fn collector() -> Result<PathBuf> {
     Ok(folder.join("otelcol"))
 }
 
-fn prometheus() -> Result<PathBuf> {
+pub(crate) fn prometheus() -> Result<PathBuf> {
     prometheus_with("prometheus-3", "")
 }
 

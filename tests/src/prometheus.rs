@@ -145,6 +145,22 @@ impl Prometheus {
         Self::start(command, folder, config)
     }
 
+    /// Starts a Prometheus 3 that asks its target for native histograms, and keeps the classic ones beside them.
+    pub fn up_with_native_histograms(folder: &Path, target: SocketAddr) -> Result<Self> {
+        let config = json!({
+            "global": { "scrape_interval": "1s", "scrape_timeout": "1s" },
+            "scrape_configs": [{
+                "job_name": "dnscribe",
+                "always_scrape_classic_histograms": true,
+                "static_configs": [{ "targets": [target.to_string()] }],
+            }],
+        });
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(otel::prometheus()?);
+        command.arg("--enable-feature=native-histograms");
+        Self::start(command, folder, &config.to_string())
+    }
+
     fn start(mut command: Command, folder: &Path, config: &str) -> Result<Self> {
         let file = folder.join("prometheus.yml");
         fs::write(&file, config)?;

@@ -1,7 +1,8 @@
 //! Transactions and latency by Kubernetes pod and workload, in bounded memory.
 
 use super::transactions::{BOUNDS, OTHER};
-use dnscribe_admin::text::{Histogram, Page};
+use dnscribe_admin::histogram::Histogram;
+use dnscribe_admin::page::Page;
 use dnscribe_analysis::attribution::Pod;
 use dnscribe_analysis::lookup::Outcome;
 use dnscribe_record::time::Timestamp;

@@ -6,7 +6,7 @@ use super::pods::PodMetrics;
 use super::transactions::TransactionMetrics;
 use crate::capture::live::CaptureStatus;
 use crate::enrich::kubernetes::{self, ApiErrorReason};
-use dnscribe_admin::text::Page;
+use dnscribe_admin::page::Page;
 use dnscribe_admin::{process, sinks};
 use dnscribe_analysis::detect::{AlertCounters, Rule};
 use dnscribe_analysis::first_seen::FirstSeenCounts;
@@ -68,9 +68,9 @@ pub struct MetricsSnapshot<'a> {
     pub build: BuildInfo,
 }
 
-/// Renders the page in Prometheus' text format.
+/// Renders the page.
 #[must_use]
-pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
+pub fn render(snapshot: &MetricsSnapshot<'_>) -> Page {
     let mut page = Page::new(dictionary::metric);
     snapshot.transactions.write(&mut page);
     joined(&mut page, snapshot.links);
@@ -144,7 +144,7 @@ pub fn render(snapshot: &MetricsSnapshot<'_>) -> String {
     let labels = &[("version", snapshot.build.version), ("revision", snapshot.build.revision)];
     family.count(labels, 1);
     process::write(&mut page);
-    page.into_text()
+    page
 }
 
 fn alerts(page: &mut Page, counters: &AlertCounters) {

@@ -1,6 +1,7 @@
 //! Counts and latencies of transactions and connections by label, in bounded memory.
 
-use dnscribe_admin::text::{Histogram, Labels, Page};
+use dnscribe_admin::histogram::Histogram;
+use dnscribe_admin::page::{Labels, Page};
 use dnscribe_dns::{rcode_name, type_name};
 use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::packet::Transport;

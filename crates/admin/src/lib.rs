@@ -1,6 +1,6 @@
 //! The admin endpoint of dnscribe programs: Prometheus metrics and health over HTTP.
 //!
-//! A program describes its metrics once ([`metric`]), writes them with [`text`], and hands the page to
+//! A program describes its metrics once ([`metric`]), writes them with [`page`], and hands the page to
 //! [`Server`], which serves `/metrics`, `/healthz`, `/livez` and `/readyz` in a thread of its own. [`health`]
 //! holds the checks that every program with sinks has; [`sinks`] and [`process`] hold the metrics of sinks
 //! and of the process.
@@ -10,7 +10,7 @@
 //! ```
 //! use dnscribe_admin::health::{CheckState, HealthReport};
 //! use dnscribe_admin::metric::Metric;
-//! use dnscribe_admin::text::Page;
+//! use dnscribe_admin::page::Page;
 //! use dnscribe_admin::{Phase, Server, process};
 //! use std::io::{Read as _, Write as _};
 //! use std::net::TcpStream;
@@ -22,11 +22,11 @@
 //!     [&PROBES].into_iter().chain(process::METRICS).find(|metric| metric.name == name)
 //! }
 //!
-//! fn page() -> String {
+//! fn page() -> Page {
 //!     let mut page = Page::new(describe);
 //!     page.count("dnscribe_probe_sent_total", 7);
 //!     process::write(&mut page);
-//!     page.into_text()
+//!     page
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -44,11 +44,13 @@
 //! ```
 
 pub mod health;
+pub mod histogram;
 pub mod metric;
+pub mod page;
 pub mod process;
+mod proto;
 mod server;
 pub mod sinks;
-pub mod text;
 
 pub use axum::Router as Routes;
-pub use server::{BindError, Phase, Reply, Request, Requests, Server, bind};
+pub use server::{BindError, Phase, Reply, Request, Requests, Server, bind, exposition};

@@ -1,7 +1,7 @@
 //! The `process_` metrics, which every Prometheus client library provides, from `/proc/self`.
 
 use crate::metric::Metric;
-use crate::text::Page;
+use crate::page::Page;
 use dnscribe_record::number::to_f64;
 use std::fs;
 

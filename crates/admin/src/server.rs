@@ -6,9 +6,10 @@
 //! ([`Server::start_with`]).
 
 use crate::health::{CheckState, HealthReport};
+use crate::page::Page;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use crossbeam_channel::Receiver;
@@ -44,8 +45,8 @@ impl BindError {
 /// A request that waits for the pipeline's answer.
 #[derive(Debug)]
 pub enum Request {
-    /// Asks for the metrics in Prometheus' text format.
-    Page(Reply<String>),
+    /// Asks for the metrics.
+    Page(Reply<Page>),
     /// Asks for the health report.
     Health(Reply<HealthReport>),
 }
@@ -167,14 +168,14 @@ impl Server {
         Ok((Self::serve(bind(listen)?, routes, answer)?, requests))
     }
 
-    /// Binds the address and serves it as [`Self::start`] does. `page` returns the metrics in Prometheus'
-    /// text format, and `health` the report; both run in the server's thread and must not block.
+    /// Binds the address and serves it as [`Self::start`] does. `page` returns the metrics,
+    /// and `health` the report; both run in the server's thread and must not block.
     ///
     /// # Errors
     /// The address cannot be bound, or the thread cannot start.
     pub fn start_with(
         listen: SocketAddr,
-        page: impl Fn() -> String + Send + Sync + 'static,
+        page: impl Fn() -> Page + Send + Sync + 'static,
         health: impl Fn() -> HealthReport + Send + Sync + 'static,
     ) -> Result<Self, BindError> {
         let answer = move |request| {
@@ -277,11 +278,51 @@ fn unavailable(text: String) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     match shared.ask(Request::Page).await {
-        Ok(text) => ([(header::CONTENT_TYPE, crate::text::CONTENT_TYPE)], text).into_response(),
+        Ok(page) => exposition(&headers, page),
         Err(why) => unavailable(format!("{why}\n")),
     }
+}
+
+/// Media types of a page in its two forms.
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PROTOBUF: &str =
+    "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+
+/// Returns a page in the form that the client prefers: Protobuf, which has native histograms, if its `Accept` gives that
+/// a greater weight than text (RFC 9110, section 12.5.1), else text.
+#[must_use]
+pub fn exposition(headers: &HeaderMap, page: Page) -> Response {
+    if prefers_protobuf(headers) {
+        ([(header::CONTENT_TYPE, PROTOBUF)], page.into_protobuf()).into_response()
+    } else {
+        ([(header::CONTENT_TYPE, TEXT)], page.into_text()).into_response()
+    }
+}
+
+fn prefers_protobuf(headers: &HeaderMap) -> bool {
+    let (mut protobuf, mut text): (f32, f32) = (0.0, 0.0);
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    for range in values.flat_map(|value| value.split(',')) {
+        let range = range.to_ascii_lowercase();
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next();
+        let parameters: Vec<_> = parts.filter_map(|part| part.split_once('=')).collect();
+        let parameter =
+            |name| parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
+        let weight = parameter("q").map_or(1.0, |q| q.parse().unwrap_or(0.0));
+        // Another message, or another framing, is not what is served.
+        let is_served = parameter("proto")
+            .is_none_or(|proto| proto == "io.prometheus.client.metricfamily")
+            && parameter("encoding").is_none_or(|encoding| encoding == "delimited");
+        match kind {
+            Some("application/vnd.google.protobuf") if is_served => protobuf = protobuf.max(weight),
+            Some("text/plain" | "text/*" | "*/*") => text = text.max(weight),
+            _ => {}
+        }
+    }
+    protobuf > text
 }
 
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
@@ -328,6 +369,7 @@ async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Metric;
     use std::io::{Read, Write};
     use std::net::TcpStream;
 
@@ -364,11 +406,36 @@ mod tests {
         let Some(Request::Page(reply)) = requests.try_next() else {
             panic!("asked for the metrics")
         };
-        reply.send("a 1\n".into());
-        assert_eq!(scrape.join().unwrap(), (200, "a 1\n".into()));
+        let describe = |_: &str| Some(const { &Metric::counter("a", "1", "A.") });
+        let mut page = Page::new(describe);
+        page.count("a", 1);
+        reply.send(page);
+        let text = "# HELP a A.\n# TYPE a counter\na 1\n";
+        assert_eq!(scrape.join().unwrap(), (200, text.into()));
         assert_eq!(fetch(address, "/metrics").0, 503, "nobody answers");
         drop(server);
         assert!(TcpStream::connect(address).is_err());
+    }
+
+    #[test]
+    fn protobuf_only_for_those_who_prefer_it() {
+        let text = "text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+        let protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+        let prefers = |accept: &str| {
+            prefers_protobuf(&HeaderMap::from_iter([(header::ACCEPT, accept.parse().unwrap())]))
+        };
+        assert!(prefers(&format!(
+            "{protobuf};q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,{text}"
+        )));
+        assert!(prefers(&protobuf.replace(';', " ; ")));
+        assert!(!prefers(&format!("{protobuf};q=0.2,{text}")));
+        assert!(!prefers(&format!("{protobuf};q=0")));
+        assert!(!prefers(&protobuf.replace("delimited", "text")));
+        for other in [text, "", "*/*", "application/*", "application/openmetrics-text", ";;,=,q=x"]
+        {
+            assert!(!prefers(other), "{other}");
+        }
+        assert!(!prefers_protobuf(&HeaderMap::new()));
     }
 
     #[test]

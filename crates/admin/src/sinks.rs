@@ -1,7 +1,7 @@
 //! Metrics of the sinks: those that the ledger counts, and those beyond it.
 
 use crate::metric::Metric;
-use crate::text::Page;
+use crate::page::Page;
 use dnscribe_delivery::Gauge;
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;

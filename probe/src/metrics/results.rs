@@ -1,6 +1,6 @@
 //! Results of measurements as metrics, family by family.
 
-use dnscribe_admin::text::Page;
+use dnscribe_admin::page::Page;
 use dnscribe_record::ProbeFields;
 use dnscribe_record::number::to_f64;
 use std::net::IpAddr;

@@ -120,7 +120,7 @@ fn every_result_metric_is_written_and_described() {
     for kind in ["dns", "http", "ping"] {
         metrics.observe(&round(kind, vec![everything(kind)]));
     }
-    let text = metrics.render(&snapshot(&Counters::default()));
+    let text = metrics.render(&snapshot(&Counters::default())).into_text();
     for name in results::names() {
         assert!(metric(name).is_some(), "{name}");
         assert!(
@@ -158,7 +158,7 @@ fn keeps_last_round_of_configured_targets() {
     metrics.observe(&round("a", vec![found(true, "a")]));
     metrics.observe(&round("b", vec![found(true, "b")]));
     let success = |metrics: &Metrics| {
-        let text = metrics.render(&snapshot(&Counters::default()));
+        let text = metrics.render(&snapshot(&Counters::default())).into_text();
         let lines = text.lines().filter(|line| line.starts_with("probe_success{"));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
@@ -177,7 +177,7 @@ fn too_many_results_are_other() {
     metrics.observe(&round("a", vec![everything("dns")]));
     metrics.observe(&round("b", vec![everything("dns")]));
     metrics.observe(&round("many", many));
-    let text = metrics.render(&snapshot(&Counters::default()));
+    let text = metrics.render(&snapshot(&Counters::default())).into_text();
     assert!(
         text.contains("\nprobe_success{service=\"other\",kind=\"other\",target=\"other\"} 0\n")
     );
@@ -209,7 +209,7 @@ fn writes_counters_of_program() {
         }],
         ..snapshot(&counters)
     };
-    let text = Metrics::default().render(&snapshot);
+    let text = Metrics::default().render(&snapshot).into_text();
     for line in [
         "dnscribe_probe_rounds_total{outcome=\"completed\"} 7",
         "dnscribe_probe_rounds_total{outcome=\"breaker\"} 2",

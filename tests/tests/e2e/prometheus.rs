@@ -26,6 +26,8 @@ fn prometheus_matches_ledger() {
     let agent = Agent::run(&[&options[..], &isolated.options()].concat()).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let prometheus = Prometheus::up(folder.path(), agent.admin()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let native = Prometheus::up_with_native_histograms(folder.path(), agent.admin()).unwrap();
     traffic(&lab);
     let records = final_transactions(&agent, &lab);
     let transactions = records.len();
@@ -45,6 +47,7 @@ fn prometheus_matches_ledger() {
         assert_eq!(value(&sum), Some(number(count)), "{rcode}");
     }
     compare_latency(&prometheus, &records);
+    compare_native_latency(&native, &records);
     let labels = prometheus.query("dns_transactions_total").unwrap();
     for series in &labels {
         let names = ["vantage", "transport", "resolver", "qtype", "status", "rcode"];
@@ -103,11 +106,48 @@ fn final_transactions(agent: &Agent, lab: &Lab) -> Vec<Value> {
     .unwrap()
 }
 
+/// Checks that native histograms have each latency, and the median within a bucket's width, beside the classic ones.
+fn compare_native_latency(prometheus: &Prometheus, records: &[Value]) {
+    let exact = sorted_latencies(records);
+    let value = |expression: &str| prometheus.value(expression).unwrap();
+    let all = Some(number(exact.len()));
+    shell::wait_for("all latencies in native histograms", SCRAPED, || {
+        let count = value("histogram_count(sum(dns_transaction_duration_seconds))");
+        Ok((count == all).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(value("sum(dns_transaction_duration_seconds_bucket{le=\"+Inf\"})"), all);
+    let transactions = Some(number(records.len()));
+    assert_eq!(value("sum(dns_transactions_total)"), transactions, "counters come, too");
+    for q in [0.1, 0.5, 0.9] {
+        let found =
+            value(&format!("histogram_quantile({q}, sum(dns_transaction_duration_seconds))"));
+        let found = found.unwrap();
+        // The middle of two values may be either.
+        let rank = |bound: f64| number(exact.partition_point(|latency| *latency < bound));
+        let wanted = q * number(exact.len());
+        let around = rank(found / 1.1) - 1.0..=rank(found * 1.1) + 1.0;
+        assert!(
+            around.contains(&wanted),
+            "quantile {q} is {found} s: of rank {around:?}, not {wanted}"
+        );
+    }
+    let sum = value("histogram_sum(sum(dns_transaction_duration_seconds))").unwrap();
+    let exact: f64 = exact.iter().sum();
+    assert!((sum - exact).abs() < 1e-6 * exact, "{sum} s, and the records say {exact} s");
+}
+
+/// Latencies of the records in seconds.
+fn sorted_latencies(records: &[Value]) -> Vec<f64> {
+    let latencies = records.iter().filter_map(|record| Some(record["latency_ms"].as_f64()? / 1e3));
+    let mut latencies: Vec<f64> = latencies.collect();
+    latencies.sort_unstable_by(f64::total_cmp);
+    latencies
+}
+
 /// Checks that the median of the histogram is in the same bucket as that of the records.
 fn compare_latency(prometheus: &Prometheus, records: &[Value]) {
-    let mut exact: Vec<f64> =
-        records.iter().filter_map(|record| Some(record["latency_ms"].as_f64()? / 1e3)).collect();
-    exact.sort_unstable_by(f64::total_cmp);
+    let exact = sorted_latencies(records);
     let buckets = "sum by (le) (dns_transaction_duration_seconds_bucket)";
     let median = format!("histogram_quantile(0.5, {buckets})");
     let median = prometheus.value(&median).unwrap().unwrap();

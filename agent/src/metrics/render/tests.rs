@@ -117,6 +117,7 @@ fn page_with(hides_containers: bool) -> String {
         gauges: &gauges,
         build: BuildInfo { version: "0.1.0", revision: "0123456789ab" },
     })
+    .into_text()
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn records_of(message: &[u8], limits: RecordLimits, wire: bool) -> (Vec<Vec<u8>>
     flow.finish(EPOCH, &mut pipeline);
     pipeline.finish(EPOCH);
     let counters = input(steps.len() as u64, vec![flow.counters(&[])]);
-    let page = pipeline.exposition(&counters, None);
+    let page = pipeline.exposition(&counters, None).into_text();
     let lines = kept.lock().unwrap().clone();
     (
         lines

@@ -10,6 +10,7 @@ use crate::verdict::{Rule, Severity};
 use dnscribe_admin::health::{
     Check, CheckState, DeliveryHealth, DeliveryVitals, HealthReport, LossCounter,
 };
+use dnscribe_admin::page::Page;
 use dnscribe_admin::{Phase, Request, Requests, Routes, Server};
 use dnscribe_cli::exit::Exit;
 use dnscribe_delivery::SinkSpec;
@@ -124,7 +125,7 @@ impl Serving {
     }
 }
 
-fn page(rounds: &Rounds, requests: &[(&'static str, u64)]) -> String {
+fn page(rounds: &Rounds, requests: &[(&'static str, u64)]) -> Page {
     let pipeline = &rounds.pipeline;
     let verdicts: Vec<_> = pipeline.verdicts.firing().filter_map(verdict_metric).collect();
     pipeline.metrics.render(&MetricsSnapshot {

@@ -27,6 +27,12 @@ const PROMETHEUS: &str = "
 ## Prometheus
 
 Labels never contain a query name, a client address or a process id.
+
+**Native histograms** are served to a scraper that prefers Protobuf: Prometheus with `--enable-feature=native-histograms` or
+`scrape_native_histograms: true`. They have eight buckets from a number to its double (schema 3, at most 9 % wide), from a nanosecond on, beside the
+buckets of the text format; `histogram_quantile(0.99, sum(rate(dns_transaction_duration_seconds[5m])))` reads them. Prometheus then drops
+`_bucket`, `_sum` and `_count`, which the boards and rules of dnscribe read, unless it has `always_scrape_classic_histograms: true`. The chart's
+PodMonitors have it.
 ";
 
 const WINDOWS: &str = "
