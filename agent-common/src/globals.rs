@@ -111,10 +111,12 @@ pub enum Setting {
     ReasonNetfilter = 46,
     /// `SKB_DROP_REASON_OTHERHOST`.
     ReasonOtherHost = 47,
+    /// First port that the kernel chooses by itself (`net.ipv4.ip_local_port_range`).
+    FirstChosenPort = 48,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 48;
+pub const SETTINGS: usize = 49;
 
 /// Placeholder in calls of the kernel function `bpf_cast_to_kern_ctx`, whose id differs between kernels: the
 /// agent replaces it in the object before loading.

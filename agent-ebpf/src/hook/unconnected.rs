@@ -13,6 +13,7 @@
 use crate::counters::Counters;
 use crate::hook::connect;
 use crate::parse::UDP;
+use crate::settings;
 use crate::socket::SocketState;
 use crate::task;
 use aya_ebpf::bindings::bpf_sock_addr;
@@ -34,10 +35,6 @@ const MAX_WAITING: u32 = 4;
 const MAX_A_MINUTE: u32 = 64;
 
 const MINUTE_NS: u64 = 60_000_000_000;
-
-/// First port that Linux chooses by itself (`net.ipv4.ip_local_port_range`), which a client's socket has. Datagrams of
-/// strangers reach that, too: from behind an address that something translates after the program.
-const FIRST_CHOSEN_BY_KERNEL: u32 = 32_768;
 
 /// [`Destinations::role`]: sent a datagram first.
 const CLIENT: u32 = 1;
@@ -153,9 +150,11 @@ pub fn receive<const VERSION: u8>(address: *mut bpf_sock_addr) {
     let is_server = if destinations.role == CLIENT || is_connected() {
         let has_few = destinations.next <= MAX_WAITING;
         let is_known = destinations.remember(connect::peer::<VERSION>(address).key());
+        // A client's socket has a port that the kernel chose. Datagrams of strangers reach that, too: from behind an
+        // address that something translates after the program.
         // SAFETY: as above.
-        let port = unsafe { (*socket).src_port };
-        !is_known && has_few && destinations.role == CLIENT && port < FIRST_CHOSEN_BY_KERNEL
+        let is_chosen = unsafe { (*socket).src_port } < settings::get(Setting::FirstChosenPort);
+        !is_known && has_few && destinations.role == CLIENT && is_chosen
     } else {
         true
     };

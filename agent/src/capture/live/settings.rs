@@ -124,6 +124,7 @@ impl Settings {
     /// Sets whether the programs record connections.
     pub fn record_connects(&mut self, connects: bool) {
         self.set(Setting::Connects, u32::from(connects));
+        self.set(Setting::FirstChosenPort, first_chosen_port());
     }
 
     /// Sets whether the programs record the path of packets.
@@ -299,6 +300,15 @@ pub(super) fn port_classes(ports: &PortSet, encrypted: Option<&Encrypted>) -> Po
     }
     ports.iter().for_each(|port| set(port, PORT_DNS));
     words
+}
+
+/// Returns the first port that the kernel chooses by itself, of the network namespace in which this runs.
+fn first_chosen_port() -> u32 {
+    /// Linux's default.
+    const DEFAULT: u32 = 32_768;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let first = |range: &str| range.split_ascii_whitespace().next()?.parse().ok();
+    range.ok().and_then(|range| first(&range)).unwrap_or(DEFAULT)
 }
 
 #[cfg(test)]

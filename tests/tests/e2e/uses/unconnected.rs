@@ -128,6 +128,18 @@ impl Echo {
     }
 }
 
+/// Lets a client send to `count` ports of an address, then a stranger speak to it, and the client send to as many more.
+fn disturb(lab: &Lab, address: &str, count: u16) {
+    let words = ["python3", "-c", DISTURBED, address, "26500", &count.to_string()];
+    let mut disturbed = lab.spawn(Host::Client, &words).unwrap();
+    let mut said = BufReader::new(disturbed.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(said.next().unwrap(), "ready");
+    let stranger = lab.inside(Host::Server, || UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+    stranger.send_to(b"x", (lab.client_addr(), 25_002)).unwrap();
+    assert_eq!(said.next().unwrap(), "done");
+    shell::end(&mut disturbed);
+}
+
 #[test]
 fn first_datagrams_of_unconnected_sockets_are_uses() {
     let Some((lab, _alone)) = lab() else { return };
@@ -167,14 +179,7 @@ fn first_datagrams_of_unconnected_sockets_are_uses() {
         assert!(lab.run(Host::Client, &words).unwrap().status.success());
     }
     let shared = address(&lab, 0).to_string();
-    let words = ["python3", "-c", DISTURBED, &shared, "26500", "20"];
-    let mut disturbed = lab.spawn(Host::Client, &words).unwrap();
-    let mut said = BufReader::new(disturbed.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert_eq!(said.next().unwrap(), "ready");
-    let stranger = lab.inside(Host::Server, || UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
-    stranger.send_to(b"x", (lab.client_addr(), 25_002)).unwrap();
-    assert_eq!(said.next().unwrap(), "done");
-    shell::end(&mut disturbed);
+    disturb(&lab, &shared, 20);
     let words = ["python3", "-c", MANY, &shared, "26000", &DESTINATIONS.to_string()];
     assert!(lab.run(Host::Client, &words).unwrap().status.success());
 
@@ -207,4 +212,24 @@ fn first_datagrams_of_unconnected_sockets_are_uses() {
     let over = kernel["skipped"]["many_destinations"].as_u64().unwrap();
     assert!((MAX_A_MINUTE..=2 * MAX_A_MINUTE).contains(&recorded), "{recorded}");
     assert_eq!(recorded + over, DESTINATIONS, "{kernel:#}");
+}
+
+/// A socket at a port that the kernel may have chosen is a client's, wherever these ports begin.
+#[test]
+fn ports_that_the_kernel_chooses_are_those_of_clients() {
+    let Some((lab, _alone)) = lab() else { return };
+    let file = "/proc/sys/net/ipv4/ip_local_port_range";
+    let before = lab.inside(Host::Client, || fs::read_to_string(file).unwrap()).unwrap();
+    let shared = address(&lab, 0).to_string();
+    for (range, uses) in [("20000 60999", 2), ("26000 60999", 1)] {
+        lab.inside(Host::Client, || fs::write(file, range).unwrap()).unwrap();
+        let cgroup = IsolatedCgroup::enter(&lab);
+        let options = [&["--stream", "uses,ledger"], &cgroup.options()[..]].concat();
+        let agent = lab.inside(Host::Client, || Agent::run(&options).unwrap()).unwrap();
+        lab.inside(Host::Client, || fs::write(file, &before).unwrap()).unwrap();
+        disturb(&lab, &shared, 1);
+        let found = by_port(end(agent).0);
+        let of_one = (26_500..26_502).filter(|port| found.contains_key(port)).count();
+        assert_eq!(of_one, uses, "{range}: {found:#?}");
+    }
 }
