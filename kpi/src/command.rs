@@ -344,6 +344,7 @@ async fn serve(cli: &Cli, dictionary: Dictionary, args: &ServeArgs) -> Result<()
                 .with_remedy("give --tokens FILE, or --no-auth on a loopback address"));
         }
     };
+    dnscribe_cli::service::allow_open_files();
     let tls = args.tls_cert.as_deref().zip(args.tls_key.as_deref());
     if !is_loopback && tls.is_none() && !args.behind_proxy {
         return Err(Exit::usage(format!(

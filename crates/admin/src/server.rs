@@ -13,6 +13,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use crossbeam_channel::Receiver;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -20,12 +24,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 
 /// Time that a request waits for the pipeline.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Maximum number of waiting requests.
 const MAX_WAITING: usize = 8;
+
+/// Maximum number of connections; a further one takes the place of the oldest.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Time that a connection may go without a complete request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Time to wait where no connection can be accepted, as without free descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -258,9 +272,33 @@ impl Drop for Server {
     }
 }
 
+/// Serves until it is dropped. `axum::serve` would keep any number of silent connections, until the process has no descriptor
+/// left for its own work.
 async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    axum::serve(listener, router).await
+    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        connections.retain(|connection| !connection.is_finished());
+        if connections.len() >= MAX_CONNECTIONS
+            && let Some(oldest) = connections.pop_front()
+        {
+            oldest.abort();
+        }
+        let service = TowerToHyperService::new(router.clone());
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(REQUEST_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service);
+        connections.push_back(tokio::spawn(connection).abort_handle());
+    }
 }
 
 fn router(shared: Arc<Shared>) -> Router {
@@ -445,6 +483,29 @@ mod tests {
         let (server, _requests) = Server::start_with_routes(listen, routes, || {}).unwrap();
         assert_eq!(fetch(server.address, "/probe"), (200, "probe_success 1\n".into()));
         assert_eq!(fetch(server.address, "/livez"), (200, "alive\n".into()));
+    }
+
+    #[test]
+    fn silent_connections_do_not_keep_others_out() {
+        let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let mut silent: Vec<TcpStream> = (0..3 * MAX_CONNECTIONS)
+            .map(|_| {
+                let mut stream = TcpStream::connect(server.address).unwrap();
+                stream.write_all(b"GET /liv").unwrap();
+                stream
+            })
+            .collect();
+        assert_eq!(fetch(server.address, "/livez"), (200, "alive\n".into()));
+        let first = silent.first_mut().unwrap();
+        first.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+        let ended = first.read(&mut [0]);
+        let is_reset = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
+        assert!(matches!(&ended, Ok(0)) || ended.as_ref().is_err_and(is_reset), "{ended:?}");
+        let last = silent.last_mut().unwrap();
+        last.write_all(b"ez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        last.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("alive\n"), "the newest is served: {answer}");
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub fn environment<T: Section + Field>(
         let Some(path) = name.strip_prefix(prefix) else { continue };
         let is_other =
             |other: &&str| name == *other || other.ends_with('_') && name.starts_with(*other);
-        if not_settings.iter().any(is_other) {
+        if not_settings.iter().any(is_other) || is_of_service(path) {
             continue;
         }
         let fail = |message: String| ConfigError::Environment { name: name.clone(), message };
@@ -92,6 +92,19 @@ pub fn environment<T: Section + Field>(
         all = layer.over(all);
     }
     Ok(all)
+}
+
+/// Returns whether Kubernetes sets a variable of this name, without the prefix, in each container of a namespace with a
+/// Service whose name begins as the prefix does, such as `dnscribe-kafka`
+/// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
+fn is_of_service(name: &str) -> bool {
+    let words: Vec<&str> = name.split('_').collect();
+    let is_end = |from| match words.get(from..) {
+        Some(["SERVICE", "HOST"] | ["SERVICE", "PORT", ..] | ["PORT"]) => true,
+        Some(["PORT", number, "TCP" | "UDP" | "SCTP", ..]) => number.parse::<u16>().is_ok(),
+        _ => false,
+    };
+    !name.contains("__") && (0..words.len()).any(is_end)
 }
 
 /// Returns the variable, without its prefix, as a document. In the names of librdkafka's settings, `_`
@@ -110,6 +123,27 @@ fn nest(name: &str, value: &str) -> Node {
 mod tests {
     use super::*;
     use crate::yaml::{Content, MapEntry};
+
+    #[test]
+    fn variables_of_kubernetes_are_no_settings() {
+        for name in [
+            "SERVICE_HOST",
+            "ENRICH_REST_SERVICE_HOST",
+            "PROBE_SERVICE_PORT",
+            "PROBE_SERVICE_PORT_METRICS",
+            "PORT",
+            "PROBE_PORT",
+            "PORT_9353_TCP",
+            "PROBE_PORT_53_UDP_ADDR",
+        ] {
+            assert!(is_of_service(name), "{name}");
+        }
+        for name in
+            ["NODE", "METRICS__PORT", "KAFKA__SERVICE_HOST", "PORT_X_TCP", "PORTS", "SERVICE"]
+        {
+            assert!(!is_of_service(name), "{name}");
+        }
+    }
 
     #[test]
     fn nests_variables() {

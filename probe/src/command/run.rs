@@ -10,6 +10,7 @@ mod reload;
 use crate::cli::RunArgs;
 use crate::config::Config;
 use dnscribe_cli::exit::Exit;
+use dnscribe_cli::service;
 use dnscribe_config::log;
 use dnscribe_config::value::RecordOutput;
 use engine::Engine;
@@ -20,6 +21,7 @@ pub(super) fn run(args: &RunArgs) -> Result<ExitCode, Exit> {
     let sources = args.common.sources(args.output);
     let config = Config::load(&sources)?;
     log::start(config.log);
+    service::allow_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()

@@ -3,6 +3,7 @@
 use crate::cli::RunArgs;
 use dnscribe_agent::session::{Prepared, run};
 use dnscribe_cli::exit::Exit;
+use dnscribe_cli::service;
 
 /// Captures until a signal, the end of the duration, or the failure of the last sink. `settle` is called once
 /// threads may start.
@@ -15,5 +16,6 @@ pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
         )
         .with_remedy("set kubernetes.enabled: true, and kubernetes.kubeconfig outside of a pod"));
     }
+    service::allow_open_files();
     run::run(prepared, settle)
 }

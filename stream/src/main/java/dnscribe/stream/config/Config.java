@@ -18,6 +18,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.regex.Pattern;
 
 /**
  * Configuration of the jobs: defaults, then the file, then environment variables such as {@code
@@ -39,6 +40,14 @@ public record Config(
     implements Serializable {
   private static final String PREFIX = "DNSCRIBE_STREAM_";
   private static final ObjectMapper YAML = mapper(new YAMLFactory());
+
+  /**
+   * What Kubernetes sets behind the prefix in each container of a namespace with a Service whose
+   * name begins with {@code dnscribe-stream}.
+   */
+  private static final Pattern OF_SERVICE =
+      Pattern.compile(
+          "(?!.*__)(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\\d+_(TCP|UDP|SCTP)(_.*)?)?)");
 
   /** Fills in defaults and refuses what cannot work. */
   public Config {
@@ -406,8 +415,9 @@ public record Config(
     // Errors of the file have line and column only in a pass of its own.
     Config config = read(name, () -> YAML.readValue(text, Config.class));
     for (var variable : environment.entrySet()) {
-      if (variable.getKey().startsWith(PREFIX)) {
-        config = override(config, variable.getKey(), variable.getValue());
+      String key = variable.getKey();
+      if (key.startsWith(PREFIX) && !OF_SERVICE.matcher(key.substring(PREFIX.length())).matches()) {
+        config = override(config, key, variable.getValue());
       }
     }
     return config;

@@ -79,6 +79,18 @@ class ConfigTest {
   }
 
   @Test
+  void variablesOfKubernetesAreNoSettings() {
+    Map<String, String> environment =
+        Map.of(
+            "DNSCRIBE_STREAM_SERVICE_HOST", "10.0.0.1",
+            "DNSCRIBE_STREAM_REST_SERVICE_PORT_HTTP", "8081",
+            "DNSCRIBE_STREAM_PORT", "tcp://10.0.0.1:8081",
+            "DNSCRIBE_STREAM_REST_PORT_8081_TCP_ADDR", "10.0.0.1");
+    assertThat(Config.parse("x.yaml", "version: 1", environment))
+        .isEqualTo(Config.parse("x.yaml", "version: 1", Map.of()));
+  }
+
+  @Test
   void rulesHaveTheirDefaultsAndSettings() {
     String text = "version: 1\ndetect: {rules: {zone_query_rate: {critical: 10, clear_for: 5m}}}";
     Map<String, String> environment =
