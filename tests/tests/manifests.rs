@@ -15,6 +15,12 @@ fn daemonset(values: &Value) -> Value {
     of_kind(&documents, "DaemonSet").unwrap()["spec"]["template"].clone()
 }
 
+/// The template of the pods that a document makes, if it makes any.
+fn pod_template(document: &Value) -> Option<&Value> {
+    let spec = &document["spec"];
+    [&spec["template"], &spec["podTemplate"]].into_iter().find(|template| template.is_object())
+}
+
 #[test]
 fn helm_lint_accepts_chart() {
     let mut lint = Command::new(manifests::helm().unwrap());
@@ -34,6 +40,22 @@ fn chart_is_valid_in_every_version() {
             assert_eq!(documents.len(), kinds, "{version}: {values}");
         }
     }
+}
+
+/// Variables such as `DNSCRIBE_PROBE_PORT`, which a Service `dnscribe-probe` of the namespace would set, stop every program with exit
+/// code 2.
+#[test]
+fn no_pod_gets_variables_of_services() {
+    let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
+    let mut kinds = Vec::new();
+    for document in &documents {
+        let Some(pod) = pod_template(document) else { continue };
+        assert_eq!(pod["spec"]["enableServiceLinks"], false, "{document:#}");
+        kinds.push(document["kind"].as_str().unwrap());
+    }
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, ["DaemonSet", "Deployment", "FlinkDeployment", "Job"]);
 }
 
 #[test]
