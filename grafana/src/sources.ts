@@ -164,5 +164,8 @@ export const failureRatio = `sum(${failed})::float8 / nullif(sum(${f.queries}), 
 /** Queries a second over the rows of a group of `$__timeGroup`. */
 export const queryRate = `sum(${f.queries}) * 1000.0 / greatest($__interval_ms, ${String(WINDOW_SECONDS * 1000)})`;
 
-/** Condition of ClickHouse's SQL: a query that failed for its client. */
+/** Condition of ClickHouse's SQL: a transaction that is a query's first end. A late answer, a copy and an answer without a query are further ones. */
+export const chFinished = "status NOT IN ('late', 'duplicate', 'orphan')";
+
+/** Condition of ClickHouse's SQL: a query that failed for its client; of transactions that are `chFinished`. */
 export const chFailed = "(status IN ('timeout', 'icmp_error') OR rcode = 'SERVFAIL')";

@@ -3,9 +3,10 @@ import { board, events, next, runbook } from "../board.js";
 import { FAILURES } from "../common.js";
 import { dns_transactions as t } from "../names.js";
 import { column, series, stat, table } from "../panels.js";
-import { chFailed, chMatches, clickhouse } from "../sources.js";
+import { chFailed, chFinished, chMatches, clickhouse } from "../sources.js";
 
 const FILTER = `$__timeFilter(${t.ts}) AND ${chMatches(t.node, "node")} AND ${chMatches(t.zone, "zone")} AND ${t.vantage} = '$vantage'`;
+const FINISHED = `${FILTER} AND ${chFinished}`;
 const WASTE = { warning: 0.3, critical: 0.6 };
 const WASTED = `endsWith(${t.qname}, '.cluster.local') AND ${t.rcode} = 'NXDOMAIN'`;
 const POD = `concat(${t.k8s}.namespace, '/', ${t.k8s}.pod)`;
@@ -32,7 +33,7 @@ export const kubernetes = board(
                         targets: [
                             clickhouse(
                                 "table",
-                                `SELECT count() AS pods FROM (SELECT ${t.k8s}.namespace, ${t.k8s}.pod FROM dns_transactions WHERE ${FILTER} AND ${t.k8s}.pod != ''
+                                `SELECT count() AS pods FROM (SELECT ${t.k8s}.namespace, ${t.k8s}.pod FROM dns_transactions WHERE ${FINISHED} AND ${t.k8s}.pod != ''
                    GROUP BY ${t.k8s}.namespace, ${t.k8s}.pod HAVING count() >= 20 AND countIf(${chFailed}) / count() >= ${String(FAILURES.critical)})`,
                             ),
                         ],
@@ -55,7 +56,7 @@ export const kubernetes = board(
                                 "table",
                                 `SELECT ${t.k8s}.namespace AS namespace, ${t.k8s}.pod AS pod, any(${t.node}) AS host, count() AS queries, countIf(${chFailed}) AS failed,
                    failed / queries AS ratio, countIf(${t.rcode} = 'NXDOMAIN') AS nxdomain, topKIf(1)(${t.qname}, ${chFailed})[1] AS example
-                 FROM dns_transactions WHERE ${FILTER} AND ${t.k8s}.pod != '' GROUP BY namespace, pod HAVING failed > 0 ORDER BY failed DESC LIMIT 50`,
+                 FROM dns_transactions WHERE ${FINISHED} AND ${t.k8s}.pod != '' GROUP BY namespace, pod HAVING failed > 0 ORDER BY failed DESC LIMIT 50`,
                             ),
                         ],
                     }),
@@ -77,7 +78,7 @@ export const kubernetes = board(
                             clickhouse(
                                 "time_series",
                                 `SELECT $__timeInterval(${t.ts}) AS time, ${t.node}, countIf(${chFailed}) / count() AS failing FROM dns_transactions
-                 WHERE ${FILTER} GROUP BY time, ${t.node} HAVING count() >= 5 ORDER BY time`,
+                 WHERE ${FINISHED} GROUP BY time, ${t.node} HAVING count() >= 5 ORDER BY time`,
                             ),
                         ],
                     }),
