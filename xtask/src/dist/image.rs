@@ -50,7 +50,7 @@ pub fn write(release: &Release) -> Result<()> {
         json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": [layer] });
     let mut manifest = blob(&mut archive, kind, manifest.to_string().as_bytes())?;
     manifest["platform"] = json!({ "architecture": docker, "os": "linux" });
-    let written = finish_archive(archive, manifest, &release.version)?;
+    let written = finish_archive(archive, manifest, release.program.name, &release.version)?;
     fs::write(release.dist.join(format!("{}.oci.tar", release.name())), written)?;
     Ok(())
 }
@@ -81,7 +81,7 @@ pub fn write_multi_arch(name: &str, version: &str, epoch: u64, folder: &Path) ->
     }
     let all = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
     let all = blob(&mut archive, INDEX, all.to_string().as_bytes())?;
-    let written = finish_archive(archive, all, version)?;
+    let written = finish_archive(archive, all, name, version)?;
     fs::write(folder.join(format!("{name}-{version}-linux.oci.tar")), written)?;
     Ok(())
 }
@@ -107,9 +107,19 @@ fn new_archive(epoch: u64) -> Result<Archive> {
     Ok(archive)
 }
 
-/// Adds the index with `descriptor`, named after the version, and returns the archive's bytes.
-fn finish_archive(mut archive: Archive, mut descriptor: Value, version: &str) -> Result<Vec<u8>> {
-    descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": version });
+/// Adds the index with `descriptor`, and returns the archive's bytes. `podman load`, containerd and kind call the image
+/// `docker.io/library/NAME:VERSION`, which is what `NAME:VERSION` means in commands; the other annotation is the tag inside of the archive,
+/// and all that older tools know.
+fn finish_archive(
+    mut archive: Archive,
+    mut descriptor: Value,
+    name: &str,
+    version: &str,
+) -> Result<Vec<u8>> {
+    descriptor["annotations"] = json!({
+        "io.containerd.image.name": format!("docker.io/library/{name}:{version}"),
+        "org.opencontainers.image.ref.name": version,
+    });
     let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor] });
     archive.file("index.json", 0o644, index.to_string().as_bytes())?;
     archive.finish()
@@ -199,6 +209,25 @@ fn certificates() -> Result<Vec<u8>> {
 mod tests {
     use super::*;
 
+    /// Engines look for the name of the program and its version, which the commands of docs/install.md have.
+    #[test]
+    fn archive_names_program_and_version() {
+        for name in ["dnscribe", "dnscribe-probe"] {
+            let folder = tempfile::tempdir().unwrap();
+            let mut archive = new_archive(1).unwrap();
+            let manifest = blob(&mut archive, "manifest", b"{}").unwrap();
+            let file = folder.path().join("image.oci.tar");
+            fs::write(&file, finish_archive(archive, manifest, name, "1.2.3").unwrap()).unwrap();
+            let index = read_files(&file).unwrap().remove("index.json").unwrap();
+            let index: Value = serde_json::from_slice(&index).unwrap();
+            let annotations = &index["manifests"][0]["annotations"];
+            let engine = annotations["io.containerd.image.name"].as_str().unwrap();
+            assert_eq!(engine, format!("docker.io/library/{name}:1.2.3"));
+            // A tag, not a whole name: `skopeo copy oci-archive:FILE:1.2.3` finds it.
+            assert_eq!(annotations["org.opencontainers.image.ref.name"], "1.2.3");
+        }
+    }
+
     #[test]
     fn writes_multi_arch_archive_for_two_images() {
         let folder = tempfile::tempdir().unwrap();
@@ -207,7 +236,8 @@ mod tests {
             let mut manifest = blob(&mut archive, "manifest", architecture.as_bytes()).unwrap();
             manifest["platform"] = json!({ "architecture": architecture });
             let file = folder.path().join(format!("dnscribe-1.2.3-linux-{name}.oci.tar"));
-            fs::write(file, finish_archive(archive, manifest, "1.2.3").unwrap()).unwrap();
+            fs::write(file, finish_archive(archive, manifest, "dnscribe", "1.2.3").unwrap())
+                .unwrap();
         };
         let joined = folder.path().join("dnscribe-1.2.3-linux.oci.tar");
         write_image("x86_64", "amd64");
