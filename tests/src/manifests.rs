@@ -241,6 +241,8 @@ pub fn everything() -> Value {
         "podAnnotations": { "a": "b" },
         "podLabels": { "a": "b" },
         "extraEnv": [{ "name": "DNSCRIBE_LOG__LEVEL", "value": "debug" }],
+        "extraVolumes": [{ "name": "dnstap", "hostPath": { "path": "/run/dnscribe", "type": "DirectoryOrCreate" } }],
+        "extraVolumeMounts": [{ "name": "dnstap", "mountPath": "/run/dnscribe" }],
         "probe": {
             "enabled": true,
             "config": {
@@ -261,7 +263,7 @@ pub fn everything() -> Value {
                 "url": "s3://flink/dnscribe/", "endpoint": "http://minio:9000",
                 "pathStyleAccess": true, "existingSecret": "minio",
             },
-            "flinkConfiguration": { "taskmanager.numberOfTaskSlots": 4 },
+            "flinkConfiguration": { "taskmanager.numberOfTaskSlots": 4, "web.upload.max-size": 1_073_741_824 },
             "jobs": { "fleet": { "taskManager": { "resource": { "memory": "5g" } } } },
         },
     })
@@ -269,10 +271,15 @@ pub fn everything() -> Value {
 
 /// Renders the chart for a Kubernetes version as YAML, with these values over the defaults.
 pub fn render(version: &str, values: &Value) -> Result<String> {
+    render_release("dnscribe", version, values)
+}
+
+/// As [`render`], for a release of this name.
+pub fn render_release(release: &str, version: &str, values: &Value) -> Result<String> {
     let mut file = tempfile::Builder::new().suffix(".json").tempfile()?;
     write!(file, "{values}")?;
     let mut command = Command::new(helm()?);
-    command.args(["template", "dnscribe"]).arg(chart());
+    command.args(["template", release]).arg(chart());
     command
         .args(["--namespace", "dnscribe", "--kube-version", version, "--values"])
         .arg(file.path());

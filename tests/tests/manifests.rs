@@ -93,10 +93,137 @@ fn chart_rejects_invalid_values() {
         json!({ "image": { "digest": "latest" } }),
         json!({ "probe": { "replicas": 2 } }),
         json!({ "stream": { "jobs": { "enrichment": { "parallelism": 1 } } } }),
+        json!({ "config": null }),
+        json!({ "extraEnv": [{ "name": "DNSCRIBE_CAPTURE__THREADS", "value": 2 }] }),
+        json!({ "podLabels": { "app.kubernetes.io/name": "mine" } }),
+        json!({ "probe": { "stateSizeLimit": "2 GB" } }),
+        json!({ "appArmorProfile": { "type": "Localhost" } }),
+        json!({ "extraVolumes": [{ "hostPath": { "path": "/run" } }] }),
     ] {
         let error = render("1.34", &values).unwrap_err().to_string();
-        assert!(error.contains("don't meet the specifications"), "{error}");
+        assert!(error.contains("don't meet the specifications"), "{values}: {error}");
     }
+    let values = json!({ "kafka": { "optionKeys": { "sasl.password": "password" } } });
+    let error = render("1.34", &values).unwrap_err().to_string();
+    assert!(error.contains("name it in kafka.existingSecret"), "{error}");
+}
+
+/// What the documentation offers is accepted, and arrives as it is meant.
+#[test]
+fn documented_values_are_rendered() {
+    let container = |values: Value| daemonset(&values)["spec"]["containers"][0].clone();
+    let capabilities = json!(["BPF", "NET_ADMIN", "PERFMON", "SYSLOG"]);
+    let found = container(json!({ "capabilities": capabilities }));
+    assert_eq!(found["securityContext"]["capabilities"]["add"], capabilities);
+    for address in ["::", "[::]"] {
+        let found = container(json!({ "metrics": { "address": address } }));
+        let listen = json!({ "name": "DNSCRIBE_METRICS__LISTEN", "value": "[::]:9353" });
+        assert!(found["env"].as_array().unwrap().contains(&listen), "{found}");
+    }
+    // Each annotation before 1.30 is the field since.
+    for (profile, expected) in [
+        (json!({ "type": "Unconfined" }), "unconfined"),
+        (json!({ "type": "RuntimeDefault" }), "runtime/default"),
+        (json!({ "type": "Localhost", "localhostProfile": "dnscribe" }), "localhost/dnscribe"),
+    ] {
+        let values = json!({ "appArmorProfile": profile });
+        let documents = read("1.29", &render("1.29", &values).unwrap()).unwrap();
+        let template = &of_kind(&documents, "DaemonSet").unwrap()["spec"]["template"];
+        let name = "container.apparmor.security.beta.kubernetes.io/dnscribe";
+        assert_eq!(template["metadata"]["annotations"][name], expected);
+        let mut found = container(values)["securityContext"]["appArmorProfile"].clone();
+        found.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        assert_eq!(found, profile);
+    }
+    let template = daemonset(&everything());
+    let [mounts, volumes] =
+        [&template["spec"]["containers"][0]["volumeMounts"], &template["spec"]["volumes"]]
+            .map(|list| list.as_array().unwrap());
+    assert_eq!(mounts.last(), everything()["extraVolumeMounts"].as_array().unwrap().last());
+    assert_eq!(volumes.last(), everything()["extraVolumes"].as_array().unwrap().last());
+}
+
+/// The values of `docs/kubernetes.md` for the socket of a server's dnstap, which the agent opens where the server looks for it.
+#[test]
+fn page_of_kubernetes_mounts_a_socket() {
+    let text = page::read("kubernetes").unwrap();
+    let block =
+        page::blocks(&text, "yaml").into_iter().find(|block| block.contains("extraVolumes"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("values.yaml");
+    fs::write(&file, block.unwrap()).unwrap();
+    let values = manifests::read_yaml(&file).unwrap();
+    let socket = values["config"]["capture"]["dnstap"][0].as_str().unwrap();
+    let place = socket.strip_prefix("unix:").unwrap().rsplit_once('/').unwrap().0;
+    let spec = &daemonset(&values)["spec"];
+    let mounts = spec["containers"][0]["volumeMounts"].as_array().unwrap();
+    let mount = mounts.iter().find(|mount| mount["mountPath"] == place).unwrap();
+    let volumes = spec["volumes"].as_array().unwrap();
+    let volume = volumes.iter().find(|volume| volume["name"] == mount["name"]).unwrap();
+    assert_eq!(volume["hostPath"]["path"], place);
+    assert_ne!(mount["readOnly"], true);
+}
+
+/// The egress of agents is no egress of the migrations, which need Kafka and the stores.
+#[test]
+fn agents_are_selected_alone() {
+    let documents = read("1.34", &render("1.34", &everything()).unwrap()).unwrap();
+    let policy =
+        &of_kind(&documents, "NetworkPolicy").unwrap()["spec"]["podSelector"]["matchLabels"];
+    let agents = &of_kind(&documents, "DaemonSet").unwrap()["spec"]["selector"]["matchLabels"];
+    for selector in [policy, agents] {
+        let selector = selector.as_object().unwrap();
+        for document in &documents {
+            let Some(pod) = pod_template(document) else { continue };
+            let labels = &pod["metadata"]["labels"];
+            let is_selected = selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+            assert_eq!(is_selected, document["kind"] == "DaemonSet", "{document:#}");
+        }
+    }
+}
+
+/// Renderers without revisions apply a changed Job under another name, since a Job cannot be changed.
+#[test]
+fn changed_migration_is_another_job() {
+    let name = |stream: &Value| {
+        let rendered = render("1.34", &stream_values(stream)).unwrap();
+        let documents = read("1.34", &rendered).unwrap();
+        of_kind(&documents, "Job").unwrap()["metadata"]["name"].as_str().unwrap().to_owned()
+    };
+    let first = name(&json!({}));
+    assert_eq!(first, name(&json!({})));
+    for change in [
+        json!({ "image": { "tag": "0.1.1" } }),
+        json!({ "config": { "kafka": { "brokers": "kafka-2:9093" } } }),
+        json!({ "migrate": { "config": { "clickhouse": { "user": "other" } } } }),
+        json!({ "existingSecret": "other" }),
+    ] {
+        assert_ne!(first, name(&change), "{change}");
+    }
+}
+
+/// The longest name that Helm allows, which is longer than those of jobs may be: Flink's operator allows 45 characters.
+#[test]
+fn names_of_long_releases_fit() {
+    let release = |last: char| format!("{}{last}", "r".repeat(52));
+    let names = |release: &str| -> Vec<String> {
+        let rendered = manifests::render_release(release, "1.34", &everything()).unwrap();
+        let documents = read("1.34", &rendered).unwrap();
+        let jobs = documents.iter().filter_map(|document| {
+            let limit = match document["kind"].as_str().unwrap() {
+                "FlinkDeployment" => 45,
+                "Job" => 63,
+                _ => return None,
+            };
+            let name = document["metadata"]["name"].as_str().unwrap();
+            assert!(name.len() <= limit, "{name}");
+            Some(name.to_owned())
+        });
+        jobs.collect()
+    };
+    let (one, other) = (names(&release('a')), names(&release('b')));
+    assert_eq!(one.len(), 6);
+    assert!(one.iter().all(|name| !other.contains(name)), "{one:?} {other:?}");
 }
 
 #[test]
@@ -301,6 +428,8 @@ fn flink_deployment_survives_its_job_manager() {
     assert_eq!(flink["high-availability.storageDir"], "s3://flink/dnscribe/enrich/ha");
     assert_eq!(flink["execution.checkpointing.dir"], "s3://flink/dnscribe/enrich/checkpoints");
     assert_eq!(flink["taskmanager.numberOfTaskSlots"], "4");
+    // Whole, as Flink reads it.
+    assert_eq!(flink["web.upload.max-size"], "1073741824");
     assert_eq!(flink["state.backend.type"], "rocksdb");
     let fleet = &deployments[1]["spec"];
     assert_eq!(fleet["flinkConfiguration"]["state.backend.type"], "hashmap");

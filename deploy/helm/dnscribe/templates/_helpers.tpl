@@ -48,9 +48,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end -}}
 {{- end }}
 
+{{- /* Address of /metrics with a port: (list $ port). An IPv6 address gets its brackets. */ -}}
+{{- define "dnscribe.listen" -}}
+{{- $address := (index . 0).Values.metrics.address -}}
+{{- if and (contains ":" $address) (not (hasPrefix "[" $address)) -}}
+{{- $address = printf "[%s]" $address -}}
+{{- end -}}
+{{ printf "%s:%v" $address (index . 1) }}
+{{- end }}
+
 {{- /* Configuration of the agent, with Kafka's credentials as files. */ -}}
 {{- define "dnscribe.config" -}}
 {{- $config := merge (dict "version" 1) (deepCopy .Values.config) -}}
+{{- if and .Values.kafka.optionKeys (not .Values.kafka.existingSecret) -}}
+{{- fail "kafka.optionKeys are keys of a Secret: name it in kafka.existingSecret" -}}
+{{- end -}}
 {{- if and .Values.kafka.existingSecret .Values.kafka.optionKeys -}}
 {{- $files := dict -}}
 {{- range $option, $key := .Values.kafka.optionKeys -}}
@@ -110,6 +122,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end }}
 {{- end }}
 
+{{- /* A setting as text: a number of a values file is a float, and would be 1.073741824e+09. */ -}}
+{{- define "dnscribe.text" -}}
+{{- if and (kindIs "float64" .) (eq . (floor .)) -}}
+{{ printf "%.0f" . }}
+{{- else -}}
+{{ toString . }}
+{{- end -}}
+{{- end }}
+
+{{- /* Name of an object of the stream jobs: (list $ suffix limit). A full name that does not fit loses its end to a hash of it. */ -}}
+{{- define "dnscribe.stream.objectName" -}}
+{{- $fullname := include "dnscribe.fullname" (index . 0) -}}
+{{- $rest := sub (index . 2) (add (len (index . 1)) 1) | int -}}
+{{- if gt (len $fullname) $rest -}}
+{{- $fullname = printf "%s-%s" (trunc (int (sub $rest 7)) $fullname | trimSuffix "-") (sha256sum $fullname | trunc 6) -}}
+{{- end -}}
+{{ printf "%s-%s" $fullname (index . 1) }}
+{{- end }}
+
 {{- /* Volumes and mounts of the jobs' pods: configuration and secrets as files. */ -}}
 {{- define "dnscribe.stream.volumes" -}}
 - name: config
@@ -137,8 +168,17 @@ capabilities: { drop: [ALL] }
 seccompProfile: { type: RuntimeDefault }
 {{- end }}
 
+{{- /* Those of the migrations, which neither the agents' DaemonSet nor their NetworkPolicy selects. */ -}}
+{{- define "dnscribe.migrate.labels" -}}
+app.kubernetes.io/name: {{ include "dnscribe.name" . | trunc 55 | trimSuffix "-" }}-migrate
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
+{{- end }}
+
 {{- define "dnscribe.probe.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "dnscribe.name" . }}-probe
+app.kubernetes.io/name: {{ include "dnscribe.name" . | trunc 57 | trimSuffix "-" }}-probe
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
