@@ -112,3 +112,39 @@ fn jobs_are_those_of_the_stack() {
     let missing: Vec<&String> = stack.difference(&compose).collect();
     assert!(missing.is_empty(), "deploy/compose/stream.yaml has no {missing:?}");
 }
+
+/// What the alert rules say of `up` is about jobs of Prometheus that there are.
+#[test]
+fn rules_know_the_jobs_of_prometheus() {
+    let config = manifests::read_yaml(&deploy("compose/prometheus.yml")).unwrap();
+    let scraped = config["scrape_configs"].as_array().unwrap().iter();
+    let scraped: BTreeSet<&str> = scraped.map(|job| job["job_name"].as_str().unwrap()).collect();
+    let mut count = 0;
+    for name in ["dnscribe", "stream", "kpi"] {
+        let file = environment::workspace().join(format!("grafana/prometheus/rules/{name}.yaml"));
+        let rules = std::fs::read_to_string(file).unwrap();
+        for part in rules.split("up{job=").skip(1) {
+            let jobs = part.trim_start_matches('~').split('"').nth(1).unwrap();
+            for job in jobs.split('|') {
+                assert!(scraped.contains(job), "{name}.yaml has {job}, which nothing scrapes");
+                count += 1;
+            }
+        }
+    }
+    assert_eq!(count, 4);
+    // ClickHouse serves metrics where its configuration says so.
+    let own = manifests::read_yaml(&deploy("compose/clickhouse.yaml")).unwrap();
+    let target = format!("clickhouse:{}", own["prometheus"]["port"]);
+    assert!(config["scrape_configs"].to_string().contains(&target), "{target}");
+    let mounted = "./compose/clickhouse.yaml:/etc/clickhouse-server/config.d/dnscribe.yaml:ro";
+    assert!(words(&services()["clickhouse"]["volumes"]).contains(&mounted));
+}
+
+/// Otherwise the agent warns at each start that it stays root, and that threads keep a low priority.
+#[test]
+fn agent_has_what_its_start_needs() {
+    let agent = &services()["agent"];
+    assert_eq!(agent["environment"]["DNSCRIBE_PRIVILEGES__USER"], "root");
+    assert_eq!(agent["ulimits"]["nice"], 20);
+    assert!(agent["ulimits"]["nofile"].as_u64().unwrap() >= 65_536);
+}
