@@ -113,3 +113,36 @@ pub fn named(name: &str) -> Result<&'static Program, String> {
     let all = ALL.map(|it| it.name).join(", ");
     ALL.into_iter().find(|it| it.name == name).ok_or_else(|| format!("one of {all}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// A unit whose last failure ends it for good would not be there when what was missing has come.
+    #[test]
+    fn units_of_servers_are_retried_and_may_open_files() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut servers = Vec::new();
+        for (source, _) in ALL.iter().flat_map(|program| program.copied) {
+            if !source.ends_with(".service") {
+                continue;
+            }
+            let unit = std::fs::read_to_string(root.join(source)).unwrap();
+            let has = |line: &str| unit.lines().any(|own| own == line);
+            assert!(has("LimitNOFILE=524288"), "{source}: the default may be 4096");
+            let online = ["Wants", "After"].map(|key| format!("{key}=network-online.target"));
+            assert!(online.iter().all(|line| has(line)), "{source}: no network at its start");
+            if has("Type=notify") {
+                assert!(has("Restart=on-failure") && has("StartLimitIntervalSec=0"), "{source}");
+                assert!(!unit.contains("StartLimitBurst"), "{source}");
+                assert!(unit.contains("\nRestartPreventExitStatus=2"), "{source}");
+                servers.push(*source);
+            }
+        }
+        assert_eq!(
+            servers,
+            ["dnscribe", "dnscribe-probe"].map(|name| format!("deploy/systemd/{name}.service"))
+        );
+    }
+}
