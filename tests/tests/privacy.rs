@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use dnscribe_tests::realistic::Realistic;
 use dnscribe_tests::{environment, ledger};
 use serde_json::Value;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -205,6 +205,88 @@ fn counts_filtered_records_and_keeps_windows() -> Result<()> {
                 "{last:#}"
             );
             ensure!(transactions["delivered"] == wanted, "{last:#}");
+        }
+    }
+    Ok(())
+}
+
+/// A window's identity: its time, and what it is grouped by.
+fn identity(window: &Value) -> String {
+    let parts = [
+        "ts",
+        "window_seconds",
+        "step_seconds",
+        "grouping",
+        "vantage",
+        "transport",
+        "resolver",
+        "zone",
+        "qtype",
+        "process",
+        "container",
+        "k8s",
+        "other",
+    ];
+    parts.map(|part| window[part].to_string()).join(" ")
+}
+
+#[test]
+fn windows_of_groups_that_masking_makes_equal_are_one() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("config.yaml");
+    fs::write(
+        &config,
+        "version: 1\nwindows: { groupings: [node, resolver, zone, qtype, process, pod, resolver+zone] }\n",
+    )?;
+    let config = config.display().to_string();
+    let sums = |windows: &[Value]| {
+        let mut sums = BTreeMap::new();
+        for window in windows {
+            let key = format!(
+                "{} {} {} {}",
+                window["ts"], window["window_seconds"], window["grouping"], window["vantage"]
+            );
+            *sums.entry(key).or_insert(0) += window["transactions"].as_u64().unwrap_or(0);
+        }
+        sums
+    };
+    for capture in captures(folder.path())? {
+        let windows = |variables: &[(&str, &str)]| -> Result<Vec<Value>> {
+            let options = ["-o", "json", "--config", &config];
+            let mut records = records(&replay(&capture, &options, variables)?.stdout)?;
+            records.retain(|record| record["schema"] == "dns.window/1");
+            Ok(records)
+        };
+        let clear = windows(&[])?;
+        for (class, method) in [
+            ("QNAME", "drop"),
+            ("QNAME", "truncate"),
+            ("SERVER", "drop"),
+            ("SERVER", "truncate"),
+            ("SERVER", "hash"),
+            ("PROCESS", "drop"),
+            ("CONTAINER", "drop"),
+        ] {
+            let masked = windows(&[(&format!("DNSCRIBE_PRIVACY__{class}"), method)])?;
+            let identities: BTreeSet<String> = masked.iter().map(identity).collect();
+            assert_eq!(identities.len(), masked.len(), "{class} {method}");
+            assert_eq!(sums(&masked), sums(&clear), "{class} {method}: all are counted");
+            let is_nameless = |window: &&Value| {
+                let grouping = window["grouping"].as_str().unwrap_or_default();
+                let is_there = |field: &str| window.get(field).is_some();
+                let has_value = match grouping {
+                    "node" => true,
+                    "pod" => is_there("k8s") || is_there("container"),
+                    "resolver+zone" => is_there("resolver") && is_there("zone"),
+                    one => is_there(one),
+                };
+                has_value == (window["other"] == true)
+            };
+            assert_eq!(
+                masked.iter().find(is_nameless),
+                None,
+                "{class} {method}: a value, or other"
+            );
         }
     }
     Ok(())

@@ -13,10 +13,11 @@ use dnscribe_analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
 use dnscribe_analysis::uses::{Use, UseOptions, UseTable};
 use dnscribe_analysis::view::TransactionView;
 use dnscribe_analysis::window::{
-    self, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows,
+    self, Group, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows,
 };
 use dnscribe_delivery::SinkRouter;
 use dnscribe_record::Stream;
+use dnscribe_record::privacy::{Mask, MaskingMethod};
 use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_transaction::decode::{Connect, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
@@ -385,6 +386,29 @@ fn new_windows(epoch: Timestamp, options: WindowOptions, clock: ClockShift) -> W
     windows
 }
 
+/// Returns the group with what masking leaves of its value: groups that it makes equal are one window.
+fn identity_left(group: &Group, mask: Mask) -> Group {
+    let of = |grouping| group.value_of(grouping);
+    let is_left = |method| method != MaskingMethod::Drop;
+    let value: Option<Box<str>> = match group.grouping {
+        Grouping::Node | Grouping::Qtype => group.value.clone(),
+        Grouping::Resolver => {
+            of(Grouping::Resolver).and_then(|text| mask.left_of_resolver(text)).map(Into::into)
+        }
+        Grouping::Zone => {
+            of(Grouping::Zone).and_then(|text| mask.left_of_zone(text)).map(Into::into)
+        }
+        Grouping::ResolverZone => {
+            let resolver = of(Grouping::Resolver).and_then(|text| mask.left_of_resolver(text));
+            let zone = of(Grouping::Zone).and_then(|text| mask.left_of_zone(text));
+            resolver.zip(zone).map(|(resolver, zone)| format!("{resolver} {zone}").into())
+        }
+        Grouping::Process => group.value.clone().filter(|_| is_left(mask.process)),
+        Grouping::Pod => group.value.clone().filter(|_| is_left(mask.container)),
+    };
+    Group { value, ..group.clone() }
+}
+
 /// Exports each group of a window as a record.
 fn export_window(
     span: &Span,
@@ -394,7 +418,10 @@ fn export_window(
     export: &mut Export<'_>,
 ) {
     let Export { identity, router, .. } = export;
-    for (group, tally) in groups.sorted() {
+    let mask = router.masker.rules_of(Stream::Metrics);
+    let merged = mask.is_on().then(|| groups.renamed(|group| identity_left(group, mask)));
+    let all = merged.as_ref().map_or_else(|| groups.sorted(), |merged| merged.iter().collect());
+    for (group, tally) in all {
         if !groupings.contains(group.grouping) {
             continue;
         }

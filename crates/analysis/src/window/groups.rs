@@ -21,6 +21,8 @@ use dnscribe_record::Merge;
 use dnscribe_sketch::Hashed;
 use dnscribe_transaction::pair::Vantage;
 use hashbrown::{HashMap, HashSet, HashTable};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as MapEntry;
 
 /// Share of the slots that may be reserved: [`RESERVED_PARTS`] of [`PARTS`].
 const RESERVED_PARTS: usize = 3;
@@ -215,6 +217,19 @@ impl Groups {
         let mut all: Vec<_> = self.iter().collect();
         all.sort_unstable_by_key(|(group, _)| *group);
         all
+    }
+
+    /// Returns the groups as `rename` names them, with the sums of those that become one.
+    #[must_use]
+    pub fn renamed(&self, rename: impl Fn(&Group) -> Group) -> BTreeMap<Group, Tally> {
+        let mut sums = BTreeMap::new();
+        for (group, tally) in self.iter() {
+            match sums.entry(rename(group)) {
+                MapEntry::Vacant(place) => drop(place.insert(tally.clone())),
+                MapEntry::Occupied(mut sum) => sum.get_mut().merge(tally),
+            }
+        }
+        sums
     }
 
     /// Returns whether nothing was counted.

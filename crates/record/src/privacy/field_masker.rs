@@ -28,11 +28,6 @@ impl<'a> RawObject<'a> {
         self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.get())
     }
 
-    /// Returns it without some fields.
-    pub(super) fn without(self, names: &[&str]) -> Self {
-        Self(self.0.into_iter().filter(|(name, _)| !names.contains(name)).collect())
-    }
-
     /// Returns a field that is an object.
     pub(super) fn object(&self, name: &str) -> Option<Self> {
         from_str(self.raw(name)?).ok()
@@ -326,6 +321,31 @@ fn zone(name: &str) -> Option<Cow<'_, str>> {
         return registrable_domain(&name.to_ascii_lowercase()).map(|zone| zone.to_owned().into());
     }
     registrable_domain(name).map(Into::into)
+}
+
+impl Mask {
+    /// Returns what is left of a group's zone: nothing, or what groups may share. A pseudonym is as good as the zone.
+    #[must_use]
+    pub fn left_of_zone(self, text: &str) -> Option<Cow<'_, str>> {
+        match self.qname {
+            MaskingMethod::Keep | MaskingMethod::Hash => Some(text.into()),
+            MaskingMethod::Truncate => zone(text),
+            MaskingMethod::Drop => None,
+        }
+    }
+
+    /// As [`Self::left_of_zone`], of a resolver.
+    #[must_use]
+    pub fn left_of_resolver(self, text: &str) -> Option<Cow<'_, str>> {
+        match (self.server, text.parse::<IpAddr>()) {
+            (MaskingMethod::Truncate, Ok(address)) => {
+                let network = prefix(address.to_canonical(), IPV4_BITS, IPV6_BITS);
+                Some(network.to_string().into())
+            }
+            (MaskingMethod::Drop, Ok(_)) => None,
+            _ => Some(text.into()),
+        }
+    }
 }
 
 /// Returns the address with all bits after the prefix zero.

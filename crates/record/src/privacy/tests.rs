@@ -242,26 +242,6 @@ fn dropped_record_matches_schema() {
 }
 
 #[test]
-fn windows_without_the_value_of_their_group_are_of_others() {
-    let window = |more: &str| -> Value {
-        let text = format!(r#"{{"schema":"dns.window/1","ts":"2026-11-20T07:30:00Z",{more}}}"#);
-        serde_json::from_str(&text).unwrap()
-    };
-    let other = |mask: Mask, more: &str| {
-        mask_record(&mut masker(mask), Stream::Metrics, &window(more)).0["other"].clone()
-    };
-    let zone = r#""grouping":"zone","zone":"example.com""#;
-    assert_eq!(other(DROPPED, zone), true);
-    assert_eq!(other(TRUNCATED, zone), Value::Null);
-    assert_eq!(other(DROPPED, r#""grouping":"qtype","qtype":"A""#), Value::Null);
-    assert_eq!(other(DROPPED, r#""grouping":"zone","other":true"#), true);
-    let both = r#""grouping":"resolver+zone","resolver":"main","zone":"example.com""#;
-    let qnames = Mask { qname: MaskingMethod::Drop, ..Mask::default() };
-    let (record, _) = mask_record(&mut masker(qnames), Stream::Metrics, &window(both));
-    assert_eq!((&record["other"], record.get("resolver")), (&Value::from(true), None));
-}
-
-#[test]
 fn documents_of_ecs_relate_no_masked_address() {
     for mask in [HASHED, DROPPED] {
         let (record, _) = mask_record(&mut masker(mask), Stream::Transactions, &transaction());
