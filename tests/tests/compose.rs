@@ -140,7 +140,7 @@ fn rules_know_the_jobs_of_prometheus() {
     assert!(words(&services()["clickhouse"]["volumes"]).contains(&mounted));
 }
 
-/// Otherwise the agent warns at each start that it stays root, and that threads keep a low priority.
+/// The agent does not warn at its start that it stays root, or that threads keep a low priority.
 #[test]
 fn agent_has_what_its_start_needs() {
     let agent = &services()["agent"];
