@@ -3,7 +3,7 @@ import type { Panel } from "@grafana/schema";
 import { next, runbook } from "./board.js";
 import { dns_alerts as a, dns_changes as c, dns_fleet as f } from "./names.js";
 import { type Base, type Bounds, column, level, severities, stat, TIME, table } from "./panels.js";
-import { failed, failureRatio, matches, timescaledb, windows, worst } from "./sources.js";
+import { failed, failureRatio, isOneOf, matches, timescaledb, windows, worst } from "./sources.js";
 
 /** Condition: alerts about the chosen resolvers and zones. */
 export const ABOUT_CHOSEN = `${matches(a.zone, "zone")} AND ${matches(a.resolver, "resolver")}`;
@@ -102,7 +102,7 @@ export function whatChanged(): Panel {
     return table({
         title: "What changed",
         description:
-            "Changes that people and pipelines announced (dnscribe annotate), of any vantage, newest first. Look at what changed just " +
+            "Changes that people and pipelines announced (dnscribe annotate), of any vantage, newest first; also those about everything. Look at what changed just " +
             "before the first red: most incidents follow a change. Nothing here although something changed: announce it in the pipeline.",
         unit: "none",
         links: [runbook("commands"), next("slo")],
@@ -113,7 +113,8 @@ export function whatChanged(): Panel {
             timescaledb(
                 "table",
                 `SELECT ${c.ts} AS time, ${c.kind} AS kind, coalesce(${c.zone}, ${c.service}, '') AS subject, ${c.summary} AS summary, coalesce(${c.actor}, '') AS actor
-         FROM dns_changes WHERE $__timeFilter(${c.ts}) AND ${matches(c.zone, "zone")} AND ${matches(c.service, "resolver")}
+         FROM dns_changes WHERE $__timeFilter(${c.ts})
+           AND (coalesce(${c.zone}, ${c.service}) IS NULL OR ${isOneOf(`coalesce(${c.zone}, ${c.service})`, ["resolver", "zone"])})
          ORDER BY 1 DESC LIMIT 100`,
             ),
         ],

@@ -40,7 +40,7 @@ export const rules: readonly Rule[] = [
     {
         uid: "dnscribe-stale",
         title: "DnscribeRowsStale",
-        sql: `SELECT extract(epoch FROM now() - max(${f.ts}))::float8 AS value FROM dns_fleet WHERE ${f.ts} > now() - INTERVAL '1 day'`,
+        sql: `SELECT coalesce(extract(epoch FROM now() - max(${f.ts})), 86400)::float8 AS value FROM dns_fleet WHERE ${f.ts} > now() - INTERVAL '1 day'`,
         above: FRESHNESS_SECONDS.critical,
         pending: "2m",
         severity: "critical",
@@ -52,9 +52,9 @@ export const rules: readonly Rule[] = [
     {
         uid: "dnscribe-zone-failing",
         title: "DnscribeZoneFailing",
-        sql: `SELECT ${f.zone}, sum(${failed})::float8 / sum(${f.queries}) AS value FROM dns_fleet
+        sql: `SELECT ${f.zone}, ${f.vantage}, sum(${failed})::float8 / sum(${f.queries}) AS value FROM dns_fleet
           WHERE $__timeFilter(${f.ts}) AND ${f.grouping} = 'zone' AND ${f.window_seconds} = 60 AND ${f.step_seconds} = 60 AND NOT ${f.other}
-          GROUP BY 1 HAVING sum(${f.queries}) >= 100`,
+          GROUP BY 1, 2 HAVING sum(${f.queries}) >= 100`,
         above: FAILURES.critical,
         pending: "5m",
         severity: "warning",
@@ -66,8 +66,8 @@ export const rules: readonly Rule[] = [
     {
         uid: "dnscribe-certificate",
         title: "DnscribeCertificateExpires",
-        sql: `SELECT ${p.service}, ${p.target}, -min(${p.cert_expiry_days}) AS value FROM dns_probes
-          WHERE $__timeFilter(${p.ts}) AND ${p.cert_expiry_days} IS NOT NULL GROUP BY 1, 2`,
+        sql: `SELECT ${p.service}, ${p.target}, extract(epoch FROM now() - max(${p.ts})) / 86400 - last(${p.cert_expiry_days}, ${p.ts}) AS value FROM dns_probes
+          WHERE ${p.ts} > now() - INTERVAL '2 days' AND ${p.cert_expiry_days} IS NOT NULL GROUP BY 1, 2`,
         above: -3,
         pending: "0s",
         severity: "critical",

@@ -155,8 +155,11 @@ export function windows(by: "all" | "resolver" | "zone", chosen?: Chosen): strin
 /** Condition: windows of one minute. */
 export const MINUTES = `${f.window_seconds} = ${String(WINDOW_SECONDS)} AND ${f.step_seconds} = ${String(WINDOW_SECONDS)}`;
 
-/** Queries that failed for their client: no answer, or SERVFAIL. NXDOMAIN is an answer. */
-export const failed = `(${f.timeout} + ${f.icmp_error} + ${f.servfail})`;
+/**
+ * Queries that failed for their client: no answer, or SERVFAIL. NXDOMAIN is an answer. A SERVFAIL that comes after the timeout counts
+ * in `servfail`, too: no more count than answered queries without success.
+ */
+export const failed = `(${f.timeout} + ${f.icmp_error} + least(${f.servfail}, ${f.answered} - ${f.successes}))`;
 
 /** Ratio of failed queries over the rows of a group; null without queries. */
 export const failureRatio = `sum(${failed})::float8 / nullif(sum(${f.queries}), 0)`;

@@ -12,7 +12,17 @@ import {
 } from "../common.js";
 import { dns_fleet as f, dns_transactions as t } from "../names.js";
 import { column, lights, matrix, series, stat, table, TIME } from "../panels.js";
-import { chMatches, clickhouse, failureRatio, grouped, MINUTES, queryRate, timescaledb, windows } from "../sources.js";
+import {
+    chMatches,
+    clickhouse,
+    failed,
+    failureRatio,
+    grouped,
+    MINUTES,
+    queryRate,
+    timescaledb,
+    windows,
+} from "../sources.js";
 
 const SECURITY =
     "tunnel|dga|spoofing|cache_poisoning|amplification|resolver_bypass|encrypted_bypass|zone_hijack|zone_new_source|client_fanout";
@@ -135,7 +145,7 @@ export const noc = board(
                         title: "Outcomes",
                         description:
                             "Answers by response code, and queries without an answer, a second. Growing NXDOMAIN points to a wrong name in a release or to " +
-                            "generated names; SERVFAIL to the zone's servers or DNSSEC; no answer to the network or the resolver.",
+                            "generated names; SERVFAIL to the zone's servers or DNSSEC; no answer to the network or the resolver; an ICMP error to a resolver that does not run.",
                         unit: "reqps",
                         isStacked: true,
                         links: [runbook("runbooks/nxdomain"), next("security"), events("rcode NOT IN ('', 'NOERROR')")],
@@ -148,6 +158,7 @@ export const noc = board(
                                     "servfail",
                                     "refused",
                                     "timeout",
+                                    "icmp_error",
                                 ]
                                     .map(
                                         (name) =>
@@ -178,7 +189,7 @@ export const noc = board(
                                 "time_series",
                                 `WITH worst AS (
                    SELECT ${f.zone} FROM dns_fleet WHERE ${windows("zone")}
-                   GROUP BY 1 HAVING sum(${f.timeout} + ${f.servfail}) > 0 ORDER BY sum(${f.timeout} + ${f.servfail}) DESC LIMIT 10
+                   GROUP BY 1 HAVING sum(${failed}) > 0 ORDER BY sum(${failed}) DESC LIMIT 10
                  )
                  SELECT $__timeGroupAlias(${f.ts}, $__interval), ${f.zone} AS metric, ${failureRatio} AS "failing"
                  FROM dns_fleet JOIN worst USING (${f.zone}) WHERE ${windows("zone")} GROUP BY 1, 2 ORDER BY 1`,

@@ -236,7 +236,7 @@ export const security = board(
                         targets: [
                             clickhouse(
                                 "table",
-                                `SELECT if(position(${t.client_ip}, ':') > 0, concat(arrayStringConcat(arraySlice(splitByChar(':', ${t.client_ip}), 1, 3), ':'), '::/48'),
+                                `SELECT if(position(${t.client_ip}, ':') > 0, concat(toString(IPv6CIDRToRange(toIPv6OrDefault(${t.client_ip}), 48).1), '/48'),
                      concat(arrayStringConcat(arraySlice(splitByChar('.', ${t.client_ip}), 1, 3), '.'), '.0/24')) AS network,
                    any(${t.client_geo}.country) AS country, any(${t.client_geo}.as_org) AS as_org, count() AS queries, uniq(${t.client_ip}) AS clients,
                    sum(ifNull(${t.response_bytes}, 0)) AS bytes, round(bytes / greatest(sum(ifNull(${t.query_bytes}, 0)), 1), 1) AS amplification

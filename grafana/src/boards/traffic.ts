@@ -103,8 +103,9 @@ export const traffic = board(
                         title: "Top names",
                         description:
                             "Names that were asked for most. The sum of the ten most frequent of each minute, so at least that many queries: a name that is never among the ten " +
-                            "is missing. A new name at the top: ask the owner of the client beside it.",
+                            "is missing. A new name at the top: ask the owner of the client beside it. Windows of one resolver have no such list.",
                         unit: "short",
+                        noValue: "no list by resolver: choose All",
                         sortBy: "queries",
                         links: [runbook("runbooks/query-rate"), next("security"), events(MATCHES)],
                         widths: { queries: 110 },
@@ -116,8 +117,9 @@ export const traffic = board(
                     table({
                         title: "Top clients",
                         description:
-                            "Clients that asked most, counted as the names are. One far above the others is a loop, a scanner, or a forwarder whose clients this view does not see.",
+                            "Clients that asked most, counted as the names are. One far above the others is a loop, a scanner, or a forwarder whose clients this view does not see. Not by resolver.",
                         unit: "short",
+                        noValue: "no list by resolver: choose All",
                         sortBy: "queries",
                         links: [runbook("runbooks/client-fanout"), next("kubernetes"), events(MATCHES)],
                         widths: { queries: 110 },
