@@ -38,6 +38,22 @@ export const rules: readonly Rule[] = [
         board: "pipeline",
     },
     {
+        uid: "dnscribe-malformed",
+        title: "DnscribeRecordsMalformed",
+        sql: `SELECT ${l.job}, topic.key AS topic, (max((topic.value ->> 'malformed')::bigint) - min((topic.value ->> 'malformed')::bigint))::float8
+            / nullif(max((topic.value ->> 'records')::bigint) - min((topic.value ->> 'records')::bigint), 0) AS value
+          FROM stream_ledger, jsonb_each(${l.input}) AS topic
+          WHERE ${l.ts} > now() - INTERVAL '15 minutes' GROUP BY 1, 2`,
+        above: 0.01,
+        pending: "5m",
+        severity: "warning",
+        cause: "stream",
+        summary:
+            "The job {{ $labels.job }} cannot read {{ $values.A }} of the records of {{ $labels.topic }}: dns.dlq says why.",
+        runbook: "stream-operation",
+        board: "pipeline",
+    },
+    {
         uid: "dnscribe-stale",
         title: "DnscribeRowsStale",
         sql: `SELECT coalesce(extract(epoch FROM now() - max(${f.ts})), 86400)::float8 AS value FROM dns_fleet WHERE ${f.ts} > now() - INTERVAL '1 day'`,
