@@ -195,7 +195,7 @@ impl Config {
 /// Largest number that is exact as a float and no limit in practice.
 const NO_LIMIT: u32 = u32::MAX;
 
-fn limits(layer: &LimitsLayer) -> Limits {
+fn limits(layer: &LimitsLayer, rules: &RuleOptions) -> Limits {
     let number = |count: usize| u32::try_from(count).unwrap_or(NO_LIMIT);
     Limits {
         rounds: layer.rounds().0,
@@ -204,6 +204,7 @@ fn limits(layer: &LimitsLayer) -> Limits {
         burst_per_host: number(layer.burst_per_host().0).into(),
         breaker: BreakerOptions {
             failures: number(layer.breaker_failures().0),
+            rounds: number(rules.rounds),
             backoff: layer.breaker_backoff().0,
             max_backoff: layer.breaker_max_backoff().0,
         },
@@ -219,17 +220,18 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     alertmanager::add_sink(&mut specs, alertmanager.as_ref(), true)?;
     let stored = layer.streams.unwrap_or(StreamSet::PROBED);
     let node = layer.node.clone().map_or_else(host::name, |node| node.0);
+    let rules = rules::resolve(&layer.rules)?;
     Ok(Config {
         site: layer.site.clone().map_or_else(|| node.clone(), |site| site.0),
         node,
         region: layer.region.clone().map(|region| region.0),
         labels,
-        rules: rules::resolve(&layer.rules)?,
         trigger: layer.trigger.resolve(),
         ad_hoc: AdHoc::new(layer),
         trust: trust::resolve(layer)?,
         services: services::resolve(layer, sources.file.as_deref())?,
-        limits: limits(&layer.limits),
+        limits: limits(&layer.limits, &rules),
+        rules,
         modules: modules::resolve(layer)?,
         probe_requests: probe_requests(layer),
         memory: memory(&layer.memory, &sources.environment),

@@ -6,7 +6,8 @@
 //! - A round that is due begins once the limits allow it: rounds at the same time, in all and per host, and the rate of
 //!   rounds per host. Rounds that wait for one host hold up no others.
 //! - A round that is due while the last one of its target still runs or waits is skipped (`overrun`).
-//! - While all endpoints of a target are known to be unreachable, its rounds are spaced ([`Breaker`]).
+//! - While all endpoints of a target are known to be unreachable, its rounds are spaced ([`Breaker`]), once its own last
+//!   rounds have failed by this: a target that fails because of its endpoint is known by its rounds, not by others'.
 //!
 //! Every round that was due is counted in [`Probing`], whose identity holds at every moment.
 
@@ -185,6 +186,11 @@ impl Scheduler {
         self.probing.records += records;
         let breaker = &self.limits.breaker;
         let reach = if std::mem::take(&mut slot.is_moved) { &[] } else { reach };
+        if reach.contains(&Reach::Reached) {
+            slot.unreached = 0;
+        } else if reach.contains(&Reach::Unreached) {
+            slot.unreached = slot.unreached.saturating_add(1);
+        }
         for (endpoint, reach) in slot.endpoints.iter().zip(reach) {
             self.endpoints[*endpoint].observe(now, *reach, breaker);
         }
@@ -199,6 +205,12 @@ impl Scheduler {
         if slot.is_removed {
             self.release_slot(id.0);
         }
+    }
+
+    /// Returns whether the configuration has the target of a running round no more.
+    #[must_use]
+    pub fn is_removed(&self, id: TargetId) -> bool {
+        self.slot(id.0).is_none_or(|slot| slot.is_removed)
     }
 
     /// Ends a round in which nothing could be measured: it counts as skipped for `reason`.
@@ -285,11 +297,12 @@ impl Scheduler {
         let (options, interval) = (&self.limits.breaker, slot.target.interval);
         let is_blocked =
             |endpoint: &usize| self.endpoints[*endpoint].blocks(now, interval, options);
-        if !slot.endpoints.is_empty() && slot.endpoints.iter().all(is_blocked) {
+        let is_known = slot.unreached >= options.rounds.max(1) && !slot.endpoints.is_empty();
+        if is_known && slot.endpoints.iter().all(is_blocked) {
             return skip(&mut self.probing, BREAKER, false);
         }
         for endpoint in &slot.endpoints {
-            self.endpoints[*endpoint].begin_trial();
+            self.endpoints[*endpoint].begin(now, interval, options);
         }
         slot.progress = Progress::Waiting { due };
         self.probing.running += 1;

@@ -8,6 +8,9 @@ use std::time::Duration;
 pub struct BreakerOptions {
     /// Consecutive rounds in which the endpoint was not reached.
     pub failures: u32,
+    /// Consecutive rounds of a target that must fail so that its verdict is known. Rounds of a target that has fewer are
+    /// not skipped.
+    pub rounds: u32,
     /// Time from the first of these rounds that is too many to the next trial.
     pub backoff: Duration,
     /// Limit of that time, which doubles with each trial that fails.
@@ -47,9 +50,10 @@ impl Breaker {
             || now < open.since + open.backoff && now + interval <= open.since + options.max_backoff
     }
 
-    /// Notes that a round begins that is a trial if the breaker is open.
-    pub(super) fn begin_trial(&mut self) {
-        if let Some(open) = &mut self.open {
+    /// Notes that a round begins, which is a trial if the breaker is open and does not block it.
+    pub(super) fn begin(&mut self, now: Duration, interval: Duration, options: &BreakerOptions) {
+        let is_blocked = self.blocks(now, interval, options);
+        if let Some(open) = self.open.as_mut().filter(|_| !is_blocked) {
             open.is_tried = true;
         }
     }
@@ -67,8 +71,11 @@ impl Breaker {
         }
         self.failures += 1;
         if let Some(open) = open {
-            let backoff = (open.backoff * 2).min(options.max_backoff);
-            *open = Open { since: now, backoff, is_tried: false };
+            // Other rounds are those of targets that are not known to fail yet.
+            if std::mem::take(&mut open.is_tried) {
+                open.backoff = (open.backoff * 2).min(options.max_backoff);
+                open.since = now;
+            }
         } else if self.failures >= options.failures {
             let backoff = options.backoff.min(options.max_backoff);
             self.open = Some(Open { since: now, backoff, is_tried: false });
@@ -86,6 +93,7 @@ mod tests {
 
     const OPTIONS: BreakerOptions = BreakerOptions {
         failures: 3,
+        rounds: 1,
         backoff: Duration::from_secs(30),
         max_backoff: Duration::from_secs(100),
     };
@@ -107,14 +115,16 @@ mod tests {
             breaker.observe(at(second), Reach::Unreached, &OPTIONS);
         }
         assert!(blocks(&breaker, 31) && !blocks(&breaker, 32), "30 s after the failure");
-        breaker.begin_trial();
+        breaker.begin(at(32), INTERVAL, &OPTIONS);
         assert!(blocks(&breaker, 33), "one trial at a time");
         breaker.observe(at(40), Reach::Unreached, &OPTIONS);
         assert!(blocks(&breaker, 99) && !blocks(&breaker, 100), "60 s");
-        breaker.begin_trial();
+        breaker.begin(at(100), INTERVAL, &OPTIONS);
         breaker.observe(at(100), Reach::Unreached, &OPTIONS);
         assert!(blocks(&breaker, 199) && !blocks(&breaker, 200), "not more than 100 s");
-        breaker.begin_trial();
+        breaker.begin(at(150), INTERVAL, &OPTIONS);
+        breaker.observe(at(150), Reach::Unreached, &OPTIONS);
+        assert!(!blocks(&breaker, 200), "only trials delay the next one");
         breaker.observe(at(200), Reach::Reached, &OPTIONS);
         breaker.observe(at(201), Reach::Unreached, &OPTIONS);
         assert!(!blocks(&breaker, 201), "closed, and counts again from the start");
@@ -133,9 +143,11 @@ mod tests {
     #[test]
     fn hides_no_recovery_for_longer_than_the_limit() {
         let mut breaker = Breaker::default();
-        (0..9).for_each(|_| breaker.observe(at(0), Reach::Unreached, &OPTIONS));
+        (0..3).for_each(|_| breaker.observe(at(0), Reach::Unreached, &OPTIONS));
+        breaker.begin(at(30), INTERVAL, &OPTIONS);
+        breaker.observe(at(30), Reach::Unreached, &OPTIONS);
         // The next round of a target with this interval would come after the limit.
-        assert!(!breaker.blocks(at(41), Duration::from_mins(1), &OPTIONS));
-        assert!(breaker.blocks(at(39), Duration::from_mins(1), &OPTIONS));
+        assert!(!breaker.blocks(at(71), Duration::from_mins(1), &OPTIONS));
+        assert!(breaker.blocks(at(69), Duration::from_mins(1), &OPTIONS));
     }
 }

@@ -36,6 +36,8 @@ pub(super) struct Slot {
     pub(super) progress: Progress,
     /// Time at which the next round is due.
     pub(super) next: Duration,
+    /// Consecutive rounds in which none of the endpoints was reached.
+    pub(super) unreached: u32,
     /// Whether the configuration has the target no more. Its slot is freed once its round has ended.
     pub(super) is_removed: bool,
     /// Whether the destinations have changed since the running round began.
@@ -55,6 +57,7 @@ impl Scheduler {
             endpoints,
             progress: Progress::Idle,
             next,
+            unreached: 0,
             is_removed: false,
             is_moved: false,
         };
@@ -93,6 +96,8 @@ impl Scheduler {
                 self.hosts[*host].running += 1;
             }
         }
+        // The verdicts of a target that has changed begin anew.
+        slot.unreached = 0;
         let interval = slot.target.interval;
         (slot.target, slot.hosts, slot.endpoints) = (Arc::clone(target), hosts, endpoints);
         if interval != target.interval && self.repeat == Repeat::Always {

@@ -19,6 +19,7 @@ const LIMITS: Limits = Limits {
     burst_per_host: 1000.0,
     breaker: BreakerOptions {
         failures: 3,
+        rounds: 2,
         backoff: Duration::from_secs(30),
         max_backoff: Duration::from_mins(2),
     },
@@ -256,8 +257,34 @@ fn spaces_rounds_of_unreachable_endpoints() {
 }
 
 #[test]
+fn skips_no_target_before_its_own_rounds_have_failed() {
+    let targets: Vec<_> = (0..20).map(|n| tcp(&format!("t{n}"), [192, 0, 2, 1], at(10))).collect();
+    let mut scheduler = scheduler(LIMITS, &targets);
+    let (outage, recovery) = (at(100), at(400));
+    let reach = |_: &Target, now| {
+        if (outage..recovery).contains(&now) { Reach::Unreached } else { Reach::Reached }
+    };
+    let starts = simulate(&mut scheduler, at(600), quick, reach);
+    let count = |target: &Arc<Target>, from: Duration, to: Duration| {
+        starts.iter().filter(|(at, of)| of == target && (from..to).contains(at)).count()
+    };
+    for target in &targets {
+        assert_eq!(
+            count(target, outage, at(120)),
+            2,
+            "{}: as many as a verdict needs",
+            target.name
+        );
+        assert!(count(target, at(540), at(600)) >= 6, "all rounds again");
+    }
+    let during = starts.iter().filter(|(time, _)| (at(120)..recovery).contains(time)).count();
+    assert!((3..=12).contains(&during), "trials alone: {during}");
+}
+
+#[test]
 fn counts_what_could_not_be_measured_as_skipped() {
-    let limits = Limits { breaker: BreakerOptions { failures: 1, ..LIMITS.breaker }, ..LIMITS };
+    let limits =
+        Limits { breaker: BreakerOptions { failures: 1, rounds: 1, ..LIMITS.breaker }, ..LIMITS };
     let mut scheduler = scheduler(limits, &[tcp("a", [192, 0, 2, 1], at(600))]);
     for round in 0..3 {
         let now = scheduler.next_poll().unwrap();
@@ -289,28 +316,32 @@ fn asks_all_resolvers_while_one_answers() {
 #[test]
 fn reload_keeps_phases_and_breakers() {
     let kept = tcp("kept", [192, 0, 2, 1], at(10));
-    let changed = Target { timeout: at(1), ..(*kept).clone() };
+    let before = tcp("changed", [192, 0, 2, 4], at(10));
+    let changed = Target { timeout: at(1), ..(*before).clone() };
     let gone = tcp("gone", [192, 0, 2, 2], at(10));
-    let limits = Limits { breaker: BreakerOptions { failures: 1, ..LIMITS.breaker }, ..LIMITS };
-    let mut scheduler = scheduler(limits, &[kept.clone(), gone]);
+    let breaker = BreakerOptions { failures: 1, rounds: 1, ..LIMITS.breaker };
+    let limits = Limits { breaker, ..LIMITS };
+    let mut scheduler = scheduler(limits, &[kept.clone(), before, gone]);
     let starts = simulate(&mut scheduler, at(11), quick, |_, _| Reach::Unreached);
     let first = starts.iter().find(|(_, target)| target.name == "kept").unwrap().0;
     let new = tcp("new", [192, 0, 2, 3], at(10));
-    scheduler.set_services(at(12), limits, &service(&[Arc::new(changed), new]));
-    assert_eq!(scheduler.open_breakers(), 2, "the one of the removed target is kept, without use");
+    scheduler.set_services(at(12), limits, &service(&[kept, Arc::new(changed), new]));
+    assert_eq!(scheduler.open_breakers(), 3, "the one of the removed target is kept, without use");
     let mut seen = BTreeSet::new();
     let mut due = Vec::new();
     for second in 12..60 {
         for start in scheduler.poll(at(second)) {
             if start.target.name == "kept" {
                 due.push(at(second).checked_sub(start.delay).unwrap());
+            } else if start.target.name == "changed" && !seen.contains("changed") {
                 assert_eq!(start.target.timeout, at(1), "the new settings");
+                assert!(at(second) < at(22), "another target, of which no round has failed");
             }
             seen.insert(start.target.name.clone());
             scheduler.finish(at(second), start.id, 1, &[Reach::Reached]);
         }
     }
-    assert_eq!(seen, BTreeSet::from(["kept".to_owned(), "new".to_owned()]));
+    assert_eq!(seen, BTreeSet::from(["changed", "kept", "new"].map(str::to_owned)));
     let since = due[0].checked_sub(first).unwrap();
     assert!(since.as_secs().is_multiple_of(10) && since.subsec_nanos() == 0, "{since:?}");
     assert!(due[0] >= first + limits.breaker.backoff, "the breaker stays open: {due:?} {first:?}");

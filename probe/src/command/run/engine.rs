@@ -114,7 +114,8 @@ impl Rounds {
             // Every task is noted when it begins.
             (Err(error), None) => std::panic::resume_unwind(Box::new(error)),
         };
-        self.pipeline.observe(&mut round);
+        let is_removed = running.as_ref().is_none_or(|(id, _)| self.scheduler.is_removed(*id));
+        self.pipeline.observe(&mut round, is_removed);
         if let Some((id, _)) = running {
             let (now, records) = (self.started.elapsed(), round.found.len() as u64);
             match round.skipped {

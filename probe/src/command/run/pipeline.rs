@@ -60,8 +60,13 @@ impl Pipeline {
         })
     }
 
-    /// Handles a round that has ended.
-    pub(super) fn observe(&mut self, round: &mut Round) {
+    /// Handles a round that has ended. Where a reload has removed its target meanwhile, it is recorded alone: nothing
+    /// would end its metrics any more.
+    pub(super) fn observe(&mut self, round: &mut Round, is_removed: bool) {
+        if is_removed {
+            self.recorder.export(&mut self.router, round);
+            return;
+        }
         self.memory.observe(round);
         self.metrics.observe(round);
         let ids = self.recorder.export(&mut self.router, round);
