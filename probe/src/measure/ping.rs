@@ -14,7 +14,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
 use std::time::Duration;
-use surge_ping::{Client, Config, ICMP, PingIdentifier, PingSequence, SurgeError};
+use surge_ping::{Client, Config, ICMP, IcmpPacket, PingIdentifier, PingSequence, SurgeError};
 use tokio::time::{Instant, sleep_until};
 
 /// Time between two requests where the time limit allows it.
@@ -80,7 +80,25 @@ fn client(address: IpAddr, ping: &PingTarget) -> io::Result<Client> {
 }
 
 /// Round-trip times; an error where there was no reply.
-type Replies = Vec<Result<Duration, SurgeError>>;
+type Replies = Vec<Result<Duration, Lost>>;
+
+/// Why a request has no reply.
+#[derive(Debug)]
+enum Lost {
+    NotSent(Failure),
+    /// A router or the host says why it was not delivered.
+    Rejected(Failure),
+    Silent,
+}
+
+impl Lost {
+    fn from_error(error: SurgeError) -> Self {
+        match error {
+            SurgeError::IOError(error) => Self::NotSent(Failure::io(Stage::Connect, &error)),
+            _ => Self::Silent,
+        }
+    }
+}
 
 /// Sends all requests, spaced so that each has at least half of the time left for its reply.
 async fn send(client: &Client, address: IpAddr, count: u32, deadline: Instant) -> Replies {
@@ -97,13 +115,44 @@ async fn send(client: &Client, address: IpAddr, count: u32, deadline: Instant) -
         let sequence = PingSequence(u16::try_from(number).unwrap_or(u16::MAX));
         // The library begins after it has sent, which may be after the reply has come.
         let begin = Instant::now();
-        pinger.ping(sequence, &PAYLOAD).await.map(|_| begin.elapsed())
+        let (packet, _) = pinger.ping(sequence, &PAYLOAD).await.map_err(Lost::from_error)?;
+        let elapsed = begin.elapsed();
+        // A raw socket gets ICMP errors, too, which quote the request.
+        rejection(&packet).map_or(Ok(elapsed), |failure| Err(Lost::Rejected(failure)))
     });
     join_all(requests).await
 }
 
+/// Names the ICMP error in place of a reply.
+fn rejection(packet: &IcmpPacket) -> Option<Failure> {
+    let (source, kind, code): (IpAddr, u8, u8) = match packet {
+        IcmpPacket::V4(packet) => {
+            (packet.get_source().into(), packet.get_icmp_type().0, packet.get_icmp_code().0)
+        }
+        IcmpPacket::V6(packet) => {
+            (packet.get_source().into(), packet.get_icmpv6_type().0, packet.get_icmpv6_code().0)
+        }
+    };
+    let detail = format!("ICMP error {kind}/{code} from {source}");
+    let reason = icmp_reason(source.is_ipv4(), kind, code)?;
+    Some(Failure::new(Stage::Connect, reason).with_detail(detail))
+}
+
+/// Returns the reason that names an ICMP message by its type and code (RFC 792; RFC 1812, section 5.2.7.1; RFC 4443,
+/// section 3), or nothing for an echo reply.
+const fn icmp_reason(is_ipv4: bool, kind: u8, code: u8) -> Option<&'static str> {
+    Some(match (is_ipv4, kind, code) {
+        (true, 0, _) | (false, 129, _) => return None,
+        (true, 3, 0 | 6 | 11) | (false, 1, 0) => "network_unreachable",
+        (true, 3, 9 | 10 | 13) | (false, 1, 1 | 5 | 6) => "forbidden",
+        (true, 3, _) | (false, 1, _) => "host_unreachable",
+        (true, 11, _) | (false, 3, _) => "ttl_exceeded",
+        _ => "io",
+    })
+}
+
 fn describe(fields: &mut ProbeFields, replies: &Replies) {
-    let sent = replies.iter().filter(|reply| !matches!(reply, Err(SurgeError::IOError(_)))).count();
+    let sent = replies.iter().filter(|reply| !matches!(reply, Err(Lost::NotSent(_)))).count();
     let times: Vec<Duration> = replies.iter().flatten().copied().collect();
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let received = number(times.len());
@@ -128,8 +177,8 @@ fn judge(fields: &ProbeFields, replies: &Replies, ping: &PingTarget) -> Result<(
         return Err(Failure::new(Stage::Connect, "loss").with_detail(detail));
     }
     let errors = replies.iter().find_map(|reply| match reply {
-        Err(SurgeError::IOError(error)) => Some(Failure::io(Stage::Connect, error)),
-        _ => None,
+        Err(Lost::NotSent(failure) | Lost::Rejected(failure)) => Some(failure.clone()),
+        Ok(_) | Err(Lost::Silent) => None,
     });
     Err(errors.unwrap_or_else(|| Failure::new(Stage::Connect, "timeout")))
 }
@@ -173,6 +222,41 @@ mod tests {
             assert!(times.is_sorted() && times[0] > 0.0 && times[2] < 500.0, "{times:?}");
             assert!((800.0..1500.0).contains(&fields.duration_ms), "{} ms", fields.duration_ms);
         }
+    }
+
+    #[test]
+    fn icmp_errors_are_no_replies() {
+        for (is_ipv4, kind, code, reason) in [
+            (true, 0, 0, None),
+            (true, 3, 1, Some("host_unreachable")),
+            (true, 3, 0, Some("network_unreachable")),
+            (true, 3, 13, Some("forbidden")),
+            (true, 11, 0, Some("ttl_exceeded")),
+            (false, 129, 0, None),
+            (false, 1, 3, Some("host_unreachable")),
+            (false, 1, 0, Some("network_unreachable")),
+            (false, 1, 1, Some("forbidden")),
+            (false, 3, 0, Some("ttl_exceeded")),
+        ] {
+            assert_eq!(icmp_reason(is_ipv4, kind, code), reason, "{kind}/{code}");
+        }
+        // Destination unreachable, which quotes an echo request.
+        let mut quoted = [0; 40];
+        (quoted[0], quoted[6]) = (0x60, 58);
+        let message =
+            [&[1, 3, 0, 0, 0, 0, 0, 0], &quoted[..], &[128, 0, 0, 0, 0, 0, 0, 0]].concat();
+        let router = "2001:db8::1".parse().unwrap();
+        let packet = IcmpPacket::V6(surge_ping::Icmpv6Packet::decode(&message, router).unwrap());
+        let failure = rejection(&packet).unwrap();
+        assert_eq!(failure.detail.as_deref(), Some("ICMP error 1/3 from 2001:db8::1"));
+        let (replies, mut fields) = (vec![Err(Lost::Rejected(failure))], ProbeFields::default());
+        describe(&mut fields, &replies);
+        assert_eq!(
+            (fields.sent, fields.received, fields.loss_ratio),
+            (Some(1), Some(0), Some(1.0))
+        );
+        let ping = PingTarget { host: host("::1", 0), count: 1, max_loss_percent: 50, ttl: None };
+        assert_eq!(judge(&fields, &replies, &ping).unwrap_err().reason, "host_unreachable");
     }
 
     #[tokio::test]
