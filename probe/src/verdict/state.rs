@@ -53,6 +53,8 @@ pub(super) struct Measurement {
     /// Time that it took and what is usual, while it has been far slower for as many rounds as a failure
     /// needs.
     pub(super) slow: Option<Figure>,
+    /// Rounds of an `authority` target since the last one that had this measurement.
+    missed: usize,
     latency: LearnedBaseline,
     results: VecDeque<MeasuredResult>,
 }
@@ -77,6 +79,7 @@ impl Measurement {
             since: at,
             differing: false,
             slow: None,
+            missed: 0,
             latency: LearnedBaseline::default(),
             results: VecDeque::new(),
         }
@@ -90,7 +93,7 @@ impl Measurement {
         fields: &ProbeFields,
         id: Option<EventId>,
     ) {
-        self.measured = at;
+        (self.measured, self.missed) = (at, 0);
         let differs = !fields.differs_from.is_empty();
         let slow = latency(fields).and_then(|(name, value)| self.learn(rules, at, name, value));
         let result = MeasuredResult { at, ok: fields.ok, differs, slow: slow.is_some() };
@@ -210,6 +213,18 @@ impl ServiceState {
             };
             one.add(rules, round.start, fields, ids.get(index).copied());
             known.push(one);
+        }
+        // Nameservers and their addresses are found by each round. One that was not asked has not recovered.
+        for mut one in old.into_iter().filter(|one| !one.fields.ok) {
+            let is_unknown = round.found.iter().any(|fields| {
+                let is_own = fields.nameserver == one.fields.nameserver;
+                fields.nameserver.is_none() || is_own && fields.address.is_none()
+            });
+            one.missed += usize::from(!is_unknown);
+            let is_kept = is_unknown || one.failing && one.missed < rules.rounds;
+            if is_kept && one.fields.kind == "authority" {
+                known.push(one);
+            }
         }
     }
 

@@ -76,6 +76,28 @@ fn fires_after_two_rounds_and_ends_after_two() {
 }
 
 #[test]
+fn a_nameserver_that_was_not_asked_has_not_recovered() {
+    let mut probing = Probing::new();
+    let lame =
+        &["authority@ns1 dns/lame address=192.0.2.53", "authority@ns2 ok address=192.0.2.54"];
+    let good = &["authority@ns1 ok address=192.0.2.53", "authority@ns2 ok address=192.0.2.54"];
+    let delegation = |over| vec![(Rule::VerdictDelegation, Severity::Warning, over)];
+    assert_eq!(probing.minute(0, lame), []);
+    assert_eq!(probing.minute(1, &["authority resolve/servfail resolver=a"]), [], "is not known");
+    assert_eq!(probing.minute(2, lame), delegation(false), "the second round that shows it");
+    assert_eq!(probing.minute(3, &["authority resolve/servfail resolver=a"]), []);
+    let unresolved = &["authority@ns1 resolve/servfail", "authority@ns2 ok address=192.0.2.54"];
+    assert_eq!(probing.minute(4, unresolved), []);
+    assert_eq!(probing.minute(5, good), []);
+    assert_eq!(probing.minute(6, good), delegation(true));
+    assert_eq!(probing.minute(20, lame), []);
+    assert_eq!(probing.minute(21, lame), delegation(false));
+    let gone = &["authority@ns2 ok address=192.0.2.54"];
+    assert_eq!(probing.minute(22, gone), [], "one round without it");
+    assert_eq!(probing.minute(23, gone), delegation(true));
+}
+
+#[test]
 fn fires_if_half_of_the_rounds_fail() {
     let mut probing = Probing::new();
     let found: Vec<_> = (0..4)
