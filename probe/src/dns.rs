@@ -3,6 +3,7 @@
 mod address;
 mod dnssec;
 mod https;
+mod name;
 mod quic;
 mod resolver;
 mod stream;
@@ -14,6 +15,8 @@ mod udp;
 
 pub use address::{addresses, aliases};
 pub use dnssec::{CacheLimits, Security, SignedUntil, Validation, Validators};
+pub(crate) use name::unescape;
+pub use name::{parse_name, presentation};
 pub use resolver::{Protocol, Resolver, ResolverHost};
 
 use crate::failure::{Failure, Stage};
@@ -23,9 +26,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RecordType};
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// UDP payload size in bytes that queries announce, which fits into a packet of every network (RFC 9715).
 const UDP_PAYLOAD_BYTES: u16 = 1232;
@@ -49,6 +53,9 @@ pub struct Question {
     /// Number of further attempts where there is no response.
     pub retries: u32,
 }
+
+/// Time between a failure and the next attempt, for a server that is being restarted.
+pub(crate) const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Number of further attempts of queries that have no setting of their own.
 pub const QUERY_RETRIES: u32 = 1;
@@ -124,14 +131,21 @@ pub async fn exchange(
     let mut attempts = 1;
     loop {
         match ask_once(resolver, trust, question, deadline).await {
+            // Over UDP, a truncated response is not the end.
+            Ok(found) if found.response.metadata.truncation => {
+                let detail = format!("TC is set over {}", found.protocol.name());
+                let failure = Failure::new(Stage::Dns, "truncated").with_detail(detail);
+                return Err(Failure { attempts: attempts.max(found.attempts), ..failure });
+            }
             Ok(found) => return Ok(Exchange { attempts: attempts.max(found.attempts), ..found }),
             Err(failure)
                 // Queries over UDP were repeated already.
                 if (resolver.protocol != Protocol::Udp || failure.stage == Stage::Resolve)
                     && failure.is_transient()
                     && attempts <= question.retries
-                    && Instant::now() < deadline =>
+                    && Instant::now() + RETRY_PAUSE < deadline =>
             {
+                sleep(RETRY_PAUSE).await;
                 attempts += 1;
             }
             Err(failure) => {
@@ -171,7 +185,9 @@ async fn exchange_with(
 ) -> Result<Exchange, Failure> {
     match resolver.protocol {
         Protocol::Udp => exchange_udp(server, resolver.source, question, deadline).await,
-        Protocol::Tcp => stream::exchange_tcp(server, resolver.source, question, deadline).await,
+        Protocol::Tcp => {
+            stream::exchange_tcp(server, resolver.source, question, deadline, deadline).await
+        }
         Protocol::Tls => stream::exchange_tls(server, resolver, trust, question, deadline).await,
         Protocol::Https => https::exchange(server, resolver, trust, question, deadline).await,
         Protocol::Quic => quic::exchange(server, resolver, trust, question, deadline).await,
@@ -179,7 +195,7 @@ async fn exchange_with(
 }
 
 /// Asks a server over UDP, and over TCP if the response is truncated. Signatures make a response long, so half of the
-/// time is left to ask without them where TCP is not to be had.
+/// time is left to ask without them where there is no connection over TCP.
 async fn exchange_udp(
     server: SocketAddr,
     source: Source,
@@ -192,21 +208,20 @@ async fn exchange_udp(
     }
     let attempts = found.attempts;
     let left = deadline.saturating_duration_since(Instant::now());
-    let deadline = if question.dnssec_ok { deadline - left / 2 } else { deadline };
-    match stream::exchange_tcp(server, source, question, deadline).await {
+    let connect_by = if question.dnssec_ok { deadline - left / 2 } else { deadline };
+    match stream::exchange_tcp(server, source, question, connect_by, deadline).await {
         Ok(found) => Ok(Exchange { attempts, ..found }),
         Err(mut failure) => {
-            let detail = failure.detail.unwrap_or_default();
-            failure.detail =
-                Some(format!("over TCP, after a truncated response over UDP: {detail}"));
+            let detail = failure.detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+            failure.detail = Some(format!("over TCP, after a truncated response over UDP{detail}"));
             Err(failure)
         }
     }
 }
 
 /// Sends a query over UDP up to `1 + question.retries` times, at equal parts of the time limit, each from another port
-/// with another id, and takes the first response to any of them: neither a datagram that gets lost nor a slow server is a
-/// failure.
+/// with another id, and takes the first response to any of them: neither a datagram that gets lost, nor a slow server, nor
+/// an ICMP error while it is being restarted is a failure.
 async fn repeat_udp(
     server: SocketAddr,
     source: Source,
@@ -217,6 +232,7 @@ async fn repeat_udp(
     let share = deadline.saturating_duration_since(start) / most;
     let mut asked = FuturesUnordered::new();
     let mut attempts = 0;
+    let mut kept = None;
     loop {
         if attempts < most && Instant::now() >= start + share * attempts {
             asked.push(udp::exchange(server, source, question, deadline));
@@ -226,9 +242,18 @@ async fn repeat_udp(
         tokio::select! {
             Some(result) = asked.next() => match result {
                 Ok(found) => return Ok(Exchange { attempts, ..found }),
-                // The last query waits as long as the others.
-                Err(failure) if failure.reason == "timeout" && !asked.is_empty() => {}
-                Err(failure) => return Err(Failure { attempts, ..failure }),
+                Err(failure) => {
+                    let is_final = failure.reason == "malformed" || failure.stage == Stage::Connect;
+                    // An error says more than a time limit.
+                    if kept.is_none() || failure.reason != "timeout" {
+                        kept = Some(failure);
+                    }
+                    // The last query waits as long as the others.
+                    if is_final || attempts == most && asked.is_empty() {
+                        let timeout = || Failure::new(Stage::Dns, "timeout");
+                        return Err(Failure { attempts, ..kept.unwrap_or_else(timeout) });
+                    }
+                }
             },
             () = sleep_until(next), if attempts < most => {}
         }
@@ -292,9 +317,8 @@ pub fn rcode_reason(rcode: ResponseCode) -> &'static str {
     }
 }
 
-/// Returns a name as records have it: in lower case, without the trailing dot.
+/// Returns the mnemonic of a record type; `TYPE65280` for an unknown one (RFC 3597, section 5).
 #[must_use]
-pub fn presentation(name: &Name) -> String {
-    let text = name.to_lowercase().to_ascii();
-    text.strip_suffix('.').filter(|text| !text.is_empty()).unwrap_or(&text).to_owned()
+pub fn type_name(record_type: RecordType) -> Cow<'static, str> {
+    dnscribe_dns::type_name(record_type.into())
 }

@@ -13,7 +13,7 @@ mod tls;
 
 pub use crate::failure::{Failure, Stage};
 
-use crate::dns::{CacheLimits, Resolver, Validators, presentation};
+use crate::dns::{CacheLimits, RETRY_PAUSE, Resolver, Validators, presentation, type_name};
 use crate::failure::is_transient;
 use crate::target::{Target, TargetKind};
 use crate::trust::Trust;
@@ -21,9 +21,6 @@ use dnscribe_record::ProbeFields;
 use dnscribe_record::time::Timestamp;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Time between a failure and the next attempt, for a server that is being restarted.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Length limit of the detail of a failure.
 const MAX_DETAIL_CHARS: usize = 1000;
@@ -110,10 +107,10 @@ async fn repeat(
     for attempt in 2..=attempts {
         let mut errors = found.iter().filter_map(|fields| fields.error.as_ref());
         let is_transient = errors.any(|error| is_transient(&error.stage, &error.reason));
-        if !is_transient || start.elapsed() + PAUSE >= target.timeout {
+        if !is_transient || start.elapsed() + RETRY_PAUSE >= target.timeout {
             break;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
         let timeout = target.timeout.saturating_sub(start.elapsed());
         let again = Target { timeout, ..target.clone() };
         let later = measure_once(context, &again, unrouted).await?;
@@ -179,7 +176,7 @@ pub fn cut_off(
                 resolver: Some(resolver.name.clone()),
                 protocol: Some(resolver.protocol.name().to_owned()),
                 qname: Some(presentation(&dns.name)),
-                qtype: Some(dns.record_type.to_string()),
+                qtype: Some(type_name(dns.record_type).into_owned()),
                 ..failed()
             };
             dns.resolvers.iter().map(of_resolver).collect()

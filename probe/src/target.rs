@@ -6,7 +6,7 @@ mod name;
 pub use answers::ExpectedAnswers;
 
 use crate::client_certificate::ClientCertificate;
-use crate::dns::{Resolver, presentation};
+use crate::dns::{Resolver, parse_name, presentation};
 use crate::source::Source;
 use dnscribe_config::value;
 use dnscribe_config::value::LabelName;
@@ -70,11 +70,7 @@ impl Target {
             HostName::Name(name) => Some(name.clone()),
             HostName::Address(_) => None,
         };
-        let parse = |text: &str| {
-            let mut name = Name::from_ascii(text).ok()?;
-            name.set_fqdn(true);
-            (!name.is_root()).then_some(name)
-        };
+        let parse = |text: &str| parse_name(text).filter(|name| !name.is_root());
         match &self.kind {
             TargetKind::Dns(dns) => Some(dns.name.clone()),
             TargetKind::Authority(authority) => Some(authority.zone.clone()),
@@ -280,11 +276,7 @@ impl Host {
         let name = match url.host()? {
             url::Host::Ipv4(address) => HostName::Address(address.into()),
             url::Host::Ipv6(address) => HostName::Address(address.into()),
-            url::Host::Domain(domain) => {
-                let mut name = Name::from_ascii(domain).ok()?;
-                name.set_fqdn(true);
-                HostName::Name(name)
-            }
+            url::Host::Domain(domain) => HostName::Name(parse_name(domain)?),
         };
         let port = url.port_or_known_default()?;
         Some(Self { name, port, resolver: resolver.cloned(), family, source })

@@ -11,7 +11,7 @@ mod tests;
 pub use listener::{Listener, Notice};
 
 use crate::config::{AdHoc, TriggerOptions};
-use crate::dns::{Resolver, ResolverHost};
+use crate::dns::{Resolver, ResolverHost, parse_name};
 use crate::explain;
 use crate::measure::{Context, Round};
 use crate::target::{Contact, DnsTarget, Service, Target, TargetKind};
@@ -186,7 +186,9 @@ impl Trigger {
 
     /// Parts of an alert's entity that can be measured.
     fn entity(&self, alert: &TriggeringAlert) -> Entity {
-        let name = |text: &Option<String>| text.clone().filter(|text| parse_name(text).is_some());
+        let name = |text: &Option<String>| {
+            text.clone().filter(|text| parse_name(text).is_some_and(|name| !name.is_root()))
+        };
         let resolver = alert.resolver.clone().filter(|text| self.resolver(text).is_some());
         Entity { resolver, zone: name(&alert.zone), qname: name(&alert.qname), ..Entity::default() }
     }
@@ -295,12 +297,6 @@ fn over(now: Timestamp, condition: Condition) -> Alert {
         changes: Vec::new(),
         triggered_by: None,
     }
-}
-
-fn parse_name(text: &str) -> Option<Name> {
-    let mut name = Name::from_ascii(text).ok()?;
-    name.set_fqdn(true);
-    (!name.is_root()).then_some(name)
 }
 
 /// Returns a `dns` target with all resolvers, and any other as it is.

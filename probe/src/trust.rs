@@ -1,6 +1,7 @@
 //! What the probe trusts: roots of certificates with the lists of those that are revoked, and trust anchors of
 //! DNSSEC.
 
+use crate::dns::parse_name;
 use crate::revocation::{RevocationLists, RevocationOptions};
 use hickory_proto::ProtoError;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
@@ -179,9 +180,7 @@ fn parse_anchor(line: &str) -> Result<Option<Anchor>, String> {
     let (Some(kind), [owner, ..]) = (kind.filter(|index| *index > 0), words.as_slice()) else {
         return Err("expected a DS or DNSKEY record".to_owned());
     };
-    let zone = Name::from_ascii(owner).map_err(|error| error.to_string())?;
-    let mut zone = zone.to_lowercase();
-    zone.set_fqdn(true);
+    let zone = parse_name(owner).ok_or("the owner is no name of DNS")?.to_lowercase();
     let data = words[kind + 1..].join(" ");
     if words[kind].eq_ignore_ascii_case("DS") {
         let parser = Parser::new(format!("{zone} 86400 IN DS {data}\n"), None, Some(Name::root()));

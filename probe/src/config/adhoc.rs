@@ -6,7 +6,7 @@ use super::layer::{
 };
 use super::services;
 use super::value::{DnsName, HostOnly, HostPort, HttpUrl, Qtype, ResolverUrl};
-use crate::dns::{Resolver, presentation};
+use crate::dns::{Resolver, parse_name, presentation};
 use crate::target::{Contact, HostName, Service, TargetKind};
 use dnscribe_config::ConfigError;
 use dnscribe_dns::registrable_domain;
@@ -67,10 +67,9 @@ impl AdHoc {
         };
         let mut targets = vec![dns(RecordType::A), dns(RecordType::AAAA)];
         let text = presentation(name);
-        let zone = registrable_domain(&text).and_then(|zone| Name::from_ascii(zone).ok());
+        let zone = registrable_domain(&text).and_then(parse_name);
         let zone = zone.filter(|_| contact != Contact::None);
-        targets.extend(zone.map(|mut zone| {
-            zone.set_fqdn(true);
+        targets.extend(zone.map(|zone| {
             let authority =
                 AuthorityLayer { zone: Some(DnsName(zone)), ..AuthorityLayer::default() };
             TargetLayer { authority: Some(authority), ..TargetLayer::default() }

@@ -190,6 +190,10 @@ impl Builder {
         let record_type = layer.r#type().0;
         let resolvers = match &layer.resolvers {
             Some(names) => {
+                let is_repeated = |at: &usize| names[..*at].contains(&names[*at]);
+                if let Some(at) = (1..names.len()).find(is_repeated) {
+                    return Err(format!("dns.resolvers has {} twice", names[at].0));
+                }
                 names.iter().map(|name| self.resolver(name)).collect::<Checked<Vec<_>>>()?
             }
             None => self.resolvers.clone(),

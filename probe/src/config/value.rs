@@ -1,6 +1,6 @@
 //! Values of targets: each is checked where it stands, so that an error has its line and column.
 
-use crate::dns::{Resolver, ResolverHost};
+use crate::dns::{Resolver, ResolverHost, parse_name, type_name};
 use crate::target::HostName;
 use crate::verdict::Rule;
 use dnscribe_config::value;
@@ -23,7 +23,7 @@ value! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     Qtype(RecordType): "a record type", "one such as AAAA or TYPE65280";
     |text| type_number(&text.to_uppercase()).map(RecordType::from);
-    ToString::to_string
+    |record_type| type_name(*record_type).into_owned()
 }
 
 /// A resolver, without its name.
@@ -195,9 +195,7 @@ value! {
 
 fn read_name(text: &str) -> Option<Name> {
     let ascii = if text.is_ascii() { text.to_owned() } else { idna::domain_to_ascii(text).ok()? };
-    let mut name = Name::from_ascii(ascii).ok()?;
-    name.set_fqdn(true);
-    Some(name)
+    parse_name(&ascii)
 }
 
 fn read_host(text: &str) -> Option<HostName> {
@@ -207,7 +205,11 @@ fn read_host(text: &str) -> Option<HostName> {
     // A name whose last label is a number is a mistyped address.
     let last = text.trim_end_matches('.').rsplit('.').next()?;
     let is_number = !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit());
-    if text.is_empty() || is_number { None } else { read_name(text).map(HostName::Name) }
+    let name = read_name(text).filter(|_| !is_number)?;
+    // A URL, or a name of a service, is a name of DNS, and none of a host.
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_".contains(byte);
+    let is_host = name.iter().all(|label| !label.starts_with(b"-") && label.iter().all(is_plain));
+    is_host.then_some(HostName::Name(name))
 }
 
 #[cfg(test)]
@@ -222,7 +224,16 @@ mod tests {
         assert_eq!(read("[2001:db8::10]:443"), Some((address("2001:db8::10"), 443)));
         let name = Name::from_ascii("shop.example.com.").unwrap();
         assert_eq!(read("shop.example.com:443"), Some((HostName::Name(name), 443)));
-        for wrong in ["192.0.2.10", "192.0.2.300:443", ":443", "x:", "x:0", "x:65536"] {
+        for wrong in [
+            "192.0.2.10",
+            "192.0.2.300:443",
+            ":443",
+            "x:",
+            "x:0",
+            "x:65536",
+            "https://shop.example.com:443",
+            "-shop.example:443",
+        ] {
             assert_eq!(read(wrong), None, "{wrong}");
         }
     }
@@ -232,5 +243,12 @@ mod tests {
         let name = "Bücher.example".parse::<DnsName>().unwrap().0;
         assert_eq!(name.to_ascii(), "xn--bcher-kva.example.");
         assert!("a..b".parse::<DnsName>().is_err());
+    }
+
+    #[test]
+    fn every_type_has_its_mnemonic() {
+        for name in ["LOC", "URI", "SPF", "RP", "APL", "KX", "DLV", "EUI48", "L32", "TYPE65280"] {
+            assert_eq!(name.parse::<Qtype>().unwrap().to_string(), name);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Addresses of a host's name, by a resolver or by the system.
 
-use super::{Question, Resolver, exchange, presentation, rcode_reason};
+use super::{Question, Resolver, exchange, presentation, rcode_reason, type_name};
 use crate::failure::{Failure, Stage};
 use crate::trust::Trust;
 use hickory_proto::op::{Message, ResponseCode};
@@ -75,7 +75,8 @@ async fn by_resolver(
     match found.response.metadata.response_code {
         ResponseCode::NoError => Ok(addresses_of(name, &found.response)),
         rcode => {
-            let detail = format!("{} {record_type} by resolver {resolver}", presentation(name));
+            let asked = format!("{} {}", presentation(name), type_name(record_type));
+            let detail = format!("{asked} by resolver {resolver}");
             Err(Failure::new(Stage::Resolve, rcode_reason(rcode)).with_detail(detail))
         }
     }

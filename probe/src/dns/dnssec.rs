@@ -14,7 +14,7 @@ mod optout;
 mod upstream;
 mod wildcard;
 
-use super::{Resolver, presentation};
+use super::{Resolver, presentation, type_name};
 use crate::trust::Trust;
 use anchor::{AnchoredKeys, anchored_keys};
 pub use cache::{CacheLimits, Validators};
@@ -176,7 +176,7 @@ impl Session {
                     return self.validate_redirection(answer, name, record_type, redirection).await;
                 }
                 let shown = presentation(name);
-                let reason = format!("{shown} {record_type}: {}", describe(&error));
+                let reason = format!("{shown} {}: {}", type_name(record_type), describe(&error));
                 (Validation::indeterminate(reason), None)
             }
         }

@@ -19,9 +19,10 @@ pub(super) async fn exchange_tcp(
     server: SocketAddr,
     source: Source,
     question: &Question,
+    connect_by: Instant,
     deadline: Instant,
 ) -> Result<Exchange, Failure> {
-    let (stream, connect) = connect(server, source, deadline).await?;
+    let (stream, connect) = connect(server, source, connect_by).await?;
     let found = exchange(stream, server, question, deadline).await?;
     Ok(Exchange { connect: Some(connect), ..found })
 }

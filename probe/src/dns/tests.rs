@@ -117,7 +117,7 @@ async fn streams_that_trickle_or_close_end_in_time() {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_u16(60_000).await.unwrap();
             while stream.write_u8(0).await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                sleep(Duration::from_millis(50)).await;
             }
         }
     });
@@ -132,7 +132,7 @@ async fn streams_that_trickle_or_close_end_in_time() {
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(&[0, 100, 1, 2, 3]).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        sleep(Duration::from_millis(100)).await;
     });
     let failure = ask(Protocol::Tcp, server, LIMIT).await.unwrap_err();
     assert!(["closed", "reset"].contains(&failure.reason), "{failure:?}");
@@ -294,7 +294,7 @@ async fn ask_lossy(lost: usize, delay: u64, retries: u32) -> Result<Exchange, Fa
             response.add_answer(a("shop.example.", [192, 0, 2, 1]));
             let socket = Arc::clone(&socket);
             tokio::spawn(async move {
-                tokio::time::sleep(Duration::from_millis(delay)).await;
+                sleep(Duration::from_millis(delay)).await;
                 socket.send_to(&response.to_vec().unwrap(), client).await.unwrap();
             });
         }
@@ -324,4 +324,74 @@ async fn a_slow_response_to_the_first_query_is_taken() {
     let found = ask_lossy(0, 600, 1).await.unwrap();
     assert_eq!(found.attempts, 2);
     assert!(found.latency >= Duration::from_millis(600), "of the first query: {:?}", found.latency);
+}
+
+#[tokio::test]
+async fn a_server_that_restarts_is_asked_again() {
+    let free = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    tokio::spawn(async move {
+        sleep(Duration::from_millis(200)).await;
+        serve_udp(UdpSocket::bind(free).await.unwrap(), |query| vec![good(&query)]).await;
+    });
+    let again = Question { retries: 1, ..question() };
+    let resolver = Resolver::udp("test", free);
+    let found = exchange(&resolver, &trust(), &again, Duration::from_secs(1)).await.unwrap();
+    assert_eq!(found.attempts, 2);
+
+    let closed = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    for protocol in [Protocol::Udp, Protocol::Tcp] {
+        let begin = Instant::now();
+        let resolver = Resolver { protocol, ..Resolver::udp("test", closed) };
+        let limit = Duration::from_millis(400);
+        let failure = exchange(&resolver, &trust(), &again, limit).await.unwrap_err();
+        assert!(matches!(failure.reason, "port_unreachable" | "refused"), "{failure:?}");
+        assert_eq!(failure.attempts, 2);
+        assert!(begin.elapsed() >= RETRY_PAUSE, "{:?}", begin.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_truncated_response_over_a_stream_has_a_reason_of_its_own() {
+    let (socket, listener) = sockets(Ipv4Addr::LOCALHOST.into(), 0).await;
+    let server = listener.local_addr().unwrap();
+    let truncated = |query: &Message| {
+        let mut response = response(query);
+        response.metadata.truncation = true;
+        response.to_vec().unwrap()
+    };
+    tokio::spawn(serve_udp(socket, move |query| vec![truncated(&query)]));
+    tokio::spawn(serve_tcp(listener, move |query| truncated(&query)));
+    for protocol in [Protocol::Udp, Protocol::Tcp] {
+        let failure = ask(protocol, server, LIMIT).await.unwrap_err();
+        assert_eq!((failure.stage, failure.reason), (Stage::Dns, "truncated"));
+    }
+}
+
+#[tokio::test]
+async fn a_signed_answer_over_tcp_has_the_whole_time_limit() {
+    let (socket, listener) = sockets(Ipv4Addr::LOCALHOST.into(), 0).await;
+    let server = listener.local_addr().unwrap();
+    let truncated = |query: Message| {
+        let mut response = response(&query);
+        response.metadata.truncation = true;
+        vec![response.to_vec().unwrap()]
+    };
+    tokio::spawn(serve_udp(socket, truncated));
+    let slow = |query: Message| {
+        std::thread::sleep(Duration::from_millis(700));
+        good(&query)
+    };
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = listener.into_std().unwrap();
+        runtime.block_on(async { serve_tcp(TcpListener::from_std(listener).unwrap(), slow).await });
+    });
+    let question = Question { dnssec_ok: true, ..question() };
+    let resolver = Resolver::udp("test", server);
+    let trust = trust();
+    let limit = |millis| exchange(&resolver, &trust, &question, Duration::from_millis(millis));
+    assert_eq!(limit(1000).await.unwrap().protocol, Protocol::Tcp);
+    let failure = limit(200).await.unwrap_err();
+    let detail = failure.detail.unwrap();
+    assert_eq!(detail, "over TCP, after a truncated response over UDP");
 }

@@ -125,7 +125,7 @@ pub(super) async fn measure(
         let mut fields = begin(context, target);
         fields.resolver = is_resolved.then(|| authority.resolver.name.clone());
         fields.qname = Some(presentation(zone));
-        fields.qtype = Some(RecordType::SOA.to_string());
+        fields.qtype = Some("SOA".to_owned());
         fields
     };
     let delegation = if authority.servers.is_empty() {

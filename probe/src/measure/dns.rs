@@ -9,7 +9,7 @@ mod tests;
 use super::{Context, Failure, Stage, begin, finish, milliseconds, printable};
 use crate::dns::{
     Exchange, Protocol, Question, Resolver, Security, Validation, aliases, exchange, presentation,
-    rcode_reason,
+    rcode_reason, type_name,
 };
 use crate::target::{DnsTarget, Target};
 use dnscribe_dns::{Dns, MessageIndex, rcode_name};
@@ -107,7 +107,7 @@ async fn one(
     fields.resolver = Some(resolver.name.clone());
     fields.protocol = Some(resolver.protocol.name().to_owned());
     fields.qname = Some(presentation(&dns.name));
-    fields.qtype = Some(dns.record_type.to_string());
+    fields.qtype = Some(type_name(dns.record_type).into_owned());
     let result = ask(&mut fields, context, target, dns, resolver).await;
     finish(fields, start, result)
 }
@@ -283,7 +283,7 @@ fn judge(
     }
     if rcode == "NOERROR" && fields.answers.is_empty() {
         let owner = presentation(chain.last().unwrap_or(&dns.name));
-        let mut detail = format!("{owner} has no record of type {}", dns.record_type);
+        let mut detail = format!("{owner} has no record of type {}", type_name(dns.record_type));
         if !found.response.answers.is_empty() {
             let count = found.response.answers.len();
             detail = format!("{detail} among {count} records of the answer");

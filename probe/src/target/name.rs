@@ -1,7 +1,7 @@
 //! The name that a target has where the configuration gives it none.
 
 use super::{AddressFamily, HttpTarget, TargetKind, TlsTarget};
-use crate::dns::presentation;
+use crate::dns::{presentation, type_name};
 use hyper::Method;
 use url::{Position, Url};
 
@@ -14,7 +14,7 @@ impl TargetKind {
     #[must_use]
     pub fn default_name(&self) -> String {
         match self {
-            Self::Dns(dns) => format!("{} {}", presentation(&dns.name), dns.record_type),
+            Self::Dns(dns) => format!("{} {}", presentation(&dns.name), type_name(dns.record_type)),
             Self::Authority(authority) => match authority.port {
                 53 => presentation(&authority.zone),
                 port => format!("{}:{port}", presentation(&authority.zone)),

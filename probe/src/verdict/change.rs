@@ -1,7 +1,7 @@
 //! Changes that people announce (`dns.change/1`): they explain alerts, and maintenance mutes them.
 
 use super::rule::Rule;
-use crate::dns::presentation;
+use crate::dns::{parse_name, presentation};
 use crate::memory::AnnouncedChange;
 use crate::target::Service;
 use dnscribe_config::maintenance::MaintenancePeriod;
@@ -38,13 +38,10 @@ impl Change {
         if zone.is_none() && own.is_none() {
             return true;
         }
-        let zone = zone.as_ref().and_then(|zone| Name::from_ascii(zone).ok());
+        let zone = zone.as_ref().and_then(|zone| parse_name(zone));
         let is_related = |zone: &Name, name: &Name| zone.zone_of(name) || name.zone_of(zone);
         own.as_deref() == Some(service)
-            || zone.is_some_and(|mut zone| {
-                zone.set_fqdn(true);
-                names.iter().any(|name| is_related(&zone, name))
-            })
+            || zone.is_some_and(|zone| names.iter().any(|name| is_related(&zone, name)))
     }
 
     /// Returns what the memory is to know of it: what is new until an hour after it, or until the end of a

@@ -1,7 +1,7 @@
 //! When signatures end.
 
 use super::explain::{now_seconds, seconds_from_now};
-use crate::dns::presentation;
+use crate::dns::{presentation, type_name};
 use dnscribe_record::time::Timestamp;
 use hickory_proto::dnssec::Proof;
 use hickory_proto::dnssec::rdata::{DNSSECRData, RRSIG};
@@ -28,7 +28,7 @@ impl SignedUntil {
     /// Record set as it is shown: `www.example.com A`.
     #[must_use]
     pub fn shown(&self) -> String {
-        format!("{} {}", presentation(&self.name), self.record_type)
+        format!("{} {}", presentation(&self.name), type_name(self.record_type))
     }
 
     fn of(name: &Name, signature: &RRSIG) -> Self {

@@ -5,7 +5,7 @@
 
 use super::anchor::dnskey;
 use super::{Session, Validation, describe};
-use crate::dns::presentation;
+use crate::dns::{presentation, type_name};
 use dnscribe_record::time::Timestamp;
 use hickory_net::{DnsError, NetError};
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS, RRSIG};
@@ -43,7 +43,7 @@ impl Signed {
     }
 
     fn shown(&self) -> String {
-        format!("{} {}", presentation(&self.name), self.record_type)
+        format!("{} {}", presentation(&self.name), type_name(self.record_type))
     }
 }
 
@@ -181,7 +181,7 @@ fn missing_proof(name: &Name, record_type: RecordType, response: &DnsResponse) -
     let what = match response.metadata.response_code {
         ResponseCode::NXDomain => format!("{} does not exist", presentation(name)),
         _ if response.answers.is_empty() => {
-            format!("{} has no record of type {record_type}", presentation(name))
+            format!("{} has no record of type {}", presentation(name), type_name(record_type))
         }
         _ => format!("{} is made from a wildcard", presentation(name)),
     };

@@ -2,7 +2,7 @@
 //! without DO, as most do.
 
 use super::{Asking, presentation};
-use crate::dns::{Exchange, Question, Security, Validation, exchange, rcode_reason};
+use crate::dns::{Exchange, Question, Security, Validation, exchange, rcode_reason, type_name};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::collections::HashSet;
@@ -150,7 +150,9 @@ fn describe(proved: &Proved, found: &Message) -> String {
     let unproved = records(found).filter(|record| !proved.records.contains(record));
     let shown: Vec<String> = unproved
         .take(MAX_SHOWN)
-        .map(|(name, data)| format!("{} {} {data}", presentation(&name), data.record_type()))
+        .map(|(name, data)| {
+            format!("{} {} {data}", presentation(&name), type_name(data.record_type()))
+        })
         .collect();
     let what = if shown.is_empty() {
         let rcode = rcode_reason(found.metadata.response_code);

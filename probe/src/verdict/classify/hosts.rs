@@ -1,6 +1,7 @@
 //! Hosts: certificates, services, and the path to them.
 
 use super::{Assigned, OF_NAMES, has_no_route};
+use crate::dns::parse_name;
 use crate::target::{AddressFamily, HostName, TargetKind};
 use crate::verdict::rule::Cause;
 use crate::verdict::state::Measurement;
@@ -203,11 +204,7 @@ fn host(one: &Measurement) -> Option<HostName> {
         TargetKind::Http(http) => Some(match http.url.host()? {
             url::Host::Ipv4(address) => HostName::Address(address.into()),
             url::Host::Ipv6(address) => HostName::Address(address.into()),
-            url::Host::Domain(domain) => {
-                let mut name = Name::from_ascii(domain).ok()?;
-                name.set_fqdn(true);
-                HostName::Name(name)
-            }
+            url::Host::Domain(domain) => HostName::Name(parse_name(domain)?),
         }),
         TargetKind::Dns(_) | TargetKind::Authority(_) => None,
     }

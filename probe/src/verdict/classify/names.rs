@@ -158,7 +158,7 @@ fn refuses(one: &Measurement) -> bool {
     let (stage, reason) = one.error();
     let of_server = ["NOTAUTH", "BADVERS", "BADCOOKIE", "BADKEY", "BADTIME"];
     stage == "http"
-        || matches!(reason, "refused" | "formerr" | "notimp" | "malformed")
+        || matches!(reason, "refused" | "formerr" | "notimp" | "malformed" | "truncated")
         || one.fields.rcode.as_deref().is_some_and(|rcode| of_server.contains(&rcode))
 }
 
