@@ -17,6 +17,8 @@ use tokio_rustls::server::TlsStream;
 
 /// Interval at which new commits are looked for.
 const REFRESH: Duration = Duration::from_millis(500);
+/// Maximum number of connections; a further one takes the place of the oldest.
+const MAX_CONNECTIONS: usize = 1024;
 /// Time for a client to complete the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -46,14 +48,14 @@ pub async fn serve(
     });
     tracing::info!("serving on {scheme}://{address}");
     let router = service.router();
-    let served = match acceptor {
-        None => axum::serve(listener, router).with_graceful_shutdown(stop).await,
+    match acceptor {
+        None => dnscribe_admin::serve(listener, router, MAX_CONNECTIONS, stop).await,
         Some(acceptor) => {
             let listener = TlsListener::start(listener, acceptor, address);
-            axum::serve(listener, router).with_graceful_shutdown(stop).await
+            dnscribe_admin::serve(listener, router, MAX_CONNECTIONS, stop).await;
         }
-    };
-    served.map_err(fail)
+    }
+    Ok(())
 }
 
 fn acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, KpiError> {

@@ -43,6 +43,7 @@
 //! # }
 //! ```
 
+mod connections;
 pub mod health;
 pub mod histogram;
 pub mod metric;
@@ -53,4 +54,5 @@ mod server;
 pub mod sinks;
 
 pub use axum::Router as Routes;
+pub use connections::serve;
 pub use server::{BindError, Phase, Reply, Request, Requests, Server, bind, exposition};

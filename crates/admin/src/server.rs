@@ -5,6 +5,7 @@
 //! unhealthy. Where the numbers can be read from any thread, two closures answer
 //! ([`Server::start_with`]).
 
+use crate::connections::serve;
 use crate::health::{CheckState, HealthReport};
 use crate::page::Page;
 use axum::Router;
@@ -13,10 +14,6 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use crossbeam_channel::Receiver;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -24,7 +21,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 
 /// Time that a request waits for the pipeline.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,12 +30,6 @@ const MAX_WAITING: usize = 8;
 
 /// Maximum number of connections; a further one takes the place of the oldest.
 const MAX_CONNECTIONS: usize = 64;
-
-/// Time that a connection may go without a complete request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Time to wait where no connection can be accepted, as without free descriptors.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -218,11 +208,15 @@ impl Server {
         let router = router(Arc::clone(&shared)).merge(routes);
         let work = move || {
             runtime.block_on(async {
-                tokio::select! {
-                    served = serve(listener, router) => if let Err(error) = served {
-                        tracing::error!(%error, "the HTTP server for metrics has stopped");
-                    },
-                    _ = stopped => {}
+                match tokio::net::TcpListener::from_std(listener) {
+                    // A sender that is gone stops the server, too.
+                    Ok(listener) => {
+                        let stop = async { drop(stopped.await) };
+                        serve(listener, router, MAX_CONNECTIONS, stop).await;
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "the HTTP server for metrics does not start");
+                    }
                 }
             });
         };
@@ -269,35 +263,6 @@ impl Drop for Server {
             // The panic hook has reported a panic.
             let _ = thread.join();
         }
-    }
-}
-
-/// Serves until it is dropped. `axum::serve` would keep any number of silent connections, until the process has no descriptor
-/// left for its own work.
-async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
-    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
-    loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::debug!(%error, "cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        connections.retain(|connection| !connection.is_finished());
-        if connections.len() >= MAX_CONNECTIONS
-            && let Some(oldest) = connections.pop_front()
-        {
-            oldest.abort();
-        }
-        let service = TowerToHyperService::new(router.clone());
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_TIMEOUT)
-            .serve_connection(TokioIo::new(stream), service);
-        connections.push_back(tokio::spawn(connection).abort_handle());
     }
 }
 
