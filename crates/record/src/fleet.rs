@@ -1,8 +1,9 @@
 //! `dns.fleet/1`.
 
-use super::{OwnedRecordHead, Transport, WindowStatistics};
-use schemars::JsonSchema;
+use super::{OwnedRecordHead, WindowStatistics};
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_with::skip_serializing_none;
 
 /// `dns.fleet/1`: the `dns.window/1` of all nodes for one time window and group, merged. Sums are
@@ -13,6 +14,7 @@ use serde_with::skip_serializing_none;
 #[skip_serializing_none]
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "dns.fleet/1")]
+#[schemars(transform = unique_is_optional)]
 pub struct FleetRecord {
     /// Fields that begin every record. With grouping `region`, `region` is that of the group.
     #[serde(flatten)]
@@ -32,9 +34,6 @@ pub struct FleetRecord {
     /// True if the capture of a node began or ended within the window.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub partial: bool,
-    /// Transactions that came too late for their windows at a node: sum over the nodes since each
-    /// capture began.
-    pub late_total: Option<u64>,
     /// Version of the encodings of all sketches in the record: see `docs/sketches.md`.
     pub sketch_encoding: u32,
     /// What the transactions of the group have in common besides the vantage: `all` (nothing),
@@ -44,9 +43,6 @@ pub struct FleetRecord {
     /// `client`, `server` or `passive`.
     #[schemars(extend("enum" = ["client", "server", "passive"]))]
     pub vantage: String,
-    /// `udp`, `tcp` or, from dnstap, `dot`, `doh`, `doq` or `dnscrypt`, if the group distinguishes them.
-    #[schemars(extend("enum" = Transport::ALL.map(Transport::name)))]
-    pub transport: Option<String>,
     /// Groupings `resolver` and `resolver+zone`: configured name of the server, else its address.
     pub resolver: Option<String>,
     /// Groupings `zone` and `resolver+zone`: registrable domain.
@@ -64,11 +60,26 @@ pub struct FleetRecord {
     pub statistics: WindowStatistics,
 }
 
+/// Lets the numbers of different values be absent, which windows of one node always have.
+fn unique_is_optional(schema: &mut Schema) {
+    let is_unique = |name: &str| name.starts_with("unique_");
+    if let Some(Value::Array(required)) = schema.get_mut("required") {
+        required.retain(|name| !name.as_str().is_some_and(is_unique));
+    }
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for (_, field) in properties.iter_mut().filter(|(name, _)| is_unique(name)) {
+            if let Some(Value::String(text)) = field.get_mut("description") {
+                text.push_str(" Absent if it is unknown because nodes mask their sketches.");
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::json_schema;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     const WINDOWS: &str =
         include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/goldens/windows.ndjson"));
@@ -79,7 +90,7 @@ mod tests {
         for line in WINDOWS.lines() {
             let mut fleet: Value = serde_json::from_str(line).unwrap();
             let fields = fleet.as_object_mut().unwrap();
-            for field in ["process", "container", "k8s"] {
+            for field in ["process", "container", "k8s", "transport", "late_total"] {
                 fields.remove(field);
             }
             let added = [("schema", json!("dns.fleet/1")), ("grouping", json!("all"))];
@@ -90,6 +101,8 @@ mod tests {
             assert!(jsonschema::is_valid(&schema, &fleet), "{fleet}");
             let record: FleetRecord = serde_json::from_value(fleet.clone()).unwrap();
             assert_eq!(serde_json::to_value(record).unwrap(), fleet);
+            fleet.as_object_mut().unwrap().remove("unique_clients");
+            assert!(jsonschema::is_valid(&schema, &fleet), "unknown: {fleet}");
         }
     }
 }

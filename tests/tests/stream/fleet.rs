@@ -82,6 +82,7 @@ fn merged_windows_are_the_sums_over_the_nodes() {
     compare_rows(&running, &expected, &range);
     compare_points(&running, &expected, &range);
     final_rows_are_those_that_came_last(&running, expected.values().next().unwrap());
+    unknown_numbers_have_no_value(&running, expected.values().next().unwrap());
     balances(&running, others, sent.len());
     backfill(&running, began, &range);
 }
@@ -106,6 +107,27 @@ fn final_rows_are_those_that_came_last(running: &Running, window: &Value) {
     assert_eq!(put(revision + 9, true, 1), format!("{}|1", revision + 9));
     assert_eq!(put(revision + 99, false, 2), format!("{}|1", revision + 9), "not final");
     assert_eq!(put(revision, true, transactions), format!("{revision}|{transactions}"));
+}
+
+/// Writes a merged window as a job makes it of nodes that mask names and servers.
+fn unknown_numbers_have_no_value(running: &Running, window: &Value) {
+    let mut record = window.clone();
+    let fields = record.as_object_mut().unwrap();
+    for name in ["unique_qnames", "unique_resolvers", "resolver", "zone", "top_qnames"] {
+        fields.remove(name);
+    }
+    for (name, value) in
+        [("grouping", "zone"), ("vantage", "passive"), ("ts", "2020-01-01T00:00:00Z")]
+    {
+        fields.insert(name.to_owned(), value.into());
+    }
+    fields.insert("other".to_owned(), true.into());
+    let record = record.to_string().replace('\'', "''");
+    let statement = format!(
+        "SELECT dns_fleet_put('dns_fleet', '[{record}]', false); SELECT group_key, unique_qnames IS NULL, unique_clients \
+         IS NULL FROM dns_fleet WHERE ts = '2020-01-01'; DELETE FROM dns_fleet WHERE ts = '2020-01-01'"
+    );
+    assert_eq!(running.stack().timescaledb(&statement).unwrap().trim(), "zone?other|t|f");
 }
 
 /// Makes the rows of these times anew from what Kafka received since a time in seconds since the epoch.

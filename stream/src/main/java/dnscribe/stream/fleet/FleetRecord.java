@@ -101,9 +101,7 @@ final class FleetRecord {
     distinct(json, "unique_qnames", sums.qnames);
     distinct(json, "unique_clients", sums.clients);
     distinct(json, "unique_resolvers", sums.resolvers);
-    if (sums.topQnames.isPresent()) {
-      tops(json, sums);
-    }
+    tops(json, sums);
     histogram(json, "qname_entropy", sums.qnameEntropy);
     histogram(json, "label_lengths", sums.labelLengths);
     histogram(json, "min_ttls", sums.minTtls);
@@ -125,21 +123,30 @@ final class FleetRecord {
     json.writeEndObject();
   }
 
-  private static void distinct(JsonGenerator json, String field, Lazy<DistinctSketch> sketch)
+  private static void distinct(JsonGenerator json, String field, DistinctCount count)
       throws IOException {
-    DistinctSketch values = sketch.isPresent() ? sketch.get() : DistinctSketch.empty();
+    if (Double.isNaN(count.estimate())) {
+      return;
+    }
+    byte[] sketch = count.sketch.encode();
     json.writeObjectFieldStart(field);
-    json.writeNumberField("estimate", values.estimate());
-    json.writeNumberField("lower", values.lower());
-    json.writeNumberField("upper", values.upper());
-    json.writeBinaryField("sketch", sketch.isPresent() ? sketch.encode() : values.encode());
+    json.writeNumberField("estimate", count.estimate());
+    json.writeNumberField("lower", count.lower());
+    json.writeNumberField("upper", count.upper());
+    json.writeBinaryField("sketch", sketch == null ? DistinctSketch.empty().encode() : sketch);
     json.writeEndObject();
   }
 
   private static void tops(JsonGenerator json, WindowSums sums) throws IOException {
     String[] names = {"qnames", "zones", "clients", "processes"};
     Lazy<?>[] sketches = {sums.topQnames, sums.topZones, sums.topClients, sums.topProcesses};
+    if (sketches[0].encode() == null) {
+      return;
+    }
     for (int i = 0; i < names.length; i++) {
+      if (sketches[i].isMasked()) {
+        continue;
+      }
       json.writeArrayFieldStart("top_" + names[i]);
       FrequentSketch values = (FrequentSketch) sketches[i].get();
       ItemsSketch.Row<String>[] rows = values.rows();

@@ -54,7 +54,8 @@ final class InfluxPoint {
           .field("latency_ms_p99", sums.latencyQuantileMs(0.99))
           .field("latency_ms_max", sums.latencyMaxMs);
     }
-    point.field("unique_qnames", sums.uniqueQnames()).field("unique_clients", sums.uniqueClients());
+    point.field("unique_qnames", sums.qnames.estimate());
+    point.field("unique_clients", sums.uniqueClients());
     return point.at(key.startMs(), FleetRecord.SCHEMA, window.eventId());
   }
 
@@ -85,8 +86,11 @@ final class InfluxPoint {
     return this;
   }
 
+  /** Adds a number unless it is NaN. */
   InfluxPoint field(String name, double value) {
-    name(name).append(value);
+    if (!Double.isNaN(value)) {
+      name(name).append(value);
+    }
     return this;
   }
 

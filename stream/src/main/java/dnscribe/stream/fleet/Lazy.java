@@ -3,7 +3,10 @@ package dnscribe.stream.fleet;
 import java.util.function.BiConsumer;
 import java.util.function.Function;
 
-/** A sketch that is decoded when it is merged or queried; most are only passed on. */
+/**
+ * A sketch that is decoded when it is merged or queried; most are only passed on. One that a node
+ * has masked is not known, and neither is what it is merged into.
+ */
 final class Lazy<S> {
   /** What a kind of sketch can do. */
   interface Codec<S> {
@@ -45,7 +48,9 @@ final class Lazy<S> {
 
   private final Codec<S> codec;
 
-  /** Bytes of the sketch; null if it has changed since, or is absent. */
+  private static final byte[] MASKED = {};
+
+  /** Bytes of the sketch: none if it is masked; null if it has changed since, or is absent. */
   private byte[] encoded;
 
   private S sketch;
@@ -64,24 +69,33 @@ final class Lazy<S> {
     sketch = value;
   }
 
+  void mask() {
+    set(MASKED);
+  }
+
   void clear() {
     encoded = null;
     sketch = null;
   }
 
-  boolean isPresent() {
-    return encoded != null || sketch != null;
+  boolean isMasked() {
+    return encoded != null && encoded.length == 0;
   }
 
-  /** Returns the decoded sketch, for reading only; null if it is absent. */
+  /** Returns whether there is a sketch that can be read. */
+  boolean isPresent() {
+    return !isMasked() && (encoded != null || sketch != null);
+  }
+
+  /** Returns the decoded sketch, for reading only; null if it is absent or masked. */
   S get() {
-    if (sketch == null && encoded != null) {
+    if (sketch == null && isPresent()) {
       sketch = codec.parse(encoded);
     }
     return sketch;
   }
 
-  /** Returns the encoded sketch; null if it is absent. */
+  /** Returns the encoded sketch: empty if it is masked, null if it is absent. */
   byte[] encode() {
     if (encoded == null && sketch != null) {
       encoded = codec.encode(sketch);
@@ -90,6 +104,10 @@ final class Lazy<S> {
   }
 
   void merge(Lazy<S> other) {
+    if (isMasked() || other.isMasked()) {
+      mask();
+      return;
+    }
     if (!other.isPresent()) {
       return;
     }

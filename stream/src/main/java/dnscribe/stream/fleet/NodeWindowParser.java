@@ -91,9 +91,9 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
     setters.put(
         "latency_ms.max", (window, json) -> window.sums.latencyMaxMs = json.getDoubleValue());
     sketch(setters, "latency_ms.sketch", sums -> sums.latency);
-    sketch(setters, "unique_qnames.sketch", sums -> sums.qnames);
-    sketch(setters, "unique_clients.sketch", sums -> sums.clients);
-    sketch(setters, "unique_resolvers.sketch", sums -> sums.resolvers);
+    distinct(setters, "unique_qnames.", sums -> sums.qnames);
+    distinct(setters, "unique_clients.", sums -> sums.clients);
+    distinct(setters, "unique_resolvers.", sums -> sums.resolvers);
     sketch(setters, "top_sketches.qnames", sums -> sums.topQnames);
     sketch(setters, "top_sketches.zones", sums -> sums.topZones);
     sketch(setters, "top_sketches.clients", sums -> sums.topClients);
@@ -127,6 +127,20 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
     setters.put(path + "[].count", (window, json) -> window.rowCount = count(json));
     setters.put(path + "[]", (window, json) -> window.endBucket());
     setters.put(path, (window, json) -> window.endHistogram(histogram.apply(window.sums)));
+  }
+
+  private static void distinct(
+      Map<String, Setter<Draft>> setters, String path, Function<WindowSums, DistinctCount> count) {
+    setters.put(
+        path + "estimate",
+        (window, json) -> count.apply(window.sums).maskedEstimate = json.getDoubleValue());
+    setters.put(
+        path + "lower",
+        (window, json) -> count.apply(window.sums).maskedLower = json.getDoubleValue());
+    setters.put(
+        path + "upper",
+        (window, json) -> count.apply(window.sums).maskedUpper = json.getDoubleValue());
+    sketch(setters, path + "sketch", sums -> count.apply(sums).sketch);
   }
 
   private static void sketch(
@@ -270,10 +284,15 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
         sums.sketches().forEach(Lazy::clear);
         return;
       }
+      sums.distinctCounts().forEach(DistinctCount::setUnknownIfAbsent);
       try {
         sums.sketches().forEach(Lazy::get);
       } catch (IllegalArgumentException error) {
         throw new MalformedException("field", String.valueOf(error.getMessage()));
+      }
+      if (sums.latency.isMasked()
+          || !sums.distinctCounts().stream().allMatch(DistinctCount::isValid)) {
+        throw new MalformedException("field", "sketch: masked, and no estimate");
       }
       if (sums.latency.isPresent() && sums.latency.get().count() > MAX_LATENCIES) {
         throw new MalformedException("field", "latency_ms.sketch: too many values");

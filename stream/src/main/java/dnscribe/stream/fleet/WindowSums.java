@@ -58,9 +58,9 @@ public final class WindowSums {
   final Histogram labelLengths = new Histogram();
   final Histogram minTtls = new Histogram();
   final Lazy<LatencySketch> latency = new Lazy<>(Lazy.LATENCY);
-  final Lazy<DistinctSketch> qnames = new Lazy<>(Lazy.DISTINCT);
-  final Lazy<DistinctSketch> clients = new Lazy<>(Lazy.DISTINCT);
-  final Lazy<DistinctSketch> resolvers = new Lazy<>(Lazy.DISTINCT);
+  final DistinctCount qnames = new DistinctCount();
+  final DistinctCount clients = new DistinctCount();
+  final DistinctCount resolvers = new DistinctCount();
   final Lazy<FrequentSketch> topQnames = new Lazy<>(Lazy.FREQUENT);
   final Lazy<FrequentSketch> topZones = new Lazy<>(Lazy.FREQUENT);
   final Lazy<FrequentSketch> topClients = new Lazy<>(Lazy.FREQUENT);
@@ -99,14 +99,9 @@ public final class WindowSums {
     return latency.isPresent() ? latency.get().quantile(rank) : Double.NaN;
   }
 
-  /** Returns the estimated number of different clients. */
+  /** Returns the estimated number of different clients; NaN if it is unknown. */
   public double uniqueClients() {
-    return clients.isPresent() ? clients.get().estimate() : 0;
-  }
-
-  /** Returns the estimated number of different query names. */
-  public double uniqueQnames() {
-    return qnames.isPresent() ? qnames.get().estimate() : 0;
+    return clients.estimate();
   }
 
   void set(Counter counter, long value) {
@@ -145,7 +140,19 @@ public final class WindowSums {
   /** Returns all sketches, in the order of the state. */
   List<Lazy<?>> sketches() {
     return List.of(
-        latency, qnames, clients, resolvers, topQnames, topZones, topClients, topProcesses);
+        latency,
+        qnames.sketch,
+        clients.sketch,
+        resolvers.sketch,
+        topQnames,
+        topZones,
+        topClients,
+        topProcesses);
+  }
+
+  /** Returns the numbers of different values, in the order of the state. */
+  List<DistinctCount> distinctCounts() {
+    return List.of(qnames, clients, resolvers);
   }
 
   /** Sets the exact counters of a window all of whose messages were exported. */

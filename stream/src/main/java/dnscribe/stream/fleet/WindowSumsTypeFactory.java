@@ -26,7 +26,7 @@ public final class WindowSumsTypeFactory extends TypeInfoFactory<WindowSums> {
   /** Serializer with a version, so that a later form can read the state of this one. */
   public static final class Serializer extends TypeSerializerSingleton<WindowSums> {
     static final Serializer INSTANCE = new Serializer();
-    private static final int VERSION = 1;
+    private static final int VERSION = 2;
 
     @Override
     public boolean isImmutableType() {
@@ -88,12 +88,17 @@ public final class WindowSumsTypeFactory extends TypeInfoFactory<WindowSums> {
           out.write(bytes);
         }
       }
+      for (DistinctCount count : sums.distinctCounts()) {
+        out.writeDouble(count.maskedEstimate);
+        out.writeDouble(count.maskedLower);
+        out.writeDouble(count.maskedUpper);
+      }
     }
 
     @Override
     public WindowSums deserialize(DataInputView in) throws IOException {
       int version = in.readByte();
-      if (version != VERSION) {
+      if (version > VERSION) {
         throw new IOException("sums of version " + version + ": made by a newer job");
       }
       WindowSums sums = new WindowSums();
@@ -122,6 +127,14 @@ public final class WindowSumsTypeFactory extends TypeInfoFactory<WindowSums> {
           byte[] bytes = new byte[length];
           in.readFully(bytes);
           sketch.set(bytes);
+        }
+      }
+      // Version 1 knew no masked sketches.
+      if (version > 1) {
+        for (DistinctCount count : sums.distinctCounts()) {
+          count.maskedEstimate = in.readDouble();
+          count.maskedLower = in.readDouble();
+          count.maskedUpper = in.readDouble();
         }
       }
       return sums;

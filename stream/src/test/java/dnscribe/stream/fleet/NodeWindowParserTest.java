@@ -43,7 +43,7 @@ class NodeWindowParserTest {
       check(sums.minTtls, json.path("min_ttls"));
       assertThat(sums.latencyMaxMs).isEqualTo(json.path("latency_ms").path("max").asDouble());
       boolean isMerged = NodeWindow.isMerged(window.key().grouping());
-      assertThat(sums.qnames.isPresent()).isEqualTo(isMerged);
+      assertThat(sums.qnames.sketch.isPresent()).isEqualTo(isMerged);
       assertThat(sums.latency.isPresent()).isEqualTo(isMerged && json.has("latency_ms"));
       assertThat(sums.topQnames.isPresent()).isEqualTo(json.has("top_sketches"));
     }
