@@ -5,6 +5,7 @@
 
 // What is asked, and how.
 pub mod failure;
+mod handshake;
 pub mod source;
 pub mod special;
 pub mod client_certificate;

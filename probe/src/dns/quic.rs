@@ -1,8 +1,8 @@
 //! One query and its response over QUIC (RFC 9250): a connection and one stream for each.
 
-use super::stream::certificate_reason;
 use super::{Exchange, Protocol, Question, Resolver, encode, malformed, read_response};
 use crate::failure::{Failure, Stage};
+use crate::handshake::{failed_by, failed_tls};
 use crate::source;
 use crate::trust::Trust;
 use quinn::crypto::rustls::QuicClientConfig;
@@ -142,8 +142,14 @@ fn not_connected(error: &ConnectionError) -> Failure {
     let (stage, reason) = match error {
         // RFC 9000, section 6: the server has no version that the probe has.
         ConnectionError::VersionMismatch => (Stage::Connect, "quic_version"),
-        ConnectionError::TransportError(error) => tls_reason(error.code),
-        ConnectionError::ConnectionClosed(close) => tls_reason(close.error_code),
+        ConnectionError::TransportError(error) => match tls_alert(error.code) {
+            Some(alert) => return failed_by(alert),
+            None => transport_reason(error.code),
+        },
+        ConnectionError::ConnectionClosed(close) => match tls_alert(close.error_code) {
+            Some(alert) => return failed_by(alert),
+            None => transport_reason(close.error_code),
+        },
         ConnectionError::Reset => (Stage::Connect, "reset"),
         ConnectionError::TimedOut => (Stage::Connect, "timeout"),
         _ => (Stage::Connect, "closed"),
@@ -151,18 +157,15 @@ fn not_connected(error: &ConnectionError) -> Failure {
     Failure::new(stage, reason).with_detail(error.to_string())
 }
 
-/// Names an error by its code: those from 0x100 on are alerts of TLS (RFC 9001, section 4.8).
-fn tls_reason(code: TransportErrorCode) -> (Stage, &'static str) {
-    const NO_APPLICATION_PROTOCOL: u8 = 120;
-    if code == TransportErrorCode::CONNECTION_REFUSED {
-        return (Stage::Connect, "refused");
-    }
-    let alert = u8::try_from(u64::from(code).wrapping_sub(0x100)).map(AlertDescription::from);
-    match alert {
-        Ok(alert) if u8::from(alert) == NO_APPLICATION_PROTOCOL => (Stage::Tls, "alpn_mismatch"),
-        Ok(_) => (Stage::Tls, "handshake_failed"),
-        Err(_) => (Stage::Connect, "protocol"),
-    }
+/// Returns the alert of TLS for which a code stands: those from 0x100 on are (RFC 9001, section 4.8).
+fn tls_alert(code: TransportErrorCode) -> Option<AlertDescription> {
+    u8::try_from(u64::from(code).wrapping_sub(0x100)).ok().map(AlertDescription::from)
+}
+
+/// Names an error of QUIC itself by its code.
+fn transport_reason(code: TransportErrorCode) -> (Stage, &'static str) {
+    let is_refused = code == TransportErrorCode::CONNECTION_REFUSED;
+    (Stage::Connect, if is_refused { "refused" } else { "protocol" })
 }
 
 /// Names the error of a connection that was lost before the response.
@@ -216,11 +219,7 @@ impl Verifier {
 
     fn failure(&self) -> Option<Failure> {
         let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        let reason = match &problem {
-            Error::InvalidCertificate(error) => certificate_reason(error),
-            _ => "handshake_failed",
-        };
-        Some(Failure::new(Stage::Tls, reason).with_detail(problem.to_string()))
+        Some(failed_tls(&problem))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::source::Source;
 use dnscribe_record::named_enum;
+use rustls::pki_types::ServerName;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -109,7 +110,7 @@ impl Resolver {
         };
         let is_bare =
             url.username().is_empty() && url.password().is_none() && url.query().is_none();
-        is_bare.then(|| Self {
+        let resolver = Self {
             name: String::new(),
             protocol,
             host,
@@ -117,7 +118,9 @@ impl Resolver {
             tls_name: url.fragment().map(str::to_owned),
             path: path.to_owned(),
             source: Source::default(),
-        })
+        };
+        let is_certifiable = ServerName::try_from(resolver.server_name()).is_ok();
+        (is_bare && is_certifiable && resolver.port > 0).then_some(resolver)
     }
 }
 
@@ -158,6 +161,9 @@ mod tests {
             "udp://dns.example",
             "tls://192.0.2.1/x",
             "https://me:secret@dns.example/",
+            "udp://192.0.2.53:0",
+            "tls://192.0.2.1#not%20a%20name",
+            "tls://192.0.2.1#",
             "https://dns.example/dns-query?token=secret",
         ] {
             assert_eq!(Resolver::parse(text), None, "{text}");

@@ -1,10 +1,10 @@
 //! One query and its response over a stream: TCP (RFC 7766) and TLS (RFC 7858).
 
 use super::{Exchange, Protocol, Question, Resolver, encode, malformed, read_response};
-use crate::failure::{Failure, Stage, io_reason};
+use crate::failure::{Failure, Stage};
+use crate::handshake;
 use crate::source::Source;
 use crate::trust::Trust;
-use rustls::CertificateError;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
@@ -77,35 +77,8 @@ pub(super) async fn handshake(
     let begin = Instant::now();
     match timeout_at(deadline, TlsConnector::from(config).connect(name, stream)).await {
         Ok(Ok(stream)) => Ok((stream, begin.elapsed())),
-        Ok(Err(error)) => failed(tls_reason(&error), error.to_string()),
+        Ok(Err(error)) => Err(handshake::failed(&error)),
         Err(_) => Err(Failure::new(Stage::Tls, "handshake_timeout")),
-    }
-}
-
-/// Names an error of a TLS handshake.
-fn tls_reason(error: &io::Error) -> &'static str {
-    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    let Some(cause) = cause else { return io_reason(error) };
-    match cause {
-        rustls::Error::InvalidCertificate(certificate) => certificate_reason(certificate),
-        _ => "handshake_failed",
-    }
-}
-
-/// Names what is wrong with a certificate.
-pub(super) const fn certificate_reason(certificate: &CertificateError) -> &'static str {
-    match certificate {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            "certificate_expired"
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "certificate_not_yet_valid"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "name_mismatch"
-        }
-        CertificateError::Revoked => "certificate_revoked",
-        _ => "certificate_untrusted",
     }
 }
 

@@ -14,6 +14,7 @@ mod x509;
 
 use super::{Context, Failure, Stage, add_milliseconds, begin, dialogue, finish, host};
 use crate::client_certificate::{ClientCertificate, Presentation};
+pub(super) use crate::handshake::failed;
 use crate::target::{Target, TlsTarget};
 use certificate::{Presented, Problem, inspect};
 use dnscribe_record::ProbeFields;
@@ -21,10 +22,7 @@ use dnscribe_record::time::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error,
-    PeerIncompatible, PeerMisbehaved, ProtocolVersion, SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -252,61 +250,6 @@ impl ServerCertVerifier for Recorder {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         PROVIDER.signature_verification_algorithms.supported_schemes()
     }
-}
-
-/// Names an error of a handshake, or of TLS after it.
-pub(super) fn failed(error: &io::Error) -> Failure {
-    let fail = |reason, detail: String| Failure::new(Stage::Tls, reason).with_detail(detail);
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
-        return Failure::io(Stage::Tls, error);
-    };
-    match tls {
-        Error::AlertReceived(alert) => {
-            let reason = match alert {
-                AlertDescription::ProtocolVersion => "version",
-                AlertDescription::NoApplicationProtocol => "alpn_mismatch",
-                AlertDescription::CertificateRequired => "client_certificate_required",
-                // A client sends one certificate only: its own.
-                AlertDescription::BadCertificate
-                | AlertDescription::UnsupportedCertificate
-                | AlertDescription::CertificateRevoked
-                | AlertDescription::CertificateExpired
-                | AlertDescription::CertificateUnknown
-                | AlertDescription::UnknownCA
-                | AlertDescription::AccessDenied => "client_certificate_refused",
-                _ => "handshake_failed",
-            };
-            fail(reason, format!("the server sent the alert {}", alert_name(*alert)))
-        }
-        Error::PeerIncompatible(
-            PeerIncompatible::ServerDoesNotSupportTls12Or13
-            | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-        ) => fail("version", "the server has no version of TLS from 1.2".to_owned()),
-        Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol) => {
-            fail("alpn_mismatch", "the server chose a protocol that was not offered".to_owned())
-        }
-        Error::InvalidCertificate(CertificateError::BadEncoding) => {
-            fail("certificate_malformed", "the server's certificate cannot be read".to_owned())
-        }
-        Error::InvalidMessage(_) => fail("handshake_failed", format!("this is not TLS: {tls}")),
-        _ => fail("handshake_failed", tls.to_string()),
-    }
-}
-
-/// Returns the name of an alert (RFC 8446, section 6): `handshake_failure`.
-fn alert_name(alert: AlertDescription) -> String {
-    let letters: Vec<char> = format!("{alert:?}").chars().collect();
-    let is_lower = |index: usize| letters.get(index).is_some_and(char::is_ascii_lowercase);
-    let mut name = String::new();
-    for (index, letter) in letters.iter().enumerate() {
-        // Words begin with a capital; some are all capitals.
-        let begins = index > 0 && letter.is_ascii_uppercase();
-        if begins && (is_lower(index - 1) || is_lower(index + 1)) {
-            name.push('_');
-        }
-        name.push(letter.to_ascii_lowercase());
-    }
-    name
 }
 
 fn version(version: ProtocolVersion) -> String {
