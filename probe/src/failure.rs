@@ -1,10 +1,17 @@
 //! Why a measurement failed: the stage, a reason of one word, and details for people.
 
 use dnscribe_record::ProbeError;
+use rustix::io::Errno;
 use std::io;
 
 /// How the detail begins where this host does not have the configured `source_address`.
 pub(crate) const NO_SOURCE: &str = "source_address: this host does not have";
+
+/// Reason where this host does not have the configured `source_address`.
+pub(crate) const SOURCE_ADDRESS: &str = "source_address";
+
+/// Reason where this process or host may not open more files: nothing was measured.
+pub(crate) const OPEN_FILES: &str = "open_files";
 
 /// A stage of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +100,15 @@ impl From<Failure> for ProbeError {
 #[must_use]
 pub fn io_reason(error: &io::Error) -> &'static str {
     match error.kind() {
+        _ if matches!(
+            error.raw_os_error().map(Errno::from_raw_os_error),
+            Some(Errno::MFILE | Errno::NFILE)
+        ) =>
+        {
+            OPEN_FILES
+        }
+        // Of a socket that cannot be bound to the configured address.
+        io::ErrorKind::AddrNotAvailable if error.get_ref().is_some() => SOURCE_ADDRESS,
         io::ErrorKind::ConnectionRefused => "refused",
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "reset",
         io::ErrorKind::TimedOut => "timeout",

@@ -14,12 +14,12 @@ mod tls;
 pub use crate::failure::{Failure, Stage};
 
 use crate::dns::{CacheLimits, RETRY_PAUSE, Resolver, Validators, presentation, type_name};
-use crate::failure::is_transient;
+use crate::failure::{OPEN_FILES, is_transient};
 use crate::target::{Target, TargetKind};
 use crate::trust::Trust;
 use dnscribe_record::ProbeFields;
 use dnscribe_record::time::Timestamp;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 /// Length limit of the detail of a failure.
@@ -70,6 +70,8 @@ pub struct Round {
 pub enum Skip {
     /// This host does not permit the measurement; the remedy has been logged.
     Unsupported,
+    /// This process may not open more files.
+    OpenFiles,
 }
 
 impl Skip {
@@ -78,6 +80,7 @@ impl Skip {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Unsupported => "unsupported",
+            Self::OpenFiles => OPEN_FILES,
         }
     }
 }
@@ -86,10 +89,23 @@ impl Skip {
 pub async fn measure(context: &Context, target: &Arc<Target>) -> Round {
     let start = Timestamp::now();
     let mut unrouted = 0;
-    let found = repeat(context, target, &mut unrouted).await;
+    let found = repeat(context, target, &mut unrouted).await.and_then(unless_files_were_short);
     let (found, skipped) =
         found.map_or_else(|skip| (Vec::new(), Some(skip)), |found| (found, None));
     Round { target: Arc::clone(target), start, found, skipped, unrouted }
+}
+
+/// Returns what was found, unless this process lacked files for a part of it: that says nothing of the target.
+fn unless_files_were_short(found: Vec<ProbeFields>) -> Result<Vec<ProbeFields>, Skip> {
+    static WARNING: Once = Once::new();
+    let mut errors = found.iter().filter_map(|fields| fields.error.as_ref());
+    if errors.all(|error| error.reason != OPEN_FILES) {
+        return Ok(found);
+    }
+    WARNING.call_once(|| {
+        tracing::warn!("too many open files: raise LimitNOFILE of the unit, or ulimit -n");
+    });
+    Err(Skip::OpenFiles)
 }
 
 /// Measures a target, and again while it fails without a response and attempts and time are left. Targets that ask
@@ -226,4 +242,24 @@ pub fn milliseconds(duration: Duration) -> f64 {
 /// Adds a duration to a time in milliseconds that several steps share.
 fn add_milliseconds(sum: &mut Option<f64>, duration: Duration) {
     *sum = Some(sum.unwrap_or_default() + milliseconds(duration));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_round_without_files_is_skipped() {
+        let fields = |number: i32| {
+            let error = std::io::Error::from_raw_os_error(number);
+            let failure = Failure::io(Stage::Connect, &error);
+            vec![ProbeFields { error: Some(failure.into()), ..ProbeFields::default() }]
+        };
+        for errno in [Errno::MFILE, Errno::NFILE] {
+            let found = unless_files_were_short(fields(errno.raw_os_error()));
+            assert_eq!(found.unwrap_err(), Skip::OpenFiles);
+        }
+        assert!(unless_files_were_short(fields(Errno::CONNREFUSED.raw_os_error())).is_ok());
+    }
 }

@@ -14,6 +14,7 @@
 mod breaker;
 mod destination;
 mod host;
+mod numbered;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -22,10 +23,12 @@ pub use breaker::BreakerOptions;
 pub use destination::{Destination, Reach, outcomes};
 pub use host::Limits;
 
+use crate::failure::OPEN_FILES;
 use crate::target::{Service, Target};
 use breaker::Breaker;
 use dnscribe_record::ledger::Probing;
 use host::Host;
+use numbered::Numbered;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -81,10 +84,8 @@ pub struct Scheduler {
     ready: VecDeque<Ready>,
     /// Times at which hosts with waiting rounds may have another one.
     wakes: BinaryHeap<Reverse<(Duration, usize)>>,
-    host_numbers: HashMap<String, usize>,
-    hosts: Vec<Host>,
-    endpoint_numbers: HashMap<String, usize>,
-    endpoints: Vec<Breaker>,
+    hosts: Numbered<Host>,
+    endpoints: Numbered<Breaker>,
     running: usize,
     probing: Probing,
 }
@@ -94,8 +95,8 @@ impl Scheduler {
     #[must_use]
     pub fn new(limits: Limits, repeat: Repeat) -> Self {
         // Each counter is present, zero too.
-        let skipped =
-            [OVERRUN, BREAKER, REMOVED, SHUTDOWN, UNSUPPORTED].map(|reason| (reason.to_owned(), 0));
+        let skipped = [OVERRUN, BREAKER, REMOVED, SHUTDOWN, UNSUPPORTED, OPEN_FILES]
+            .map(|reason| (reason.to_owned(), 0));
         Self {
             limits,
             repeat,
@@ -105,10 +106,8 @@ impl Scheduler {
             due: BinaryHeap::new(),
             ready: VecDeque::new(),
             wakes: BinaryHeap::new(),
-            host_numbers: HashMap::new(),
-            hosts: Vec::new(),
-            endpoint_numbers: HashMap::new(),
-            endpoints: Vec::new(),
+            hosts: Numbered::default(),
+            endpoints: Numbered::default(),
             running: 0,
             probing: Probing { skipped: skipped.into(), ..Probing::default() },
         }
@@ -127,9 +126,7 @@ impl Scheduler {
             };
             self.known.insert(key, number);
         }
-        for number in old.into_values() {
-            self.remove(number);
-        }
+        self.remove(&old.into_values().collect());
         self.forget_destinations();
     }
 
@@ -203,7 +200,9 @@ impl Scheduler {
             }
         }
         if slot.is_removed {
-            self.release_slot(id.0);
+            // It is in no queue since its removal.
+            self.slots[id.0 as usize] = None;
+            self.free.push(id.0);
         }
     }
 
@@ -228,7 +227,7 @@ impl Scheduler {
         self.due.clear();
         self.wakes.clear();
         self.ready.clear();
-        self.hosts.iter_mut().for_each(|host| host.blocked.clear());
+        self.hosts.states_mut().iter_mut().for_each(|host| host.blocked.clear());
         for slot in self.slots.iter_mut().flatten() {
             if matches!(slot.progress, Progress::Waiting { .. }) {
                 slot.progress = Progress::Idle;
@@ -277,7 +276,7 @@ impl Scheduler {
     /// Number of endpoints that count as unreachable.
     #[must_use]
     pub fn open_breakers(&self) -> usize {
-        self.endpoints.iter().filter(|breaker| breaker.is_open()).count()
+        self.endpoints.states().iter().filter(|breaker| breaker.is_open()).count()
     }
 
     fn slot(&self, number: u32) -> Option<&Slot> {

@@ -103,6 +103,7 @@ impl fmt::Display for Source {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::{SOURCE_ADDRESS, io_reason};
     use tokio::net::TcpListener;
 
     fn source(addresses: &[&str]) -> Result<Source, String> {
@@ -137,6 +138,7 @@ mod tests {
         let udp = foreign.connect_udp(server).await.unwrap_err();
         for error in [tcp, udp] {
             assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+            assert_eq!(io_reason(&error), SOURCE_ADDRESS);
             assert_eq!(error.to_string(), "source_address: this host does not have 192.0.2.77");
         }
         assert!(source(&["192.0.2.1", "192.0.2.2"]).unwrap_err().contains("of one family"));

@@ -1,6 +1,7 @@
 //! Where a target's rounds go, and whether they were reached.
 
 use crate::dns::ResolverHost;
+use crate::failure::SOURCE_ADDRESS;
 use crate::measure::Round;
 use crate::target::{Host, Target, TargetKind};
 use dnscribe_record::ProbeFields;
@@ -91,6 +92,7 @@ pub fn outcomes(round: &Round) -> Vec<Reach> {
 fn reach(fields: &ProbeFields) -> Reach {
     let Some(error) = &fields.error else { return Reach::Reached };
     match (error.stage.as_str(), error.reason.as_str()) {
+        (_, SOURCE_ADDRESS) => Reach::Unknown,
         // `refused` is the response code at stage `dns`.
         (_, "timeout")
         | ("connect", _)

@@ -1,11 +1,10 @@
 //! The targets of a schedule: their slots, which a reload changes, and the hosts and endpoints to which they go.
 
-use super::breaker::Breaker;
 use super::destination;
-use super::host::Host;
 use super::{REMOVED, Reach, Ready, Repeat, Scheduler, skip};
 use crate::target::Target;
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
@@ -121,64 +120,55 @@ impl Scheduler {
         }
     }
 
-    pub(super) fn remove(&mut self, number: u32) {
-        let Some(slot) = self.slots[number as usize].as_mut() else { return };
-        match slot.progress {
-            Progress::Running => slot.is_removed = true,
-            Progress::Waiting { .. } => {
-                skip(&mut self.probing, REMOVED, true);
-                self.end_trials(number);
-                self.release_slot(number);
+    /// Removes targets, and takes them out of all queues in one pass, as others may get their numbers. The slot of one
+    /// whose round runs is freed once that has ended.
+    pub(super) fn remove(&mut self, numbers: &HashSet<u32>) {
+        if numbers.is_empty() {
+            return;
+        }
+        self.due.retain(|Reverse((_, number))| !numbers.contains(number));
+        self.ready
+            .retain(|ready| !matches!(ready, Ready::Target(number) if numbers.contains(number)));
+        for host in self.hosts.states_mut() {
+            host.blocked.retain(|number| !numbers.contains(number));
+        }
+        for number in numbers {
+            let Some(slot) = self.slots[*number as usize].as_mut() else { continue };
+            match slot.progress {
+                Progress::Running => {
+                    slot.is_removed = true;
+                    continue;
+                }
+                Progress::Waiting { .. } => {
+                    skip(&mut self.probing, REMOVED, true);
+                    self.end_trials(*number);
+                }
+                Progress::Idle => {}
             }
-            Progress::Idle => self.release_slot(number),
+            self.slots[*number as usize] = None;
+            self.free.push(*number);
         }
-    }
-
-    /// Frees a slot, and takes it out of all queues, as another target may get its number.
-    pub(super) fn release_slot(&mut self, number: u32) {
-        self.slots[number as usize] = None;
-        self.due.retain(|Reverse((_, other))| *other != number);
-        self.ready.retain(|ready| !matches!(ready, Ready::Target(other) if *other == number));
-        for host in &mut self.hosts {
-            host.blocked.retain(|other| *other != number);
-        }
-        self.free.push(number);
     }
 
     /// Numbers of the hosts and endpoints of a target.
     fn destinations(&mut self, target: &Target) -> (Box<[usize]>, Box<[usize]>) {
         let (mut hosts, mut endpoints) = (Vec::new(), Vec::new());
         for destination in destination::of_target(target) {
-            let hosts_before = self.hosts.len();
-            let host = *self.host_numbers.entry(destination.host).or_insert(hosts_before);
-            if host == hosts_before {
-                self.hosts.push(Host::default());
-            }
+            let host = self.hosts.number(destination.host);
             // Two resolvers at one host are one round there.
             if !hosts.contains(&host) {
                 hosts.push(host);
             }
-            let endpoints_before = self.endpoints.len();
-            let endpoint =
-                *self.endpoint_numbers.entry(destination.endpoint).or_insert(endpoints_before);
-            if endpoint == endpoints_before {
-                self.endpoints.push(Breaker::default());
-            }
-            endpoints.push(endpoint);
+            endpoints.push(self.endpoints.number(destination.endpoint));
         }
         (hosts.into(), endpoints.into())
     }
 
-    /// Forgets the state of hosts and endpoints that no target has any more. Their numbers are not given again.
+    /// Forgets the state of hosts and endpoints that no target has any more.
     pub(super) fn forget_destinations(&mut self) {
-        let (mut hosts, mut endpoints) =
-            (vec![false; self.hosts.len()], vec![false; self.endpoints.len()]);
-        for slot in self.slots.iter().flatten() {
-            slot.hosts.iter().for_each(|host| hosts[*host] = true);
-            slot.endpoints.iter().for_each(|endpoint| endpoints[*endpoint] = true);
-        }
-        self.host_numbers.retain(|_, host| hosts[*host]);
-        self.endpoint_numbers.retain(|_, endpoint| endpoints[*endpoint]);
+        let slots = || self.slots.iter().flatten();
+        self.hosts.retain(slots().flat_map(|slot| &slot.hosts).copied());
+        self.endpoints.retain(slots().flat_map(|slot| &slot.endpoints).copied());
     }
 }
 

@@ -326,7 +326,7 @@ fn reload_keeps_phases_and_breakers() {
     let first = starts.iter().find(|(_, target)| target.name == "kept").unwrap().0;
     let new = tcp("new", [192, 0, 2, 3], at(10));
     scheduler.set_services(at(12), limits, &service(&[kept, Arc::new(changed), new]));
-    assert_eq!(scheduler.open_breakers(), 3, "the one of the removed target is kept, without use");
+    assert_eq!(scheduler.open_breakers(), 2, "the one of the removed target is forgotten");
     let mut seen = BTreeSet::new();
     let mut due = Vec::new();
     for second in 12..60 {
@@ -345,6 +345,25 @@ fn reload_keeps_phases_and_breakers() {
     let since = due[0].checked_sub(first).unwrap();
     assert!(since.as_secs().is_multiple_of(10) && since.subsec_nanos() == 0, "{since:?}");
     assert!(due[0] >= first + limits.breaker.backoff, "the breaker stays open: {due:?} {first:?}");
+}
+
+#[test]
+fn reloads_leave_nothing_behind() {
+    let mut scheduler = Scheduler::new(LIMITS, Repeat::Always);
+    for reload in 0..50_u8 {
+        let targets: Vec<_> =
+            (0..20).map(|n| tcp(&format!("t{reload}-{n}"), [10, 0, reload, n], at(10))).collect();
+        scheduler.set_services(at(0), LIMITS, &service(&targets));
+        assert_eq!((scheduler.due.len(), scheduler.slots.len() <= 40), (20, true));
+        assert!(scheduler.hosts.states().len() <= 40 && scheduler.endpoints.states().len() <= 40);
+    }
+    let now = scheduler.next_poll().unwrap();
+    let starts = scheduler.poll(now);
+    assert!(!scheduler.is_removed(starts[0].id));
+    scheduler.set_services(now, LIMITS, &[]);
+    assert!(scheduler.is_removed(starts[0].id), "its round still runs");
+    scheduler.finish(now, starts[0].id, 1, &[Reach::Reached]);
+    assert!(scheduler.is_done() && balances(&scheduler));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::RuleOptions;
 use super::rule::Figure;
+use crate::failure::SOURCE_ADDRESS;
 use crate::measure::Round;
 use crate::target::Target;
 use dnscribe_baseline::{Baseline, LearnedBaseline};
@@ -228,8 +229,10 @@ impl ServiceState {
         }
     }
 
-    /// The measurements, in the order of the targets.
+    /// The measurements, in the order of the targets, without those that could not be made from here: these are no
+    /// fault of the service, or of the way to it.
     pub(super) fn measurements(&self) -> Vec<&Measurement> {
-        self.targets.iter().flat_map(|(_, found)| found).collect()
+        let found = self.targets.iter().flat_map(|(_, found)| found);
+        found.filter(|one| one.error().1 != SOURCE_ADDRESS).collect()
     }
 }

@@ -3,6 +3,7 @@
 use super::Asking;
 use crate::dns::{Protocol, Question, exchange, presentation, rcode_reason};
 use crate::failure::{Failure, Stage};
+use crate::failure::{OPEN_FILES, SOURCE_ADDRESS};
 use hickory_proto::dnssec::DigestType;
 use hickory_proto::dnssec::rdata::{DNSSECRData, DS};
 use hickory_proto::op::{Message, ResponseCode};
@@ -160,7 +161,7 @@ async fn ask_parent_server(
     );
     // A response that cannot be read is one.
     let referral = referral.map_err(|failure| match failure.reason {
-        "malformed" => failure,
+        "malformed" | OPEN_FILES | SOURCE_ADDRESS => failure,
         reason => parent_unreachable(server, &format!("cannot be asked at {address}: {reason}")),
     })?;
     let delegation = read_delegation(zone, server, &referral.response)?;

@@ -441,3 +441,11 @@ fn one_family_alone_is_the_path() {
         .collect();
     assert_eq!(dual_stack(&both), ["critical → path"]);
 }
+
+/// The address from which is to be measured says nothing of the service.
+#[test]
+fn a_source_address_that_this_host_lacks_has_no_cause() {
+    for kind in ["dns@a", "tcp", "ping", "http"] {
+        assert!(alerts_once(&[&format!("{kind} connect/source_address")]).is_empty(), "{kind}");
+    }
+}
