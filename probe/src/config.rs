@@ -211,6 +211,24 @@ fn limits(layer: &LimitsLayer, rules: &RuleOptions) -> Limits {
     }
 }
 
+/// Refuses streams that only agents and jobs have.
+fn check_streams(layer: &Layer) -> Result<(), ConfigError> {
+    let given = [
+        ("streams", layer.streams),
+        ("kafka.streams", layer.kafka.streams),
+        ("file.streams", layer.file.streams),
+    ];
+    let own: Vec<&str> = StreamSet::PROBED.iter().map(Stream::name).collect();
+    for (key, streams) in given {
+        let mut names = streams.into_iter().flat_map(StreamSet::iter).map(Stream::name);
+        if let Some(other) = names.find(|name| !own.contains(name)) {
+            let why = format!("a probe has no {other}: give some of {}", own.join(", "));
+            return ConfigError::in_section(key, why);
+        }
+    }
+    Ok(())
+}
+
 fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let labels = host::labels(&layer.labels)?;
     let placeholders = host::placeholders(&labels, layer.region.as_ref());
@@ -219,6 +237,7 @@ fn resolve(layer: &Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let mut specs = sinks::sinks(layer.sinks.clone().unwrap_or_default(), &kafka)?;
     alertmanager::add_sink(&mut specs, alertmanager.as_ref(), true)?;
     let stored = layer.streams.unwrap_or(StreamSet::PROBED);
+    check_streams(layer)?;
     let node = layer.node.clone().map_or_else(host::name, |node| node.0);
     let rules = rules::resolve(&layer.rules)?;
     Ok(Config {

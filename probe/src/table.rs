@@ -1,6 +1,7 @@
 //! The table that `run --once` prints, and the lines that `run` writes to a terminal.
 
 use dnscribe_record::ProbeFields;
+use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::fmt::Write as _;
 
@@ -72,6 +73,10 @@ fn result(fields: &ProbeFields) -> String {
     } else if let Some(rcode) = &fields.rcode {
         parts.push(rcode.clone());
         parts.push(fields.answers.join(" "));
+        let left = fields
+            .answer_count
+            .map(|count| to_f64(count.into()) - to_f64(fields.answers.len() as u64));
+        parts.extend(left.map(|left| format!("and {left} more")));
     }
     parts.extend(fields.ede.iter().map(ToString::to_string));
     parts.extend(fields.http_status.map(|status| status.to_string()));

@@ -354,3 +354,27 @@ fn check_and_run_agree_about_ping() {
     let measured = setup.records().iter().any(|record| record["received"] == 1);
     assert_eq!(ping["ok"], measured, "{ping}");
 }
+
+/// Each of these would run without a result, or without saying why.
+#[test]
+fn what_can_have_no_result_is_refused() {
+    let setup = Setup::new();
+    setup.write("services: []\n");
+    let errors = |output: Output| {
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = errors(once(&setup.config(), &[]));
+    assert!(text.contains("there is no target to measure"), "{text}");
+    let text = errors(once(&setup.config(), &["--stream", "transactions"]));
+    assert!(
+        text.contains("a probe has no transactions: give some of alerts, ledger, probes"),
+        "{text}"
+    );
+    for name in ["192.0.2.1", "https://shop.example"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dnscribe-probe"));
+        let output = command.args(["explain", name, "--config"]).arg(setup.config()).output();
+        let text = errors(output.unwrap());
+        assert!(text.contains("is no name of DNS"), "{text}");
+    }
+}

@@ -87,7 +87,7 @@ impl std::fmt::Display for PositiveSpan {
 value! {
     /// A name: not empty, no control characters.
     #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-    Name(String): "a name", "at least one visible character";
+    Name(String): "a name", "at least one visible character, and no tab, newline or other control character";
     |text| (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 

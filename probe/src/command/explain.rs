@@ -16,6 +16,7 @@ use dnscribe_delivery::{self as delivery, OutputFormat, SinkRouter, SinkSpec};
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use hickory_proto::rr::Name;
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 /// Runs the command.
@@ -60,6 +61,10 @@ async fn measured(
         let services = vec![service.clone()];
         let rounds = measure_services(context, &services).await;
         return Ok((services, rounds));
+    }
+    if args.name.parse::<IpAddr>().is_ok() || args.name.contains("://") {
+        let why = format!("{} is no name of DNS: give one such as shop.example.com", args.name);
+        return Err(Exit::usage(why));
     }
     let name = args.name.parse::<crate::config::DnsName>();
     let name: Name = name.map_err(|why| Exit::usage(why.to_string()))?.0;

@@ -19,6 +19,7 @@ use dnscribe_config::reader::Placed;
 use dnscribe_config::value::{BadValue, Name, Switch};
 use dnscribe_config::yaml::Place;
 use dnscribe_config::{ConfigError, read_secret};
+use dnscribe_dns::rcode_name;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 use rustls::pki_types::ServerName;
@@ -202,7 +203,7 @@ impl Builder {
             return Err(NO_RESOLVER.to_owned());
         }
         let rcodes = match &layer.rcodes {
-            Some(rcodes) => rcodes.iter().map(|rcode| rcode.0.to_uppercase()).collect(),
+            Some(rcodes) => read_rcodes(rcodes)?,
             None => vec!["NOERROR".to_owned()],
         };
         let expected = match &layer.answers {
@@ -251,7 +252,9 @@ impl Builder {
             zone,
             resolver,
             max_serial_lag: layer.max_serial_lag(),
-            port: layer.port(),
+            port: Some(layer.port())
+                .filter(|port| *port > 0)
+                .ok_or("authority.port must not be 0")?,
             servers: layer.servers.iter().flatten().map(|server| server.0.clone()).collect(),
             public_only: false,
         };
@@ -321,7 +324,7 @@ impl Builder {
             request_body: layer.request_body.clone(),
             headers,
             resolver: layer.resolver.as_ref().map(|name| self.resolver(name)).transpose()?,
-            status: layer.status.clone().unwrap_or_else(|| (200..300).collect()),
+            status: read_status(layer.status.as_deref())?,
             body: layer.body.clone(),
             body_not: layer.body_not.clone(),
             response_headers: by_header(&layer.response_headers),
@@ -433,6 +436,28 @@ const NO_RESOLVER: &str = "there is no resolver: give one in resolvers";
 
 fn required<T>(value: Option<T>, key: &str) -> Checked<T> {
     value.ok_or_else(|| format!("{key} is missing"))
+}
+
+fn read_rcodes(rcodes: &[Name]) -> Checked<Vec<String>> {
+    let names: Vec<_> = rcodes.iter().map(|rcode| rcode.0.to_uppercase()).collect();
+    // RFC 6891, section 6.1.3: a code has twelve bits.
+    let is_unknown = |name: &&String| (0..1 << 12).all(|code| rcode_name(code) != ***name);
+    match names.iter().find(is_unknown) {
+        Some(name) => Err(format!("dns.rcodes: {name} is no response code")),
+        None if names.is_empty() => Err("dns.rcodes: give at least one".to_owned()),
+        None => Ok(names),
+    }
+}
+
+fn read_status(status: Option<&[u16]>) -> Checked<Vec<u16>> {
+    match status {
+        None => Ok((200..300).collect()),
+        Some([]) => Err("http.status: give at least one".to_owned()),
+        Some(codes) => match codes.iter().find(|code| !(100..600).contains(*code)) {
+            Some(code) => Err(format!("http.status: {code} is no status of HTTP")),
+            None => Ok(codes.to_vec()),
+        },
+    }
 }
 
 #[cfg(test)]

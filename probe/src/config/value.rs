@@ -173,7 +173,7 @@ value! {
 value! {
     /// A rule of probes.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    RuleName(Rule): "a rule of probes", "one such as resolver_disagreement; docs/probe.md lists them";
+    RuleName(Rule): "a rule of probes", "one such as resolver_disagreement; docs/runbooks/README.md lists them";
     |text| Rule::ALL.into_iter().find(|rule| rule.name() == text)
 }
 

@@ -121,9 +121,12 @@ impl Visit<'_> {
     /// Returns where a redirect leads.
     fn next(&self, url: &Url, response: &Response) -> Result<Url, Failure> {
         let status = response.status.as_u16();
-        let location = response.headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let location = response.headers.get(LOCATION);
         let location = location
             .ok_or_else(|| fail("redirect_invalid", format!("status {status} without Location")))?;
+        // Servers write UTF-8 as it is, and clients read it so.
+        let location = std::str::from_utf8(location.as_bytes())
+            .map_err(|_| fail("redirect_invalid", "the Location is not UTF-8".to_owned()))?;
         let mut next = url.join(location).map_err(|error| {
             fail("redirect_invalid", format!("the Location is no URL: {error}"))
         })?;

@@ -18,6 +18,11 @@ use std::time::Duration;
 
 /// Measures every target once: 1 if any failed.
 pub(super) async fn run(config: Config, is_table: bool) -> Result<ExitCode, Exit> {
+    if config.services.iter().all(|service| service.targets.is_empty()) {
+        return Err(Exit::usage(
+            "there is no target to measure: give services in the configuration",
+        ));
+    }
     // The table replaces the records on stdout.
     let is_table = is_table && config.sinks.contains(&SinkSpec::Stdout);
     let is_shown = |sink: &&SinkSpec| !(is_table && **sink == SinkSpec::Stdout);

@@ -277,3 +277,22 @@ fn wrong_settings_are_refused_with_the_remedy() {
         assert!(why.contains(expected), "{why}");
     }
 }
+
+#[test]
+fn targets_that_can_never_be_good_are_refused() {
+    for (target, expected) in [
+        ("dns: { name: a.example, rcodes: [NOERORR] }", "NOERORR is no response code"),
+        ("dns: { name: a.example, rcodes: [] }", "give at least one"),
+        ("dns: { name: a.example, resolvers: [r, r] }", "dns.resolvers has r twice"),
+        ("http: { url: \"http://a.example\", status: [] }", "give at least one"),
+        ("http: { url: \"http://a.example\", status: [99] }", "99 is no status"),
+        ("authority: { zone: a.example, port: 0 }", "authority.port must not be 0"),
+    ] {
+        let why = load(&format!("{target}\nresolvers: {{ r: \"udp://192.0.2.1\" }}")).unwrap_err();
+        assert!(why.contains(expected), "{why}");
+    }
+    for name in ["BADVERS", "rcode12"] {
+        let target = format!("dns: {{ name: a.example, rcodes: [{name}] }}");
+        assert!(load(&format!("{target}\nresolvers: {{ r: \"udp://192.0.2.1\" }}")).is_ok());
+    }
+}

@@ -185,7 +185,7 @@ async fn connects_to_another_host() {
 
 #[tokio::test]
 async fn redirects_end() {
-    let (address, log) = serve(respond("302 Found", "Location: /next\r\n", "")).await;
+    let (address, log) = serve(respond("302 Found", "Location: /nächste\r\n", "")).await;
     let mut http = target(&format!("http://{address}/"));
     let fields = probe(http.clone()).await;
     assert_eq!(reason(&fields), ("http", "redirect_loop", "more than 3 redirects"));
