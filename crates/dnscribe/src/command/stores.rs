@@ -49,6 +49,8 @@ pub(super) fn parse(urls: &[String]) -> Result<Vec<StoreUrl>, Exit> {
 pub(super) const TRANSACTIONS: &str = "dns_transactions";
 pub(super) const USES: &str = "dns_uses";
 pub(super) const FLEET: &str = "dns_fleet";
+/// Measurement of `InfluxDB`.
+pub(super) const PROBE_POINTS: &str = "dns_probe";
 
 impl Store {
     /// Connects.
@@ -83,17 +85,14 @@ impl Store {
         match self.client {
             Client::ClickHouse(_) => &[TRANSACTIONS, "dns_alerts", USES],
             Client::TimescaleDb(_) => &[FLEET, "dns_alerts", "dns_changes", "dns_probes"],
-            Client::InfluxDb(_) => &[FLEET],
+            Client::InfluxDb(_) => &[FLEET, PROBE_POINTS],
         }
     }
 
-    /// Grouping of the rows that are counted, if not all: `InfluxDB` has one point for all zones
-    /// beyond the heaviest.
-    pub const fn grouping(&self) -> Option<&'static str> {
-        match self.client {
-            Client::InfluxDb(_) => Some("all"),
-            Client::ClickHouse(_) | Client::TimescaleDb(_) => None,
-        }
+    /// Grouping of the rows of a table that are counted, if not all: `InfluxDB` has one point for all
+    /// zones beyond the heaviest.
+    pub fn grouping(&self, table: &str) -> Option<&'static str> {
+        (matches!(self.client, Client::InfluxDb(_)) && table == FLEET).then_some("all")
     }
 
     /// Returns the times before which rows are expired, by step of windows; 0 for other tables.
@@ -251,10 +250,18 @@ impl HttpQueries {
     fn influxdb(&self, measurement: &str, until: u64) -> Result<String, String> {
         let (org, bucket) =
             (self.url.parameter("org", "dnscribe"), self.url.parameter("bucket", "dns"));
+        let (field, end) = if measurement == FLEET {
+            (
+                "\"transactions\" and r.grouping == \"all\"",
+                "int(v: r._time) + int(v: duration(v: r.window))",
+            )
+        } else {
+            ("\"target\"", "int(v: r._time)")
+        };
         let query = format!(
             "from(bucket: \"{bucket}\") |> range(start: 0) |> filter(fn: (r) => r._measurement == \
-             \"{measurement}\" and r._field == \"transactions\" and r.grouping == \"all\") |> group() \
-             |> filter(fn: (r) => int(v: r._time) + int(v: duration(v: r.window)) < {until}) |> count()"
+             \"{measurement}\" and r._field == {field}) |> group() |> filter(fn: (r) => {end} < {until}) \
+             |> count()"
         );
         let csv = self.post(&format!("/api/v2/query?org={org}"), &query)?;
         let mut lines =

@@ -197,11 +197,13 @@ impl JobBalance {
                             stores::FLEET => name(FLEET_TOPIC),
                             "dns_alerts" => kafka.topic(Stream::Alerts).to_owned(),
                             stores::USES => kafka.topic(Stream::Uses).to_owned(),
-                            "dns_probes" => kafka.topic(Stream::Probes).to_owned(),
+                            "dns_probes" | stores::PROBE_POINTS => {
+                                kafka.topic(Stream::Probes).to_owned()
+                            }
                             other => name(&other.replace('_', ".")),
                         };
                         let mut counter = verifier.topic_counter();
-                        (counter.bounds, counter.grouping) = (bounds, store.grouping());
+                        (counter.bounds, counter.grouping) = (bounds, store.grouping(table));
                         let is_counted = found.is_counted_alone(&kafka).then_some(&mut ledgers);
                         found.totals = count_topic(&kafka, &found.topic, counter, is_counted)?;
                     }

@@ -7,8 +7,8 @@ import java.util.ArrayList;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.TreeMap;
-import java.util.regex.Pattern;
 import org.apache.flink.api.common.state.ListState;
 import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
@@ -19,9 +19,10 @@ import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /**
- * Makes points for InfluxDB with a bounded number of series: the heaviest zones and named resolvers
- * have their own. The windows of the rest become one, {@code other}, with the checkpoint after they
- * are final; so do resolvers without a name, because addresses are never tags. It has one subtask.
+ * Makes points for InfluxDB with a bounded number of series: the heaviest zones, types and named
+ * resolvers have their own. The windows of the rest become one, {@code other}, with the checkpoint
+ * after they are final; so do resolvers without a name, because addresses are never tags. It has
+ * one subtask.
  *
  * <p>What becomes one point is in several partitions, of which some may be read much later. So sums
  * are kept until the watermark, which is that of the slowest partition, says that they are
@@ -30,7 +31,9 @@ import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 public final class InfluxEncoder extends CountingOperator<FleetWindow, OutputRecord> {
   private static final int LATE = 0;
   private static final long HOUR_MS = Duration.ofHours(1).toMillis();
-  private static final Pattern ADDRESS = Pattern.compile("[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*");
+
+  /** Groupings by what traffic can choose. */
+  private static final Set<String> BOUNDED = Set.of("zone", "resolver", "qtype");
 
   private final int limit;
   private final long beginMs;
@@ -49,7 +52,7 @@ public final class InfluxEncoder extends CountingOperator<FleetWindow, OutputRec
   /**
    * Creates an encoder.
    *
-   * @param limit zones, and resolvers, with series of their own
+   * @param limit zones, resolvers, and types, with series of their own
    * @param beginMs time from which on the topic is read: windows that end before may have parts
    *     that are not read
    */
@@ -89,12 +92,11 @@ public final class InfluxEncoder extends CountingOperator<FleetWindow, OutputRec
   public void processElement(StreamRecord<FleetWindow> element) {
     FleetWindow window = element.getValue();
     WindowKey key = window.key();
-    boolean isBounded = key.grouping().equals("zone") || key.grouping().equals("resolver");
     if (key.grouping().equals("resolver+zone")) {
       // Their number has no useful bound.
       return;
     }
-    if (!isBounded || (!key.isOther() && isTag(window))) {
+    if (!BOUNDED.contains(key.grouping()) || (!key.isOther() && isTag(window))) {
       output.collect(element.replace(InfluxPoint.of(window)));
     } else if (window.isFinal() && isClosed(key)) {
       count(LATE, 1);
@@ -106,7 +108,7 @@ public final class InfluxEncoder extends CountingOperator<FleetWindow, OutputRec
 
   private boolean isTag(FleetWindow window) {
     WindowKey key = window.key();
-    if (key.grouping().equals("resolver") && ADDRESS.matcher(key.value()).matches()) {
+    if (key.grouping().equals("resolver") && InfluxPoint.isAddress(key.value())) {
       return false;
     }
     TagSet set = tags.computeIfAbsent(key.grouping(), grouping -> new TagSet());

@@ -3,14 +3,22 @@ package dnscribe.stream.fleet;
 import dnscribe.stream.kafka.OutputRecord;
 import java.nio.charset.StandardCharsets;
 import java.util.Map;
+import java.util.regex.Pattern;
 
 /** Writes points of InfluxDB's line protocol, with milliseconds as the precision of times. */
 final class InfluxPoint {
+  private static final Pattern ADDRESS = Pattern.compile("[0-9.]+|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*");
+
   private final StringBuilder line;
   private boolean hasField;
 
   InfluxPoint(String measurement) {
     line = new StringBuilder(512).append(measurement);
+  }
+
+  /** Returns whether the name of a resolver is its address, which is never a tag. */
+  static boolean isAddress(String resolver) {
+    return ADDRESS.matcher(resolver).matches();
   }
 
   /** Returns the point of a merged window. */

@@ -33,16 +33,22 @@ public final class ProbePoint {
     try {
       JsonNode probe = JSON.readTree(record.value());
       String target = probe.path("target").asText();
+      String resolver = probe.path("resolver").asText(null);
+      boolean isNamed = resolver != null && !InfluxPoint.isAddress(resolver);
+      String nameserver = probe.path("nameserver").asText(null);
+      String address = probe.path("address").asText(null);
       InfluxPoint point =
           new InfluxPoint("dns_probe")
               .tag("kind", probe.path("kind").asText())
-              .tag("resolver", probe.path("resolver").asText(null))
+              .tag("resolver", isNamed ? resolver : null)
               .tag("service", probe.path("service").asText(null))
               .tag("site", probe.path("site").asText(null))
-              // Names and addresses are fields; points of two targets must not replace each other.
-              .tag("target_id", EventIds.of(target).substring(0, 8))
+              // Names and addresses are fields; points of one time must not replace each other.
+              .tag("target_id", id(target, resolver, nameserver, address, probe))
               .field("ok", probe.path("ok").asBoolean())
               .field("target", target)
+              .field("nameserver", nameserver)
+              .field("address", address == null && !isNamed ? resolver : address)
               .field("error_stage", probe.path("error").path("stage").asText(null))
               .field("error_reason", probe.path("error").path("reason").asText(null));
       for (String name : NUMBERS) {
@@ -58,5 +64,14 @@ public final class ProbePoint {
     } catch (IOException error) {
       throw new IllegalStateException("a checked record cannot be read", error);
     }
+  }
+
+  /** Returns a hash of what was measured: one round asks several resolvers or nameservers. */
+  private static String id(
+      String target, String resolver, String nameserver, String address, JsonNode probe) {
+    // The address that a name of a web site has changes often; that of a nameserver does not.
+    String server = nameserver == null ? resolver : nameserver + " " + address;
+    String protocol = probe.path("protocol").asText();
+    return EventIds.of(target, server == null ? "" : server, protocol).substring(0, 8);
   }
 }

@@ -133,6 +133,24 @@ class InfluxEncoderTest {
   }
 
   @Test
+  void typesBeyondTheLimitAreOneSeries() throws Exception {
+    try (var harness = encoder()) {
+      harness.open();
+      for (String type : new String[] {"A", "AAAA", "TYPE65280", "TYPE65281"}) {
+        harness.processElement(new StreamRecord<>(window("qtype", type, 10, true)));
+      }
+      harness.prepareSnapshotPreBarrier(1);
+      String series = "dns_fleet,grouping=qtype,%sstep=10s,vantage=client,window=10s";
+      assertThat(sums(points(harness)))
+          .isEqualTo(
+              Map.of(
+                  series.formatted("qtype=A,"), 10L,
+                  series.formatted("qtype=AAAA,"), 10L,
+                  series.formatted("other=true,"), 20L));
+    }
+  }
+
+  @Test
   void theHeaviestValuesTakeThePlacesOfOthers() {
     TagSet set = new TagSet();
     assertThat(set.admits("first", 0, 1)).isTrue();
@@ -179,7 +197,7 @@ class InfluxEncoderTest {
             null,
             grouping.equals("resolver") ? value : null,
             grouping.equals("zone") ? value : null,
-            null,
+            grouping.equals("qtype") ? value : null,
             value == null);
     return new FleetWindow(key, 0, last, new NodeSet(), sums);
   }
