@@ -88,12 +88,26 @@ pub(super) fn unix(seconds: i64) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)))
 }
 
-/// Writes the day of a certificate's time.
+/// Writes the day of a certificate's time, of any year.
 pub(super) fn date(time: ASN1Time) -> String {
-    day(timestamp(time))
+    time.to_datetime().date().to_string()
 }
 
 /// Writes the day of a time: `2026-11-21`.
 pub(super) fn day(time: Timestamp) -> String {
     time.to_string().chars().take(10).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_of_every_year_are_written() {
+        for (seconds, day) in
+            [(253_402_300_799, "9999-12-31"), (-1, "1969-12-31"), (0, "1970-01-01")]
+        {
+            assert_eq!(date(ASN1Time::from_timestamp(seconds).unwrap()), day);
+        }
+    }
 }
