@@ -46,7 +46,8 @@ final class EnrichedCells implements Serializable {
   }
 
   private void answers(EnrichedRecord record, Consumer<Cell> cells) {
-    if (!record.qtype.equals("A") && !record.qtype.equals("AAAA")) {
+    boolean asksForAddresses = record.qtype.equals("A") || record.qtype.equals("AAAA");
+    if (!asksForAddresses || record.hidesAnswers) {
       return;
     }
     String entity = AnswerDetector.entity(record.zone, record.qname, record.qtype);

@@ -29,6 +29,9 @@ final class EnrichedRecord {
   boolean validated;
   boolean dnssecOk;
 
+  /** Whether the answers were left out by masking. */
+  boolean hidesAnswers;
+
   /** Addresses of the answer section, and the AS of each: empty if unknown. */
   final List<String> addresses = new ArrayList<>();
 
@@ -60,6 +63,7 @@ final class EnrichedRecord {
           case "flags" -> flags(parser);
           case "answers" -> answers(parser);
           case "edns" -> edns(parser);
+          case "masking" -> masking(parser);
           case "client_geo" -> {
             String[] geo = geo(parser);
             country = geo[0];
@@ -87,7 +91,7 @@ final class EnrichedRecord {
     ttl = Long.MAX_VALUE;
     node = region = vantage = clientIp = country = asn = resolver = null;
     qname = qtype = zone = status = rcode = null;
-    validated = dnssecOk = false;
+    validated = dnssecOk = hidesAnswers = false;
     addresses.clear();
     networks.clear();
   }
@@ -103,6 +107,13 @@ final class EnrichedRecord {
       JsonToken token = parser.nextToken();
       dnssecOk |= key.equals("do") && token == JsonToken.VALUE_TRUE;
       parser.skipChildren();
+    }
+  }
+
+  private void masking(JsonParser parser) throws IOException {
+    for (String key = parser.nextFieldName(); key != null; key = parser.nextFieldName()) {
+      parser.nextToken();
+      hidesAnswers |= key.equals("answers") && parser.getText().equals("drop");
     }
   }
 

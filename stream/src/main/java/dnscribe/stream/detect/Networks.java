@@ -2,27 +2,36 @@ package dnscribe.stream.detect;
 
 import java.net.InetAddress;
 import java.net.UnknownHostException;
+import java.nio.ByteBuffer;
 
 /** Networks of addresses: /24, and /48 of IPv6. */
 final class Networks {
   private Networks() {}
 
-  /** Returns the network of an address: /24 or /48; null if it is none. */
+  /** Returns the network of an address: /24 or /48; null if it is none, or masked. */
   static String of(String address) {
     InetAddress parsed = parse(address);
-    return parsed == null ? null : prefix(address, parsed);
+    return parsed == null || isMasked(parsed) ? null : prefix(address, parsed);
   }
 
   /** Returns the network of a client; null if it is of no interest. */
   static String client(String address, boolean privateToo) {
     InetAddress parsed = parse(address);
     if (parsed == null
+        || isMasked(parsed)
         || parsed.isLoopbackAddress()
         || parsed.isLinkLocalAddress()
         || (!privateToo && isPrivate(parsed))) {
       return null;
     }
     return prefix(address, parsed);
+  }
+
+  /** Returns whether an agent put it in place of one: a pseudonym in 100::/64, or {@code ::}. */
+  private static boolean isMasked(InetAddress address) {
+    byte[] bytes = address.getAddress();
+    long network = bytes.length == 4 ? 0 : ByteBuffer.wrap(bytes).getLong();
+    return network == 0x0100L << 48 || (bytes.length == 16 && address.isAnyLocalAddress());
   }
 
   private static String prefix(String address, InetAddress parsed) {

@@ -109,6 +109,11 @@ record Address(long high, long low) {
     return high == 0 && low >>> 32 == 0xFFFF;
   }
 
+  /** Returns how many of its 128 bits an agent leaves that truncates it: those of a /24 or /48. */
+  int truncatedBits() {
+    return isIpv4() ? IPV4_OFFSET + 24 : 48;
+  }
+
   /** Returns the address with all bits after the first {@code length} of 128 set to zero. */
   Address masked(int length) {
     if (length <= 64) {

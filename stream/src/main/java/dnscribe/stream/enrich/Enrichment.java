@@ -66,7 +66,8 @@ final class Enrichment {
     if (intel.size() > 0) {
       appendIntel(record);
     }
-    if (record.qname() != null) {
+    // A pseudonym would look like a tunnel's name.
+    if (record.qname() != null && record.masking().qname() == null) {
       text.setLength(0);
       NameStatistics.of(record.qname(), record.zone())
           .append(text, NameClass.of(record.qname(), record.zone()));
@@ -120,7 +121,7 @@ final class Enrichment {
     }
     for (CheckedRecord.Answer answer : record.answers()) {
       if (isAddress(answer)) {
-        findAddress(answer.data(), record.ts(), matches);
+        findAddress(answer.data(), record.masking().answers(), record.ts(), matches);
       } else {
         String name = Names.target(answer);
         if (name != null) {
@@ -128,17 +129,20 @@ final class Enrichment {
         }
       }
     }
-    findAddress(record.clientIp(), record.ts(), matches);
-    findAddress(record.serverIp(), record.ts(), matches);
+    findAddress(record.clientIp(), record.masking().client(), record.ts(), matches);
+    findAddress(record.serverIp(), record.masking().server(), record.ts(), matches);
     if (!found.isEmpty()) {
       append(text.append(']'));
     }
   }
 
-  private void findAddress(String ip, String ts, IntelTable.Matches matches) throws IOException {
-    Located found = ip == null ? NO_ADDRESS : locate(ip);
+  private void findAddress(String ip, String masking, String ts, IntelTable.Matches matches)
+      throws IOException {
+    boolean isTruncated = "truncate".equals(masking);
+    Located found = ip == null || (masking != null && !isTruncated) ? NO_ADDRESS : locate(ip);
     if (found.address != null) {
-      intel.findAddress(found.address, ts, matches);
+      int bits = isTruncated ? found.address.truncatedBits() : 128;
+      intel.findAddress(found.address, bits, ts, matches);
     }
   }
 

@@ -147,13 +147,15 @@ final class IntelTable implements ReferenceTable {
     }
   }
 
-  /** Finds the longest prefix of an address that is valid at {@code ts}. */
-  void findAddress(Address address, String ts, Matches matches) {
+  /**
+   * Finds the longest prefix of an address, up to {@code bits} of 128, that is valid at {@code ts}.
+   */
+  void findAddress(Address address, int bits, String ts, Matches matches) {
     if (prefixes.isEmpty()) {
       return;
     }
     int shortest = address.isIpv4() ? Address.IPV4_OFFSET : 0;
-    for (int length = 128; length >= shortest; length--) {
+    for (int length = bits; length >= shortest; length--) {
       if (lengths.get(length) > 0) {
         Indicator found = prefixes.get(new Address.Prefix(address.masked(length), length));
         if (found != null && isValid(found, ts)) {

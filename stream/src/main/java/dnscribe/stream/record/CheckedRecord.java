@@ -18,6 +18,7 @@ import java.util.Map;
  * @param clientIp address of the client
  * @param serverIp address of the server
  * @param answers its answers; empty without any
+ * @param masking which of its values are not the real ones
  * @param schemaStart offset of the value of the field {@code schema}, with its quotes
  * @param schemaEnd end of that value
  * @param end offset of the last brace
@@ -32,6 +33,7 @@ public record CheckedRecord(
     String clientIp,
     String serverIp,
     Answer[] answers,
+    Masking masking,
     int schemaStart,
     int schemaEnd,
     int end) {
@@ -43,6 +45,12 @@ public record CheckedRecord(
    * @param data in the type's text form
    */
   public record Answer(String type, String data) {}
+
+  /**
+   * How classes of values are masked: {@code truncate}, {@code hash} or {@code drop}; null if they
+   * are the real ones.
+   */
+  public record Masking(String qname, String client, String server, String answers) {}
 
   /** Collects the fields while a record is parsed. */
   static final class Builder {
@@ -57,6 +65,10 @@ public record CheckedRecord(
     private String zone;
     private String clientIp;
     private String serverIp;
+    private String qnameMasking;
+    private String clientMasking;
+    private String serverMasking;
+    private String answersMasking;
     private String answerType;
     private String answerData;
     private int schemaStart;
@@ -79,6 +91,10 @@ public record CheckedRecord(
           Map.entry("zone", (record, parser) -> record.zone = text(parser)),
           Map.entry("client_ip", (record, parser) -> record.clientIp = text(parser)),
           Map.entry("server_ip", (record, parser) -> record.serverIp = text(parser)),
+          Map.entry("masking.qname", (record, parser) -> record.qnameMasking = text(parser)),
+          Map.entry("masking.client", (record, parser) -> record.clientMasking = text(parser)),
+          Map.entry("masking.server", (record, parser) -> record.serverMasking = text(parser)),
+          Map.entry("masking.answers", (record, parser) -> record.answersMasking = text(parser)),
           Map.entry("answers[].type", (record, parser) -> record.answerType = text(parser)),
           Map.entry("answers[].data", (record, parser) -> record.answerData = text(parser)),
           Map.entry("answers[]", (record, parser) -> record.endAnswer()));
@@ -117,6 +133,7 @@ public record CheckedRecord(
           clientIp,
           serverIp,
           answers.isEmpty() ? NONE : answers.toArray(NONE),
+          new Masking(qnameMasking, clientMasking, serverMasking, answersMasking),
           schemaStart,
           schemaEnd,
           end);

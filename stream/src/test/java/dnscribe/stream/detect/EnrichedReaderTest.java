@@ -7,6 +7,8 @@ import dnscribe.stream.config.Config;
 import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.ledger.CountingOperator;
+import java.util.ArrayList;
+import java.util.List;
 import java.util.Map;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.util.OneInputStreamOperatorTestHarness;
@@ -86,6 +88,25 @@ class EnrichedReaderTest {
     assertThat(Networks.client("10.1.2.3", true)).isEqualTo("10.1.2.0/24");
     assertThat(Networks.client("100.64.0.1", false)).isNull();
     assertThat(Networks.client("fd00::1", false)).isNull();
+    // An agent's masks.
+    assertThat(Networks.client("100::5471:d1d7:9b3d:3f7", true)).isNull();
+    assertThat(Networks.client("::", true)).isNull();
+    assertThat(Networks.of("100::1")).isNull();
+    assertThat(Networks.client("100:0:0:1::1", false)).isEqualTo("100:0:0::/48");
+  }
+
+  @Test
+  void answersThatAreMaskedAreNotMissing() throws Exception {
+    EnrichedRecord record = new EnrichedRecord();
+    EnrichedCells cells = new EnrichedCells(Detection.defaults());
+    String text = Records.text(Records.transaction(1)).replaceAll("\"answers\":\\[.*?],", "");
+    List<Cell> found = new ArrayList<>();
+    record.read(Records.bytes(text));
+    cells.of(record, found::add);
+    assertThat(found).hasSize(1);
+    record.read(Records.bytes(text.replaceFirst("}$", ",\"masking\":{\"answers\":\"drop\"}}")));
+    cells.of(record, found::add);
+    assertThat(found).hasSize(1);
   }
 
   private static KafkaRecord record(int offset, byte[] value) {
