@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS dns_kafka_errors
     `partition` UInt32,
     `offset` UInt64,
     `received` DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    `stream` LowCardinality(String),
     `node` LowCardinality(String),
     `event_id` String CODEC(ZSTD(1)),
     `error` String CODEC(ZSTD(1)),
@@ -206,6 +207,7 @@ SELECT
     partition,
     offset,
     now('UTC') AS received,
+    'transactions' AS stream,
     header_values[indexOf(header_names, 'node')] AS node,
     header_values[indexOf(header_names, 'event_id')] AS event_id,
     if(isValidJSON(record), concat('no dns.transaction/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
@@ -342,6 +344,7 @@ SELECT
     partition,
     offset,
     now('UTC') AS received,
+    'alerts' AS stream,
     header_values[indexOf(header_names, 'node')] AS node,
     header_values[indexOf(header_names, 'event_id')] AS event_id,
     if(isValidJSON(record), concat('no dns.alert/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
@@ -434,6 +437,7 @@ SELECT
     partition,
     offset,
     now('UTC') AS received,
+    'uses' AS stream,
     header_values[indexOf(header_names, 'node')] AS node,
     header_values[indexOf(header_names, 'event_id')] AS event_id,
     if(isValidJSON(record), concat('no dns.use/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
@@ -527,7 +531,7 @@ LEFT JOIN
 ) AS rows USING (stream, capture)
 LEFT JOIN
 (
-    SELECT multiIf(topic = 'dns.alerts', 'alerts', topic = 'dns.uses', 'uses', 'transactions') AS stream, left(event_id, 8) AS capture, count() AS count
+    SELECT stream, left(event_id, 8) AS capture, count() AS count
     FROM dns_kafka_errors FINAL
     GROUP BY stream, capture
 ) AS errors USING (stream, capture);
