@@ -86,7 +86,7 @@ dnscribe_record::named_enum! {
         Error = "error",
         /// The server could not be reached, as reported by ICMP.
         Unreachable = "unreachable",
-        /// No answer within the query timeout.
+        /// No answer within the query timeout. One that the kernel of this host discarded is none.
         Timeout = "timeout",
         /// Unknown: the capture ended, or a table was full, before the outcome.
         Open = "open",
@@ -130,6 +130,22 @@ impl Outcome {
             },
         }
     }
+}
+
+/// Returns the transaction as its program knows it, if the kernel of this host discarded the answer: without one. Whoever
+/// closed its socket first did not wait for the answer.
+fn without_lost_answer<'a>(observation: &TransactionView<'a>) -> Option<TransactionView<'a>> {
+    // The loss of a query that was sent again may be that of another answer.
+    let lost = observation.lost.filter(|lost| lost.is_response && observation.retries == 0)?;
+    let function = lost.loss.function.as_deref();
+    let is_closed = &*lost.loss.reason == "NO_SOCKET" || function == Some("udp_destruct_common");
+    let is_answer = matches!(observation.status, Status::Answered | Status::Late) && !is_closed;
+    is_answer.then_some(TransactionView {
+        status: Status::Timeout,
+        rcode: None,
+        response_ts: None,
+        ..*observation
+    })
 }
 
 /// Returns whether the answer has records of the type. For clipped answers the header's count

@@ -59,7 +59,9 @@ impl OpenLookup {
             None if query.transport == Transport::Tcp && self.is_truncated() => Some(Fit::Sure),
             None if same_id => {
                 let patient = query.ts.since(last.ts) >= MIN_REPEAT_TIMEOUT;
-                (elsewhere || patient).then_some(Fit::Sure)
+                // A stub whose query cannot leave asks again at once, from a new socket.
+                let is_new_socket = last.port != query.port;
+                (elsewhere || patient || is_new_socket).then_some(Fit::Sure)
             }
             None => (newest && query.ts.since(last.ts) >= MIN_RETRY_TIMEOUT).then_some(Fit::Likely),
             Some(Outcome::Truncated) if query.transport == Transport::Tcp => Some(Fit::Sure),

@@ -8,7 +8,7 @@ use super::matching::Fit;
 use super::query::Query;
 use super::state::OpenLookup;
 use super::suffixes::Suffixes;
-use super::{Lookup, LookupCounters, LookupOptions, Outcome, PacketCounts};
+use super::{Lookup, LookupCounters, LookupOptions, Outcome, PacketCounts, without_lost_answer};
 use crate::view::TransactionView;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::MessageId;
@@ -102,6 +102,8 @@ impl LookupTable {
     /// responses, which the stub may have waited for. Responses without a query (`duplicate`,
     /// `orphan`) are ignored.
     pub fn observe(&mut self, now: Timestamp, observation: &TransactionView<'_>) {
+        let unanswered = without_lost_answer(observation);
+        let observation = unanswered.as_ref().unwrap_or(observation);
         let Some(query) = observation.query.filter(|_| observation.status != Status::Duplicate)
         else {
             return;

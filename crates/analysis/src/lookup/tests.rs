@@ -8,15 +8,17 @@ mod stubs;
 use super::query::{Client, Network};
 use super::*;
 use crate::attribution::Process;
+use crate::losses::Lost;
 use crate::view::testing::example;
 use crate::view::{ProcessView, TransactionView};
 use dnscribe_dns::rtype::{A, AAAA, CNAME};
 use dnscribe_dns::{Answers, Flags};
 use dnscribe_transaction::correlate::{Parent, ParentMatch};
-use dnscribe_transaction::packet::{PacketId, Task, Transport};
+use dnscribe_transaction::packet::{Loss, LossStage, PacketId, Task, Transport};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 const COMM: &[u8; 16] = b"curl\0\0\0\0\0\0\0\0\0\0\0\0";
 const EPOCH: Timestamp = Timestamp::from_nanos(1_000_000_000_000_000);
@@ -70,6 +72,8 @@ impl Default for Ask<'_> {
 #[derive(Clone, Debug)]
 enum Reply<'a> {
     Address(&'a str),
+    /// An address that the kernel of this host discards, for this reason.
+    Lost(&'a str),
     /// A chain of CNAMEs and the data at its end.
     Alias(&'a [&'a str], Option<&'a str>),
     Nodata,
@@ -149,6 +153,19 @@ impl Bench {
         let task = pid.map(|pid| Task { pid, uid: 0, start_ns: 0, comm: *COMM, parent_pid: 0 });
         let process = task.map(|task| Process::new(&task, None));
         let attribution = Attribution { process, ..Attribution::default() };
+        let lost = match reply {
+            Reply::Lost(reason) => Some(Lost {
+                is_response: true,
+                loss: Arc::new(Loss {
+                    stage: LossStage::Socket,
+                    reason: (*reason).into(),
+                    hook: None,
+                    function: None,
+                }),
+                count: 1,
+            }),
+            _ => None,
+        };
         let observation = TransactionView {
             id,
             query: Some(id),
@@ -169,6 +186,7 @@ impl Bench {
             parent,
             process: pid.map(|pid| ProcessView { pid, comm: "curl" }),
             attribution: Some(&attribution),
+            lost: lost.as_ref(),
             ..example(query.ts)
         };
         self.lookups.observe(at(ms), &observation);
@@ -215,6 +233,7 @@ fn outcome(reply: &Reply<'_>, query: &Query<'_>) -> (Status, Option<u16>, Answer
         Reply::Address(data) => {
             answered(Answers::from_iter([record(&query.qname, query.qtype, data)]))
         }
+        Reply::Lost(_) => outcome(&Reply::Address("192.0.2.7"), query),
         Reply::Alias(chain, address) => {
             let owners = [&*query.qname].into_iter().chain(chain.iter().copied());
             let names = owners.clone().zip(chain.iter());

@@ -257,3 +257,46 @@ fn failed_lookup_lasts_until_the_last_try_has_failed() {
     let lookup = bench.only(60_000);
     assert_eq!((lookup.outcome, waited(&lookup)), (Outcome::Nxdomain, Duration::from_millis(3)));
 }
+
+/// A full buffer, or a filter of the socket: the stub waits for its timeout, and asks again from another socket.
+#[test]
+fn answer_that_the_kernel_discards_is_a_timeout() {
+    let lost = Reply::Lost("SOCKET_FILTER");
+    for again in [Ask::new("web.test", A).from(40_001, 1), Ask::new("web.test", A).from(40_001, 9)]
+    {
+        let mut bench = Bench::new();
+        bench.exchange(0, Ask::new("web.test", A).from(40_000, 1), &lost);
+        bench.exchange(2_000, again, &FOUND);
+        let lookup = bench.only(20_000);
+        assert_eq!((lookup.outcome, figures(&lookup)), (Outcome::Answered, [2, 2, 1, 0, 1]));
+        assert_eq!(waited(&lookup), Duration::from_millis(2_001), "{lookup:#?}");
+        assert_eq!(lookup.fields.addresses, ["192.0.2.7"]);
+    }
+    let mut bench = Bench::new();
+    bench.exchange(0, Ask::new("web.test", A), &lost);
+    let lookup = bench.only(20_000);
+    assert_eq!((lookup.outcome, waited(&lookup)), (Outcome::Timeout, Duration::from_secs(5)));
+    assert_eq!((lookup.fields.rcode.as_deref(), lookup.fields.addresses.len()), (None, 0));
+
+    // Nobody waits for the second of two servers, and who has closed its socket waits no more.
+    let mut bench = Bench::new();
+    let asks = [53, 54].map(|server| bench.ask(0, Ask::new("web.test", A).to(server)));
+    bench.end(3, asks[0], &FOUND);
+    bench.end(4, asks[1], &Reply::Lost("NO_SOCKET"));
+    bench.expire(600);
+    assert_eq!(bench.given.len(), 1, "it has ended");
+    assert_eq!(waited(&bench.given[0]), Duration::from_millis(3));
+}
+
+/// The firewall of this host refuses the query (EPERM), and glibc asks again at once.
+#[test]
+fn repetition_from_a_new_socket_joins_lookup_at_once() {
+    let mut bench = Bench::new();
+    let asks = [(0, 40_000), (10, 40_001)].map(|(ms, port)| {
+        [A, AAAA].map(|qtype| bench.ask(ms, Ask::new("web.test", qtype).from(port, qtype)))
+    });
+    for id in asks.into_iter().flatten() {
+        bench.end(5_100, id, &Reply::Timeout);
+    }
+    assert_eq!(figures(&bench.only(20_000)), [4, 4, 2, 0, 2]);
+}
