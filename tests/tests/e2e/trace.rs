@@ -172,6 +172,10 @@ fn trace_ends_as_its_command_ends() {
     assert_eq!(code(&output), 139);
     assert!(String::from_utf8_lossy(&output.stderr).contains("ended by signal 11"), "{output:?}");
 
+    let output = run(&["sh", "-c", "exit 255"]);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(code(&output) == 255 && text.contains("exit code 255"), "{text}");
+
     let binary = environment::binary().unwrap();
     let output = Command::new(&binary).args(["trace", "no-such-program"]).output().unwrap();
     assert_eq!(code(&output), 127, "{output:?}");
@@ -195,6 +199,79 @@ fn trace_ends_as_its_command_ends() {
     shell::signal(&child, Signal::TERM).unwrap();
     assert_eq!(shell::wait(&mut child, START).unwrap().code(), Some(7));
     assert_eq!(leftovers(), Vec::<PathBuf>::new());
+
+    // Killed, it leaves its cgroup to the next one.
+    let mut killed = command(&lab, &[], &["sh", "-c", "echo ready; sleep 1"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut stdout = std::io::BufReader::new(killed.stdout.take().unwrap());
+    std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+    shell::end(&mut killed);
+    let [left] = &leftovers()[..] else { panic!("{:?}", leftovers()) };
+    shell::wait_for("the end of the command", START, || {
+        Ok(fs::read_to_string(left.join("cgroup.procs"))?.is_empty().then_some(()))
+    })
+    .unwrap();
+    assert_eq!(code(&run(&["true"])), 0);
+    assert_eq!(leftovers(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn trace_is_not_lost_with_its_file() {
+    let Some((lab, _alone)) = lab() else { return };
+    let marker = lab.folder().join("has-run");
+    let touch = ["touch", marker.to_str().unwrap()];
+    let output = command(&lab, &["--output-file", "/no/such/folder"], &touch).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    assert!(!marker.exists(), "the command has not run");
+    let output =
+        command(&lab, &["--output-file", "/dev/full"], &["sh", "-c", "exit 5"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("cannot write") && text.contains("sent no DNS query"), "{text}");
+}
+
+/// Asks twice, two seconds apart, by sockets of which the first has a filter that takes nothing (`ret 0`).
+const DEAF_AT_FIRST: &str = r#"
+import ctypes, socket, struct, sys
+query = struct.pack(">6H", 77, 0x100, 1, 0, 0, 0) + b"\3www\7example\3com\0" + struct.pack(">2H", 1, 1)
+def ask(is_deaf):
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(2)
+    if is_deaf:
+        program = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))
+        client.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", 1, ctypes.addressof(program)))
+    client.sendto(query, (sys.argv[1], 53))
+    try:
+        return client.recvfrom(512)
+    except TimeoutError:
+        return None
+assert ask(True) is None and ask(False)
+"#;
+
+#[test]
+fn trace_waits_for_answers_that_the_kernel_discards() {
+    let Some((lab, _alone)) = lab() else { return };
+    let server = lab.server_addr().to_string();
+    let words = ["python3", "-c", DEAF_AT_FIRST, &server];
+    let (output, traced) = trace(&lab, &words);
+    assert!(output.status.success(), "{output:?}");
+    let figures = ["lookups", "queries", "queries_wasted"].map(|name| &traced[name]);
+    assert_eq!(json!(figures), json!([1, 2, 1]), "{traced:#}");
+    let first = &traced["waits"][0];
+    assert_eq!((&first["cause"], &first["never_answered"]), (&json!("no_answer"), &json!(false)));
+    assert_eq!(first["lost_at"]["reason"], "SOCKET_FILTER", "{traced:#}");
+    assert!((1_900.0..4_500.0).contains(&number(&first["wait_ms"])), "{traced:#}");
+
+    let output = command(&lab, &[], &words).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    let sentence =
+        format!("s waiting for {server}, 1 query (A); response lost at policy: SOCKET_FILTER");
+    let is_it = |line: &str| line.contains(" spent ") && line.ends_with(&sentence);
+    assert!(text.lines().any(is_it), "{text}");
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub struct TraceArgs {
     #[arg(long, value_name = "FILE")]
     pub output_file: Option<PathBuf>,
 
-    /// Stop after this time, such as 30s [default: until the command or process ends]
+    /// Stop after this time, such as 30s; not for commands [default: when the process ends, or at Ctrl-C]
     #[arg(long, value_name = "DURATION", conflicts_with = "command")]
     pub duration: Option<PositiveSpan>,
 

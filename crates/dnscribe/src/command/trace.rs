@@ -24,8 +24,10 @@ use dnscribe_view::top::Theme;
 use dnscribe_view::trace::{self, Collector, STREAMS, TraceSubject};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -57,8 +59,26 @@ pub(super) fn trace(args: &TraceArgs) -> Result<ExitCode, Exit> {
             .with_remedy("mount one (mount -t cgroup2 none /sys/fs/cgroup)")
     })?;
     let tracer = Tracer { args, config, mount };
-    let trace = if args.command.is_empty() { tracer.watch()? } else { tracer.command()? };
-    write(args, &trace)?;
+    // A file that cannot be written is known before the command runs.
+    let file = args.output_file.as_ref().map(|path| {
+        let problem = |error| Exit::usage(format!("cannot write to {}: {error}", path.display()));
+        File::create(path).map_err(problem)
+    });
+    let file = file.transpose()?;
+    let (trace, signal) =
+        if args.command.is_empty() { (tracer.watch()?, None) } else { tracer.command()? };
+    let text = text(args, &trace, signal)?;
+    let written = file.map(|mut file| file.write_all(text.as_bytes()));
+    // The command has run: its exit code counts, and the tree must not be lost.
+    if let Some(Err(error)) = &written {
+        tracing::warn!("cannot write the trace to its file, so it follows: {error}");
+    }
+    if !matches!(written, Some(Ok(())))
+        && let Err(error) = io::stderr().write_all(text.as_bytes())
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        return Err(Exit::failed(format!("cannot write to stderr: {error}")));
+    }
     let code = trace.exit_code.unwrap_or(0);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
@@ -77,8 +97,8 @@ struct Capture {
 }
 
 impl Tracer<'_> {
-    /// Runs a command in a cgroup of its own, from its first to its last query.
-    fn command(&self) -> Result<Trace, Exit> {
+    /// Runs a command in a cgroup of its own, from its first to its last query. Returns also the signal that ended it.
+    fn command(&self) -> Result<(Trace, Option<i32>), Exit> {
         let account = self.account()?;
         let signals = Signals::without_handlers()?;
         let cgroup = CommandCgroup::create(&self.mount)?;
@@ -106,14 +126,15 @@ impl Tracer<'_> {
         let words = self.args.command.iter().map(|word| word.to_string_lossy().into_owned());
         let words: Vec<String> = words.collect();
         let name = words.first().map(Path::new).and_then(Path::file_name);
-        Ok(collector.finish(&TraceSubject {
+        let trace = collector.finish(&TraceSubject {
             name: name.map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
             command: words,
             started,
             ended,
             exit_code: Some(exit_code(status)),
             query_timeout,
-        }))
+        });
+        Ok((trace, status.signal()))
     }
 
     /// Watches a process, pod or cgroup that runs already.
@@ -224,34 +245,21 @@ impl Capture {
     }
 }
 
-/// Writes the tree.
-fn write(args: &TraceArgs, trace: &Trace) -> Result<(), Exit> {
-    let failed =
-        |target: &str, error: io::Error| Exit::failed(format!("cannot write to {target}: {error}"));
-    let text = match args.output {
-        Some(Output::Json) => {
-            let json = serde_json::to_string_pretty(trace);
-            json.map_err(|error| Exit::failed(format!("cannot write the trace: {error}")))? + "\n"
-        }
-        Some(Output::Auto | Output::Text) | None => {
-            let theme = Theme::of_environment(|name| std::env::var(name).ok());
-            let mut text = trace::render(trace, theme.unicode);
-            // Without the file, libc has an order of its own, in which DNS comes first.
-            let nsswitch = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
-            let service = trace::name_service(&nsswitch).filter(|_| !trace::has_dns(trace));
-            text.extend(service.map(|service| format!("{service}\n")));
-            text
-        }
-    };
-    match &args.output_file {
-        Some(path) => {
-            std::fs::write(path, text).map_err(|error| failed(&path.display().to_string(), error))
-        }
-        None => match io::stderr().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed("stderr", error)),
-            _ => Ok(()),
-        },
+/// Returns the tree as text or JSON.
+fn text(args: &TraceArgs, trace: &Trace, signal: Option<i32>) -> Result<String, Exit> {
+    if args.output == Some(Output::Json) {
+        let json = serde_json::to_string_pretty(trace);
+        return json
+            .map(|json| json + "\n")
+            .map_err(|error| Exit::failed(format!("cannot write the trace: {error}")));
     }
+    let theme = Theme::of_environment(|name| std::env::var(name).ok());
+    let mut text = trace::render(trace, signal, theme.unicode);
+    // Without the file, libc has an order of its own, in which DNS comes first.
+    let nsswitch = std::fs::read_to_string("/etc/nsswitch.conf").unwrap_or_default();
+    let service = trace::name_service(&nsswitch).filter(|_| !trace::has_dns(trace));
+    text.extend(service.map(|service| format!("{service}\n")));
+    Ok(text)
 }
 
 fn open_process(pid: u32) -> Result<OwnedFd, Exit> {

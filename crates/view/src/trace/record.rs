@@ -40,8 +40,23 @@ impl TransactionFields {
         }
     }
 
-    /// Returns the moment of the response; none without one.
+    /// Returns whether the kernel of this host discarded the answer. The loss of a query that was sent again may be that
+    /// of another answer, and who closed its socket first did not wait for it.
+    pub fn is_answer_lost(&self) -> bool {
+        self.status == "answered"
+            && self.retries == 0
+            && self.lost_at.as_ref().is_some_and(|lost| {
+                let is_closed = lost.reason == "NO_SOCKET"
+                    || lost.function.as_deref() == Some("udp_destruct_common");
+                lost.message == "response" && !is_closed
+            })
+    }
+
+    /// Returns the moment at which the process could read the response; none without one.
     pub fn answered_at(&self) -> Option<Timestamp> {
+        if self.is_answer_lost() {
+            return None;
+        }
         Some(self.ts.plus(Duration::try_from_secs_f64(self.latency_ms? / 1e3).ok()?))
     }
 }

@@ -100,9 +100,41 @@ fn a_query_that_was_sent_again_waits_until_the_attempt_after() {
     assert!((trace.wait_ms - 4_002.0).abs() < 0.01, "{trace:?}");
 }
 
+/// The kernel of this host discarded the answer, so the stub asked again after two seconds.
+#[test]
+fn a_lost_answer_is_waited_for_until_the_next_attempt() {
+    let lost_at =
+        |reason: &str| json!({"message": "response", "stage": "socket", "reason": reason});
+    let mut lost = transaction(1, 10, "A", Some(0.3));
+    lost["lost_at"] = lost_at("SOCKET_FILTER");
+    let answered = transaction(2, 2_012, "A", Some(0.3));
+    let trace = collect(&[lost.clone(), answered], &[lookup(&[1, 2])]).finish(&subject(2_200));
+    assert!((trace.wait_ms - 2_002.3).abs() < 0.01, "{trace:?}");
+    let [wait, _] = trace.waits.as_slice() else { panic!("{trace:?}") };
+    assert_eq!((wait.cause, wait.never_answered), (WaitCause::NoAnswer, false));
+    let text = render(&trace, None, true);
+    assert!(
+        text.starts_with(
+            "curl spent 2.002 of 2.2 s waiting for 192.0.2.53, 1 query (A); response lost at socket: SOCKET_FILTER\n"
+        ),
+        "{text}"
+    );
+    // It never came, and the command gave up.
+    let trace = collect(&[lost], &[lookup(&[1])]).finish(&subject(2_010));
+    assert!((trace.wait_ms - 2_000.0).abs() < 0.01, "{trace:?}");
+    // Nobody waits at a closed socket, nor for the second server after an answer.
+    let mut closed = transaction(1, 10, "A", Some(3.0));
+    closed["lost_at"] = lost_at("NO_SOCKET");
+    let mut silent = transaction(3, 10, "A", None);
+    silent["resolver"] = json!("192.0.2.54");
+    let transactions = [closed, transaction(2, 10, "A", Some(2.0)), silent];
+    let trace = collect(&transactions, &[lookup(&[1, 2, 3])]).finish(&subject(8_000));
+    assert!((trace.wait_ms - 3.0).abs() < 0.01, "{trace:?}");
+}
+
 #[test]
 fn says_where_the_time_went() {
-    let text = render(&without_aaaa().finish(&subject(8_100)), true);
+    let text = render(&without_aaaa().finish(&subject(8_100)), None, true);
     let first = text.lines().next().unwrap();
     assert_eq!(
         first,
@@ -110,7 +142,7 @@ fn says_where_the_time_went() {
     );
     assert!(text.contains("1 lookup, 3 queries, 1 wasted; 8.090 s of waiting\n"), "{text}");
     assert!(text.contains("└─ www.example.com A+AAAA: answered after"), "{text}");
-    let ascii = render(&without_aaaa().finish(&subject(8_100)), false);
+    let ascii = render(&without_aaaa().finish(&subject(8_100)), None, false);
     assert!(ascii.is_ascii() && ascii.contains("`- www.example.com"), "{ascii}");
 }
 
@@ -125,12 +157,28 @@ fn says_what_was_not_found() {
         let mut failed = lookup(&[1]);
         failed["outcome"] = json!(outcome);
         let trace = collect(&[transaction(1, 10, "A", Some(0.7))], &[failed]);
-        let text = render(&trace.finish(&subject(28)), true);
+        let text = render(&trace.finish(&subject(28)), None, true);
         let first = text.lines().next().unwrap();
         assert_eq!(first, format!("curl: {sentence}; 0.0007 of 0.028 s were for DNS"));
     }
+    // What took long, and what became of it.
+    let mut failed = lookup(&[1]);
+    failed["outcome"] = json!("nxdomain");
+    let trace = collect(&[transaction(1, 10, "A", Some(40.0))], &[failed]);
+    let text = render(&trace.finish(&subject(100)), None, true);
+    assert!(
+        text.starts_with(
+            "curl: www.example.com does not exist, says 192.0.2.53; spent 0.040 of 0.100 s waiting for 192.0.2.53, one \
+             answer\n"
+        ),
+        "{text}"
+    );
+    let mut refused = transaction(1, 10, "A", Some(40.0));
+    refused["rcode"] = json!("REFUSED");
+    let text = render(&collect(&[refused], &[lookup(&[1])]).finish(&subject(100)), None, true);
+    assert!(text.contains("which failed 1 time (REFUSED)"), "{text}");
     // The wait is no longer than the whole.
-    let text = render(&without_aaaa().finish(&subject(8_040)), true);
+    let text = render(&without_aaaa().finish(&subject(8_040)), None, true);
     assert!(text.starts_with("curl spent 8.030 of 8.040 s waiting"), "{text}");
 }
 
@@ -199,7 +247,7 @@ fn shows_what_connected_and_what_the_time_is_made_of() {
     let trace = collector.finish(&subject(8_100));
     assert_eq!(trace.processes[0].lookups[0].uses.len(), 2, "{trace:#?}");
     assert!((trace.connect_ms.unwrap() - 45.0).abs() < 0.01, "{trace:#?}");
-    let text = render(&trace, true);
+    let text = render(&trace, None, true);
     for line in [
         "8.100 s = 8.000 s DNS + 0.045 s connecting + 0.055 s the rest",
         "connects to 192.0.2.80:443: refused after 0.010 s, the answer stale for 2.500 s",
@@ -232,20 +280,22 @@ fn says_that_packets_are_missing() {
             .count(&Counters { kernel: [("cgroup".into(), kernel)].into(), ..Counters::default() });
         let trace = collector.finish(&subject(8_100));
         assert_eq!(trace.lost_packets, 2);
-        let text = render(&trace, true);
+        let text = render(&trace, None, true);
         assert!(text.contains("2 packets of this host were lost or left out"), "{text}");
     }
 }
 
 #[test]
 fn without_queries_names_reasons() {
-    let text = render(&collect(&[], &[]).finish(&subject(2_000)), true);
+    let text = render(&collect(&[], &[]).finish(&subject(2_000)), None, true);
     assert!(
         text.starts_with("curl sent no DNS query in 2.0 s; names may come from /etc/hosts"),
         "{text}"
     );
     let killed = TraceSubject { exit_code: Some(137), ..subject(10) };
-    assert!(render(&collect(&[], &[]).finish(&killed), true).contains("ended by signal 9"));
+    let trace = collect(&[], &[]).finish(&killed);
+    assert!(render(&trace, Some(9), true).contains("ended by signal 9"));
+    assert!(render(&trace, None, true).contains("exit code 137"), "it may end so by itself");
 }
 
 #[test]
@@ -273,6 +323,6 @@ fn escapes_control_characters() {
     let mut record = transaction(1, 10, "TXT", Some(1.0));
     record["process"]["comm"] = json!("a\u{1b}[2Jb");
     record["answers"] = json!([{"type": "TXT", "data": "\u{9b}0m\n"}]);
-    let text = render(&collect(&[record], &[]).finish(&subject(100)), true);
+    let text = render(&collect(&[record], &[]).finish(&subject(100)), None, true);
     assert!(!text.chars().any(|one| one.is_control() && one != '\n'), "{text:?}");
 }

@@ -34,14 +34,15 @@ struct Node {
     below: Vec<Node>,
 }
 
-/// Renders a trace. `unicode` draws branches with box characters, else with ASCII.
+/// Renders a trace. `signal`: that which ended the command, since a command may also end by itself with such an exit code.
+/// `unicode` draws branches with box characters, else with ASCII.
 #[must_use]
-pub fn render(trace: &Trace, unicode: bool) -> String {
+pub fn render(trace: &Trace, signal: Option<i32>, unicode: bool) -> String {
     let branches = if unicode { &UNICODE } else { &ASCII };
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(out, "{}", headline(trace));
-    let _ = writeln!(out, "{}", figures(trace));
+    let _ = writeln!(out, "{}", figures(trace, signal));
     if let Some(sum) = sum(trace) {
         let _ = writeln!(out, "{sum}");
     }
@@ -81,32 +82,46 @@ fn headline(trace: &Trace) -> String {
     if !has_dns(trace) {
         return format!("{name} sent no DNS query in {total} s{}", hint(trace));
     }
+    let failed = first_failure(trace);
     if let Some(wait) = trace.waits.first().filter(|wait| wait.wait_ms >= duration * NOTABLE) {
-        return format!("{name} spent {} of {total} s {}", seconds(wait.wait_ms), reason(wait));
+        let spent = format!("spent {} of {total} s {}", seconds(wait.wait_ms), reason(wait));
+        // Of one without a response, the wait says it all.
+        let is_said =
+            |lookup: &&TracedLookup| matches!(&*lookup.outcome, "timeout" | "unreachable");
+        return match failed.filter(|lookup| !is_said(lookup)) {
+            Some(lookup) => format!("{name}: {}; {spent}", failure(lookup)),
+            None => format!("{name} {spent}"),
+        };
     }
     let waited = seconds(trace.wait_ms);
-    match failure(trace) {
-        Some(why) => format!("{name}: {why}; {waited} of {total} s were for DNS"),
+    match failed {
+        Some(lookup) => {
+            format!("{name}: {}; {waited} of {total} s were for DNS", failure(lookup))
+        }
         None => format!("{name} waited {waited} of {total} s for DNS"),
     }
 }
 
-/// Returns what was not found, if a lookup has failed at once: the first one.
-fn failure(trace: &Trace) -> Option<String> {
+/// Returns the first lookup that has failed.
+fn first_failure(trace: &Trace) -> Option<&TracedLookup> {
     let lookups = trace.processes.iter().flat_map(|process| &process.lookups);
     let failed =
         lookups.filter(|lookup| !matches!(&*lookup.outcome, "answered" | "truncated" | "open"));
-    let lookup = failed.min_by(|one, other| one.start_ms.total_cmp(&other.start_ms))?;
+    failed.min_by(|one, other| one.start_ms.total_cmp(&other.start_ms))
+}
+
+/// Returns what a failed lookup did not find.
+fn failure(lookup: &TracedLookup) -> String {
     let (qname, types) = (clean(&lookup.qname), lookup.qtypes.join(" or "));
     let resolver = lookup.queries.last().map(|query| clean(&query.resolver)).unwrap_or_default();
-    Some(match &*lookup.outcome {
+    match &*lookup.outcome {
         "nxdomain" => format!("{qname} does not exist, says {resolver}"),
         "nodata" => format!("{qname} has no {types}, says {resolver}"),
         "servfail" => format!("{resolver} could not look up {qname} (SERVFAIL)"),
         "refused" => format!("{resolver} refuses to look up {qname}"),
         "unreachable" => format!("{resolver} is unreachable, so {qname} was not found"),
         outcome => format!("{qname} was not found ({outcome}, {resolver})"),
-    })
+    }
 }
 
 /// Explains why there may be no query.
@@ -152,11 +167,11 @@ fn sum(trace: &Trace) -> Option<String> {
     Some(format!("{total} s = {dns} s DNS + {connecting} s connecting + {rest} s the rest"))
 }
 
-fn figures(trace: &Trace) -> String {
-    let count = |number: u64, one: &str, many: &str| match number {
-        1 => format!("1 {one}"),
-        _ => format!("{number} {many}"),
-    };
+fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+fn figures(trace: &Trace, signal: Option<i32>) -> String {
     let lookups = count(trace.lookups as u64, "lookup", "lookups");
     let queries = count(trace.queries, "query", "queries");
     let mut line = format!(
@@ -165,9 +180,9 @@ fn figures(trace: &Trace) -> String {
         seconds(trace.wait_ms)
     );
     if let Some(code) = trace.exit_code.filter(|code| *code != 0) {
-        let _ = match code {
-            129.. => write!(line, "; ended by signal {}", code - 128),
-            _ => write!(line, "; exit code {code}"),
+        let _ = match signal {
+            Some(signal) => write!(line, "; ended by signal {signal}"),
+            None => write!(line, "; exit code {code}"),
         };
     }
     line
@@ -181,10 +196,19 @@ fn reason(wait: &Wait) -> String {
 
 fn cause(wait: &Wait) -> String {
     let Wait { cause, queries, .. } = wait;
+    let times = count(*queries as u64, "time", "times");
     let resolver = clean(&wait.resolver);
     let types = wait.qtypes.join(" and ");
     let longest = seconds(wait.longest_ms);
+    let is_response = wait.lost_at.as_ref().is_some_and(|lost| lost.message == "response");
     match cause {
+        // It did answer.
+        WaitCause::NoAnswer if is_response => {
+            format!(
+                "waiting for {resolver}, {} ({types})",
+                count(*queries as u64, "query", "queries")
+            )
+        }
         WaitCause::NoAnswer if wait.never_answered => {
             format!("waiting for {resolver}, which never answered {types}")
         }
@@ -195,11 +219,11 @@ fn cause(wait: &Wait) -> String {
             format!("waiting for {resolver}, which did not answer {queries} queries ({types})")
         }
         WaitCause::Unreachable => {
-            format!("for {resolver}, which is unreachable ({queries} times ICMP)")
+            format!("for {resolver}, which is unreachable (ICMP, {times})")
         }
         WaitCause::Failure => {
             let codes = wait.rcodes.join(" and ");
-            format!("waiting for {resolver}, which failed {queries} times ({codes})")
+            format!("waiting for {resolver}, which failed {times} ({codes})")
         }
         WaitCause::SearchList => format!(
             "waiting for {resolver}, for names of the search list that do not exist ({queries} queries)"

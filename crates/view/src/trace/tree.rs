@@ -175,7 +175,8 @@ impl<'a> Builder<'a> {
         lookup: &LookupFields,
         queries: &[&'a TransactionFields],
     ) -> Vec<Interval<'a>> {
-        // The next attempt to which the query itself was not sent again. `queries` are in order of time.
+        // The next attempt to which the query itself was not sent again, or the answer to its question by another
+        // query. `queries` are in order of time.
         let next = |query: &TransactionFields| {
             let mut last = query.ts;
             let attempts = queries.iter().filter(|other| {
@@ -185,7 +186,16 @@ impl<'a> Builder<'a> {
                 }
                 is_another
             });
-            attempts.map(|other| other.ts).nth(usize::try_from(query.retries).unwrap_or(usize::MAX))
+            let answers = queries
+                .iter()
+                .filter(|other| (&other.qname, &other.qtype) == (&query.qname, &query.qtype))
+                .filter(|other| matches!(other.outcome(), "NOERROR" | "NXDOMAIN"))
+                .filter_map(|other| other.answered_at())
+                .filter(|answered| *answered >= query.ts);
+            let attempt = attempts
+                .map(|other| other.ts)
+                .nth(usize::try_from(query.retries).unwrap_or(usize::MAX));
+            answers.chain(attempt).min()
         };
         let uses = self.uses_of(lookup);
         queries

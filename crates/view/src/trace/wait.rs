@@ -16,6 +16,7 @@ pub(super) struct Interval<'a> {
 impl Interval<'_> {
     fn cause(&self) -> WaitCause {
         match (&*self.query.status, self.query.outcome()) {
+            _ if self.query.is_answer_lost() => WaitCause::NoAnswer,
             ("icmp_error", _) => WaitCause::Unreachable,
             ("timeout" | "open" | "evicted", _) => WaitCause::NoAnswer,
             (_, "NOERROR" | "NXDOMAIN") if self.is_search_miss => WaitCause::SearchList,

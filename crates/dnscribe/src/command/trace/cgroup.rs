@@ -2,6 +2,7 @@
 
 use dnscribe_agent::capture::live::own_cgroup;
 use dnscribe_cli::exit::Exit;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// Time that ending processes may keep the cgroup in use.
 const REMOVE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Name of a traced command's cgroup, before the id of the process that traces it.
+const PREFIX: &str = "dnscribe-trace-";
 
 /// File of a cgroup with the ids of its processes.
 const PROCESSES: &str = "cgroup.procs";
@@ -30,16 +34,17 @@ impl CommandCgroup {
         let own = own_cgroup().map(|path| mount.join(path.trim_start_matches('/')));
         let is_visible = |own: &PathBuf| own.starts_with(mount) && own.join(PROCESSES).exists();
         let parent = own.filter(is_visible).unwrap_or_else(|| mount.to_path_buf());
-        let directory = parent.join(format!("dnscribe-trace-{}", std::process::id()));
+        remove_abandoned(&parent);
+        let directory = parent.join(format!("{PREFIX}{}", std::process::id()));
         match fs::create_dir(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(error) => {
                 let problem = format!("cannot create cgroup {}: {error}", directory.display());
                 Err(Exit::cannot_capture(problem).with_remedy(
                     "run as root with a writable cgroup2 mount, or in a delegated cgroup (systemd-run --user \
                      --scope -p Delegate=yes dnscribe trace ...)",
                 ))
             }
-            _ => Ok(Self { directory, parent }),
+            Ok(()) => Ok(Self { directory, parent }),
         }
     }
 
@@ -82,6 +87,24 @@ fn move_process(cgroup: &Path, pid: u32) -> io::Result<()> {
     fs::write(cgroup.join(PROCESSES), pid.to_string())
 }
 
+/// Removes the cgroups of traces that were killed, unless what they traced still runs.
+fn remove_abandoned(parent: &Path) {
+    for directory in below(parent) {
+        let name = directory.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        let pid = name.strip_prefix(PREFIX).and_then(|pid| pid.parse::<u32>().ok());
+        // A former process had this one's id.
+        let is_abandoned = |pid: u32| {
+            pid == std::process::id() || !Path::new("/proc").join(pid.to_string()).exists()
+        };
+        if pid.is_some_and(is_abandoned)
+            && processes(&directory).is_empty()
+            && let Err(error) = remove(&directory)
+        {
+            tracing::debug!("cannot remove cgroup {}: {error}", directory.display());
+        }
+    }
+}
+
 /// Returns the processes of a cgroup and of those below it.
 fn processes(directory: &Path) -> Vec<u32> {
     let text = fs::read_to_string(directory.join(PROCESSES)).unwrap_or_default();
@@ -101,4 +124,32 @@ fn remove(directory: &Path) -> io::Result<()> {
 fn below(directory: &Path) -> Vec<PathBuf> {
     let listed = fs::read_dir(directory).into_iter().flatten().flatten();
     listed.map(|child| child.path()).filter(|path| path.is_dir()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cgroups_of_killed_traces_are_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let own = std::process::id();
+        // No process has so large an id.
+        let dead = 1 << 30;
+        let names = [format!("{PREFIX}{own}"), format!("{PREFIX}{dead}"), format!("{PREFIX}1")];
+        for name in names.iter().map(String::as_str).chain(["dnscribe-trace-x", "other"]) {
+            fs::create_dir(parent.path().join(name)).unwrap();
+        }
+        let busy = parent.path().join(format!("{PREFIX}{}", dead + 1));
+        fs::create_dir(&busy).unwrap();
+        fs::write(busy.join(PROCESSES), "7\n").unwrap();
+        remove_abandoned(parent.path());
+        let mut left: Vec<String> = below(parent.path())
+            .iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        left.sort();
+        let busy = format!("{PREFIX}{}", dead + 1);
+        assert_eq!(left, ["dnscribe-trace-1", &*busy, "dnscribe-trace-x", "other"]);
+    }
 }
