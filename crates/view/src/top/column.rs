@@ -163,8 +163,25 @@ const DESTINATION_USERS: ColumnLayout = &[
     (Pid, 0),
 ];
 
-/// Returns the columns of a list on a screen of this width.
+/// Space between two columns.
+pub const GAP: usize = 1;
+/// Width of the mark before the first column.
+pub const MARK: usize = 2;
+
+/// Returns the columns of a list that fit on a screen of this width.
 pub fn columns(listing: Listing, width: u16) -> Vec<Column> {
+    let mut columns = wanted_columns(listing, width);
+    let fits = |columns: &[Column]| {
+        let used: usize = columns.iter().map(|column| column.layout().1 + GAP).sum();
+        MARK + used <= usize::from(width) + GAP
+    };
+    while columns.len() > 1 && !fits(&columns) {
+        columns.pop();
+    }
+    columns
+}
+
+fn wanted_columns(listing: Listing, width: u16) -> Vec<Column> {
     let shown = |plan: ColumnLayout| {
         plan.iter().filter(move |(_, from)| width >= *from).map(|(column, _)| *column)
     };
@@ -180,7 +197,8 @@ pub fn columns(listing: Listing, width: u16) -> Vec<Column> {
         Part::Resolver => (&[(Label("RESOLVER"), 0)], &[(History, 0)]),
         Part::Zone => (&[(Label("ZONE"), 0)], &[(History, 0)]),
         Part::Name | Part::Type => (&[(Label("NAME"), 0)], &[(History, 100)]),
-        Part::Process => (&[(Label("PROCESS"), 0), (Place, 0)], &[(Pid, 110), (History, 90)]),
+        // Where the screen is narrow, failures are worth more than places.
+        Part::Process => (&[(Label("PROCESS"), 0), (Place, 78)], &[(Pid, 110), (History, 90)]),
         Part::Outcome => (&[(Label("OUTCOME"), 0), (Share, 0)], &[(History, 0)]),
     };
     let figures = shown(FIGURES).filter(|column| {
@@ -193,7 +211,7 @@ impl Column {
     /// Title, and width in characters; the least one for columns that share the remaining width.
     pub const fn layout(self) -> (&'static str, usize) {
         match self {
-            Label(title) => (title, 14),
+            Label(title) => (title, 13),
             Place => ("WHERE", 16),
             Asker(title) => (title, 16),
             Rate => ("QPS", 7),

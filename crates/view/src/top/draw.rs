@@ -79,13 +79,14 @@ pub fn measure(area: Rect, view: &mut View) {
     view.page = usize::from(body.height.saturating_sub(2)).max(1);
 }
 
-pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
+/// Draws a frame. Returns how far a text can be scrolled.
+pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) -> usize {
     let area = frame.area();
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
         let (width, height) = MIN_SIZE;
         let text = format!("too small: {}x{} of {width}x{height}", area.width, area.height);
         frame.render_widget(Paragraph::new(text), area);
-        return;
+        return scene.view.scroll;
     }
     let entries = scene.view.lines(scene.model);
     let [head, chart, body, preview, foot] = parts(area, scene.view, entries.len());
@@ -95,9 +96,8 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     }
     let (width, height) = (usize::from(body.width), usize::from(body.height));
     let mut text = content(scene, &entries, width, height);
-    if scene.view.tab == Tab::Loss {
-        text = scrolled(text, scene.view.scroll, height);
-    }
+    let last = if scene.view.is_text() { text.len().saturating_sub(height) } else { 0 };
+    text.drain(..scene.view.scroll.min(last));
     lines(frame, body, text);
     if !preview.is_empty() {
         let rows = usize::from(preview.height);
@@ -107,6 +107,7 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     if scene.view.help {
         help(frame, scene.theme);
     }
+    last
 }
 
 fn content(
@@ -163,12 +164,6 @@ fn lines(frame: &mut Frame<'_>, area: Rect, lines: Vec<Line<'_>>) {
 fn around(chosen: usize, lines: usize, rows: usize) -> Range<usize> {
     let first = chosen.saturating_sub(rows / 2).min(lines.saturating_sub(rows));
     first..lines.min(first + rows)
-}
-
-/// Returns the lines from `first` on, at most from the last page on.
-fn scrolled(lines: Vec<Line<'_>>, first: usize, height: usize) -> Vec<Line<'_>> {
-    let first = first.min(lines.len().saturating_sub(height));
-    lines.into_iter().skip(first).collect()
 }
 
 fn help(frame: &mut Frame<'_>, theme: Theme) {

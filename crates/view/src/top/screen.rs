@@ -237,10 +237,11 @@ impl Screen {
         let mut frame = self.terminal.get_frame();
         let ScreenState { view, frozen, status, theme } = state;
         measure(frame.area(), view);
-        shared.read(|live| {
+        let last = shared.read(|live| {
             let model = frozen.as_deref().unwrap_or(live);
-            draw(&mut frame, &Scene { model, view, status, theme: *theme });
+            draw(&mut frame, &Scene { model, view, status, theme: *theme })
         });
+        view.scroll = view.scroll.min(last);
         self.terminal.flush()?;
         self.terminal.swap_buffers();
         Backend::flush(self.terminal.backend_mut())

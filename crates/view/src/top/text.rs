@@ -63,6 +63,26 @@ pub fn fit(text: &str, columns: usize, dots: &str) -> String {
     format!("{head}{dots}{tail}").chars().take(columns).collect()
 }
 
+/// Breaks a text into lines of at most `columns`, between words where that is possible.
+pub fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let width = |text: &str| ratatui::text::Span::raw(text).width();
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    for word in text.split_inclusive(' ') {
+        if !line.is_empty() && width(&line) + width(word.trim_end()) > columns {
+            lines.push(std::mem::take(&mut line));
+        }
+        for character in word.chars() {
+            let wide = width(character.encode_utf8(&mut [0; 4]));
+            if !line.is_empty() && character != ' ' && width(&line) + wide > columns {
+                lines.push(std::mem::take(&mut line));
+            }
+            line.push(character);
+        }
+    }
+    lines.push(line);
+    lines
+}
+
 /// Formats a count: `999`, `12.3k`, `4.56M`.
 pub fn count(number: u64) -> String {
     match number {

@@ -180,6 +180,11 @@ impl View {
         self.query(self.drill(), &self.filter().to_lowercase(), self.sort()).lines(model)
     }
 
+    /// Whether the page is a text, which can be scrolled.
+    pub fn is_text(&self) -> bool {
+        self.tab == Tab::Loss || self.alert.is_some()
+    }
+
     /// Position of the selected line among lines with these keys.
     pub fn chosen<'a>(&self, mut keys: impl ExactSizeIterator<Item = &'a str>) -> usize {
         let last = keys.len().saturating_sub(1);
@@ -272,7 +277,7 @@ impl View {
         } else {
             self.lines(model).into_iter().map(|line| line.key).collect()
         };
-        let is_text = self.tab == Tab::Loss || self.alert.is_some();
+        let is_text = self.is_text();
         let now = if is_text { self.scroll } else { self.chosen(keys.iter().map(String::as_str)) };
         let to = match code {
             KeyCode::Up | KeyCode::Char('k') => now.saturating_sub(1),

@@ -1,17 +1,20 @@
 //! The page of alerts: the list, or the details of one.
 
-use super::{Scene, Theme, around, scrolled, span};
+use super::{Scene, Theme, around, span};
 use crate::top::column::Tone;
 use crate::top::model::Alert;
 use crate::top::text;
 use ratatui::text::{Line, Span};
+
+/// Indent of a line that continues the one before.
+const CONTINUED: &str = "   ";
 
 pub(super) fn lines(scene: &Scene<'_>, width: usize, height: usize) -> Vec<Line<'static>> {
     let Scene { model, view, theme, .. } = *scene;
     let alerts = model.alerts.sorted();
     let open = view.alert.as_deref();
     if let Some((_, alert)) = alerts.iter().find(|(key, _)| Some(*key) == open) {
-        return scrolled(details(scene, alert, width), view.scroll, height);
+        return details(scene, alert, width);
     }
     let widths = Widths::of(width);
     let titles = widths.line(["LEVEL", "STATE", "RULE", "WHOM", "LAST"], theme);
@@ -73,14 +76,17 @@ fn line(scene: &Scene<'_>, alert: &Alert, width: usize) -> Line<'static> {
 
 fn details(scene: &Scene<'_>, alert: &Alert, width: usize) -> Vec<Line<'static>> {
     let theme = scene.theme;
-    let title = format!(" {} {} {}", alert.level, alert.rule, alert.whom);
-    let mut lines = vec![
-        Line::from(span(theme, tone(alert), theme.shown(&title))),
-        Line::raw(format!(" {}", theme.shown(&alert.summary))),
-        Line::raw(""),
-    ];
-    for detail in &alert.details {
-        lines.push(Line::raw(format!(" {}", theme.fitted(detail, width.saturating_sub(1)))));
-    }
+    let room = width.saturating_sub(CONTINUED.len());
+    let shown = |text: &str, tone: Tone| {
+        let lines = text::wrapped(&theme.shown(text), room);
+        let indents = [" "].into_iter().chain(std::iter::repeat(CONTINUED));
+        let line = |(indent, line)| Line::from(span(theme, tone, format!("{indent}{line}")));
+        indents.zip(lines).map(line).collect::<Vec<_>>()
+    };
+    let title = format!("{} {} {}", alert.level, alert.rule, alert.whom);
+    let mut lines = shown(&title, tone(alert));
+    lines.extend(shown(&alert.summary, Tone::Plain));
+    lines.push(Line::raw(""));
+    lines.extend(alert.details.iter().flat_map(|detail| shown(detail, Tone::Plain)));
     lines
 }

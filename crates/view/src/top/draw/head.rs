@@ -7,6 +7,9 @@ use crate::top::text;
 use crate::top::view::{Drill, Tab};
 use ratatui::text::{Line, Span};
 
+/// Letters of a tab's title on a narrow screen.
+const SHORT_TITLE: usize = 3;
+
 /// Rows above the list.
 pub const ROWS: u16 = 4;
 
@@ -57,19 +60,25 @@ fn figures(scene: &Scene<'_>, width: usize) -> Line<'static> {
             figures.latencies.quantile(q).map_or("-".to_owned(), |ms| text::latency(Some(ms)));
         spans.push(Span::raw(format!("  {name} {value}")));
     }
-    spans.extend(shares(theme, &figures));
     let lost = (!model.ledgers.is_empty()).then(|| lost(model));
     let tone = if lost.unwrap_or(0) == 0 { Tone::Dim } else { Tone::Bad };
     let lost = lost.map_or_else(|| "-".to_owned(), text::count);
-    spans.push(span(theme, tone, format!("  lost {lost}")));
+    let lost = span(theme, tone, format!("  lost {lost}"));
+    let used = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
+    // Lists have the shares, too.
+    for share in shares(theme, &figures) {
+        if used(&spans) + share.width() + lost.width() <= width {
+            spans.push(share);
+        }
+    }
+    spans.push(lost);
     let [_, warning, critical] = model.alerts.firing();
     for (count, name, tone) in
         [(critical, "critical", Tone::Bad), (warning, "warning", Tone::Warning)]
     {
         let text = format!("  {count} {name}");
         // On a narrow screen, the tab shows the number.
-        let used: usize = spans.iter().map(Span::width).sum();
-        if count > 0 && used + text.len() <= width {
+        if count > 0 && used(&spans) + text.len() <= width {
             spans.push(span(theme, tone, text));
         }
     }
@@ -103,6 +112,23 @@ fn lost(model: &Model) -> u64 {
 }
 
 fn tabs(scene: &Scene<'_>, width: usize) -> Line<'static> {
+    let fits = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>() <= width;
+    let mut spans = tab_titles(scene, usize::MAX);
+    for letters in [usize::MAX, SHORT_TITLE] {
+        if !fits(&spans) {
+            let mut narrow = tab_titles(scene, letters);
+            for span in &mut narrow {
+                let title = span.content.trim().to_owned();
+                span.content = title.into();
+            }
+            spans = narrow.into_iter().flat_map(|span| [Span::raw(" "), span]).skip(2).collect();
+        }
+    }
+    Line::from(spans)
+}
+
+/// Returns the titles of the tabs, those that are not shown with this many letters.
+fn tab_titles(scene: &Scene<'_>, letters: usize) -> Vec<Span<'static>> {
     let theme = scene.theme;
     let mut spans = vec![Span::raw(" ")];
     for (place, tab) in Tab::ALL.into_iter().enumerate() {
@@ -113,7 +139,9 @@ fn tabs(scene: &Scene<'_>, width: usize) -> Line<'static> {
         let firing: usize = scene.model.alerts.firing().iter().sum();
         let count =
             if tab == Tab::Alerts && firing > 0 { format!(" {firing}") } else { String::new() };
-        let title = format!("{} {}{count}", place + 1, tab.title());
+        let letters = if tab == scene.view.tab { usize::MAX } else { letters };
+        let name: String = tab.title().chars().take(letters).collect();
+        let title = format!("{} {name}{count}", place + 1);
         let [_, warning, critical] = scene.model.alerts.firing();
         spans.push(if tab == scene.view.tab {
             Span::styled(format!("[{title}]"), Theme::inverted())
@@ -124,14 +152,7 @@ fn tabs(scene: &Scene<'_>, width: usize) -> Line<'static> {
             Span::raw(format!(" {title} "))
         });
     }
-    if spans.iter().map(Span::width).sum::<usize>() > width {
-        for span in &mut spans {
-            let title = span.content.trim().to_owned();
-            span.content = title.into();
-        }
-        spans = spans.into_iter().flat_map(|span| [Span::raw(" "), span]).skip(2).collect();
-    }
-    Line::from(spans)
+    spans
 }
 
 /// Returns the line with the levels of drilling down and the selection.
@@ -202,11 +223,19 @@ pub(super) fn foot(scene: &Scene<'_>, width: usize) -> Line<'static> {
         keys.push(filter.as_str());
     }
     let tabs = if scene.model.uses.is_empty() { "1-7 tabs" } else { "1-8 tabs" };
-    keys.extend(["q quit", "? help", tabs, "Enter drill", "Esc back", "/ filter"]);
+    keys.extend(["q quit", "? help", tabs]);
+    let is_list = view.listing().is_some();
+    match (view.tab, &view.alert) {
+        (Tab::Loss, _) => {}
+        (Tab::Alerts, None) => keys.push("Enter details"),
+        (Tab::Alerts, Some(_)) => keys.push("Esc back"),
+        _ => keys.extend(["Enter drill", "Esc back", "/ filter"]),
+    }
     if view.tab != Tab::Uses {
         keys.push(if view.drill().is_some() { "f failing/all" } else { "v side" });
     }
-    keys.extend(["s sort", "p pause", "t time", "c clear"]);
+    keys.extend(is_list.then_some("s sort"));
+    keys.extend(["p pause", "t time", "c clear"]);
     let mut text = String::new();
     for key in keys {
         // Keys that do not fit are in the help.

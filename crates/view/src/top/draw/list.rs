@@ -2,17 +2,13 @@
 
 use super::chart::sparkline;
 use super::{Scene, Theme, around, span};
-use crate::top::column::{self, Column, Tone, columns};
+use crate::top::column::{self, Column, GAP, MARK, Tone, columns};
 use crate::top::list::{ListEntry, Listing, Sort, keys};
 use crate::top::model::RECENT;
 use crate::top::text;
 use crate::top::view::Tab;
 use ratatui::text::{Line, Span};
 
-/// Space between two columns.
-const GAP: usize = 1;
-/// Width of the mark before the first column.
-const MARK: usize = 2;
 /// Width limit of labels, so that sparklines have space.
 const MAX_LABEL_WIDTH: usize = 64;
 /// Width limit of places.

@@ -101,11 +101,17 @@ fn frame(model: &Model, (width, height): (u16, u16), theme: Theme, keys: &[KeyCo
     let status = Status { source: "hook cgroup".to_owned(), ..Status::default() };
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     measure(Rect::new(0, 0, width, height), &mut view);
+    let mut show = |view: &mut View| {
+        let mut last = 0;
+        let scene = Scene { model, view, status: &status, theme };
+        terminal.draw(|frame| last = draw(frame, &scene)).unwrap();
+        view.scroll = view.scroll.min(last);
+    };
     for key in keys {
         view.key(*key, KeyModifiers::NONE, model);
+        show(&mut view);
     }
-    let scene = Scene { model, view: &view, status: &status, theme };
-    terminal.draw(|frame| draw(frame, &scene)).unwrap();
+    show(&mut view);
     let mut text = String::new();
     let buffer = terminal.backend().buffer();
     for row in buffer.content().chunks(usize::from(width)) {
@@ -190,6 +196,68 @@ fn no_size_panics_and_every_line_fits() {
             }
         }
     }
+}
+
+/// Neither a number of a list nor a figure or tab of the header is cut or missing.
+#[test]
+fn narrow_screens_show_whole_columns_and_the_selected_tab() {
+    let mut model = evening();
+    add_connections(&mut model);
+    for width in 60..=132 {
+        for (key, tab) in "12345678".chars().zip(Tab::ALL) {
+            for keys in [&[KeyCode::Char(key)][..], &[KeyCode::Char(key), KeyCode::Enter]] {
+                let mut view = View::new(Vantage::Once, Time::Recent);
+                view.width = width;
+                for key in keys {
+                    view.key(*key, KeyModifiers::NONE, &model);
+                }
+                let status = Status::default();
+                let scene = Scene { model: &model, view: &view, status: &status, theme: LOOK };
+                let width = usize::from(width);
+                let head = head::lines(&scene, width);
+                let whole: Vec<String> = head.iter().map(plain).collect();
+                assert!(whole[1].contains("  lost 10"), "{width}: {whole:?}");
+                assert!(whole[2].contains(tab.title()), "{width}: {whole:?}");
+                let entries = view.lines(&model);
+                let body = content(&scene, &entries, width, 20);
+                let is_list = view.listing().is_some();
+                for line in head.iter().chain(body.iter().filter(|_| is_list)) {
+                    let text = plain(line);
+                    assert!(Span::raw(text.trim_end()).width() <= width, "{width}: {text}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_text_scrolls_back_from_beyond_its_end() {
+    let model = evening();
+    let (size, page) = ((80, 12), KeyCode::Char('7'));
+    let shown = |keys: &[KeyCode]| frame(&model, size, LOOK, &[&[page], keys].concat());
+    let first = shown(&[]);
+    let down = [KeyCode::PageDown; 20];
+    assert_ne!(shown(&down), first);
+    assert_eq!(shown(&down), shown(&[KeyCode::End]));
+    assert_ne!(shown(&[KeyCode::End, KeyCode::Up]), shown(&[KeyCode::End]));
+    assert_eq!(shown(&[&down[..], &[KeyCode::PageUp; 6]].concat()), first);
+}
+
+/// A link can be copied, and nothing is left out.
+#[test]
+fn an_alert_in_full_is_wrapped() {
+    let mut model = evening();
+    let runbook = "https://docs.example.com/runbooks/resolver-down.html#what-to-do-first";
+    let line = format!(
+        r#"{{"schema":"dns.alert/1","ts":"2026-09-21T14:14:51Z","rule":"resolver_down","severity":"critical","state":"firing","resolver":"192.0.2.54","runbook":"{runbook}","summary":"{}end"}}"#,
+        "word ".repeat(30)
+    );
+    model.line(Stream::Alerts, line.as_bytes());
+    let text = frame(&model, SMALL, LOOK, &[KeyCode::Char('6'), KeyCode::Enter]);
+    assert!(text.contains(runbook) && text.contains("   end\n"), "{text}");
+    assert!(text.contains("Esc back") && !text.contains("Enter"), "{text}");
+    let loss = frame(&model, SMALL, LOOK, &[KeyCode::Char('7')]);
+    assert!(!loss.contains("Enter") && !loss.contains("filter"), "{loss}");
 }
 
 #[test]
