@@ -85,6 +85,21 @@ fn refuses_what_it_cannot_read() {
     fs::write(&file, "{\"a\":1}\n{\"b\":2}\n").unwrap();
     assert_eq!(code(&file), Some(2));
     assert_eq!(code(&folder.path().join("missing")), Some(2));
+    // The first file decides nothing for the second.
+    let [capture, records] =
+        ["lab.pcap", "lab.ndjson"].map(|name| golden(name).display().to_string());
+    for files in [[&*records, &*capture], [&*capture, &*records]] {
+        let output = report(&files);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(
+            text.contains("lab.ndjson holds records, and ") && text.contains("lab.pcap"),
+            "{text}"
+        );
+    }
+    let span = ["--from", "2026-11-20T08:00:00Z", "--to", "2026-11-20T07:00:00Z"];
+    let output = report(&[&[&*records][..], &span].concat());
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(report(&[]).status.code(), Some(2));
 }
 

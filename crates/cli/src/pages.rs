@@ -87,9 +87,9 @@ fn described(program: Command) -> Command {
     whole
 }
 
-/// Adds the full names of all commands.
+/// Adds the full names of all commands that are not hidden.
 fn list(command: &Command, above: &str, names: &mut Vec<String>) {
-    for inside in command.get_subcommands() {
+    for inside in command.get_subcommands().filter(|inside| !inside.is_hide_set()) {
         let name = format!("{above}{}", inside.get_name());
         list(inside, &format!("{name} "), names);
         names.push(name);
@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn every_command_has_a_page() {
         let program = Command::new("dnscribe-probe")
-            .subcommand(Command::new("ledger").subcommand(Command::new("verify")));
+            .subcommand(Command::new("ledger").subcommand(Command::new("verify")))
+            .subcommand(Command::new("helper").hide(true));
         let mut names = Vec::new();
         list(&described(program.clone()), "", &mut names);
         assert_eq!(names, ["ledger verify", "ledger"]);

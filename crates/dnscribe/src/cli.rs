@@ -33,7 +33,7 @@ use dnscribe_config::sinks::MetricsLayer;
 use dnscribe_config::value::{
     Broker, Listen, LogFormat, LogLevel, Name, Output, PositiveSpan, RecordOutput, Span,
 };
-use dnscribe_delivery::{SinkSpec, StreamSet};
+use dnscribe_delivery::{SinkSpec, Stream, StreamSet};
 use dnscribe_transaction::packet::encrypted::Prefix;
 use dnscribe_transaction::packet::ports::PortSet;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ pub struct CommonArgs {
 
     /// Send these streams to every sink: messages, transactions, lookups, metrics, alerts, dlq, ledger,
     /// connections, uses
-    #[arg(long, value_name = "LIST")]
+    #[arg(long, value_name = "LIST", value_parser = agent_streams)]
     pub stream: Option<StreamSet>,
 
     /// Destinations of records; may be repeated.
@@ -403,6 +403,22 @@ pub struct VerifyArgs {
     /// Print the balance as text or json [default: text]
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
+}
+
+/// Parses a list of streams that agents write.
+fn agent_streams(text: &str) -> Result<StreamSet, String> {
+    let names: Vec<&str> = Stream::ALL
+        .into_iter()
+        .filter(|stream| *stream != Stream::Probes)
+        .map(Stream::name)
+        .collect();
+    let mut chosen = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+    match chosen.find(|name| !names.contains(name)) {
+        Some(name) => {
+            Err(format!("\"{name}\" is not a stream of agents: choose from {}", names.join(", ")))
+        }
+        None => text.parse::<StreamSet>().map_err(|error| error.to_string()),
+    }
 }
 
 /// Returns the list, or none where it is empty.

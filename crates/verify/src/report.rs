@@ -294,6 +294,7 @@ impl fmt::Display for BalanceReport {
         self.problems.write(f, "does not close")?;
         let verdict =
             if self.closes() { "the balance closes" } else { "the balance does not close" };
-        writeln!(f, "{} ledger records read: {verdict}", self.ledgers)
+        let records = if self.ledgers == 1 { "record" } else { "records" };
+        writeln!(f, "{} ledger {records} read: {verdict}", self.ledgers)
     }
 }

@@ -81,8 +81,9 @@ pub struct TopicsArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub brokers: Vec<Broker>,
 
-    /// Begin this long ago, such as 7d [default: with the oldest record]
-    #[arg(long, value_name = "DURATION", requires = "brokers")]
+    // A requirement alone would be dropped where files exclude what it requires.
+    /// Read topics from this long ago on, such as 7d [default: from the oldest record on]
+    #[arg(long, value_name = "DURATION", requires = "brokers", conflicts_with = "records")]
     pub since: Option<PositiveSpan>,
 
     /// Only workloads of this namespace

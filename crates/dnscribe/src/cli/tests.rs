@@ -1,7 +1,6 @@
 use super::*;
 use clap::CommandFactory;
 use clap::error::ErrorKind;
-use dnscribe_delivery::Stream;
 use dnscribe_record::time::Timestamp;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -40,6 +39,10 @@ fn says_the_remedy_and_exits_2() {
     for (line, remedy) in [
         ("run --port domain", "numbers from 1 to 65535"),
         ("run --stream raw", "choose from messages"),
+        (
+            "run --stream ledger,probes",
+            "\"probes\" is not a stream of agents: choose from messages",
+        ),
         ("run --sink kafak", "file:PATH"),
         ("run --query-timeout 5", "such as 5s"),
         ("run --threads 0", "1 to 16, such as 4"),
@@ -50,6 +53,16 @@ fn says_the_remedy_and_exits_2() {
         ("kafka init --partitions 0", "such as 12"),
         ("ledger verify x --brokers a:1", "cannot be used with"),
         ("run --brokers kafka:port", "HOST:PORT"),
+        ("policy suggest a.ndjson --since 1d", "cannot be used with"),
+        ("policy check p.yaml --records a.ndjson --since 1d", "cannot be used with"),
+        ("top --records a.ndjson --speed 2x", "cannot be used with"),
+        ("top --brokers a:1 --speed 2x", "cannot be used with"),
+        ("top --speed 2x", "FILE"),
+        ("report --store http://a", "--from"),
+        (
+            "report --store http://a --from 2026-11-20T07:00:00Z --brokers a:1",
+            "cannot be used with",
+        ),
         ("run --process a,", "at least one visible character"),
         ("run --status nonsense", "a status such as timeout"),
         ("run --nonsense", "--nonsense"),

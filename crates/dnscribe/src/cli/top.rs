@@ -49,7 +49,12 @@ pub struct TopArgs {
     pub brokers: Vec<Broker>,
 
     /// Replay files at this speed: 1x, 10x, max [default: max]
-    #[arg(long, value_name = "SPEED", requires = "files")]
+    #[arg(
+        long,
+        value_name = "SPEED",
+        requires = "files",
+        conflicts_with_all = ["records", "brokers"]
+    )]
     pub speed: Option<Speed>,
 
     /// Print every page once as plain text and end

@@ -40,6 +40,12 @@ pub(super) fn report(args: &ReportArgs) -> Result<(), Exit> {
             .with_remedy("give a file by --output-file report.html"));
     }
     let span = args.span();
+    if let (Some(from), Some(to)) = (span.from, span.to)
+        && from >= to
+    {
+        return Err(Exit::usage(format!("the report would begin at {from}, and end before {to}"))
+            .with_remedy("let --to be later than --from or --since"));
+    }
     let sources = args.sources();
     let config = Config::load(&sources)?;
     log::start(config.log);
@@ -98,24 +104,42 @@ fn of_files(
     config: Config,
     signals: &Signals,
 ) -> Result<ReportModel, Exit> {
-    let [first, ..] = &*args.files else { return Ok(ReportModel::new(span)) };
-    // Standard input can be read once only, so a capture file must be named.
-    let is_stdin = first == Path::new("-");
-    let mut input = records::open(first)?;
-    let start = input.fill_buf().map_err(|error| records::unreadable(first, &error))?;
-    let holds_records = start.first().is_none_or(|byte| *byte == JSON_START);
-    if is_stdin && !holds_records {
+    let (mut of_records, mut captures) = (Vec::new(), Vec::new());
+    let mut stdin = None;
+    for path in &args.files {
+        let mut input = records::open(path)?;
+        let start = input.fill_buf().map_err(|error| records::unreadable(path, &error))?;
+        match start.first() {
+            Some(&JSON_START) => of_records.push(path),
+            Some(_) => captures.push(path),
+            None => {}
+        }
+        // It can be read once only.
+        if path == Path::new("-") {
+            stdin = Some(input);
+        }
+    }
+    if let ([records, ..], [other, ..]) = (&*of_records, &*captures) {
+        return Err(Exit::usage(format!(
+            "{} holds records, and {} does not",
+            records.display(),
+            other.display()
+        ))
+        .with_remedy("report records and captures apart, or make records of the captures: `dnscribe replay FILE --stream transactions,lookups,alerts,ledger -o json`"));
+    }
+    if captures.iter().any(|path| *path == Path::new("-")) {
         return Err(Exit::usage("a capture file on standard input cannot be reported")
             .with_remedy("name the file, or pipe records: `dnscribe replay - --stream transactions,lookups,alerts,ledger -o json | dnscribe report -`"));
     }
-    if !holds_records {
+    if !captures.is_empty() {
         return of_captures(args, span, config, signals);
     }
     let mut model = ReportModel::new(span);
     let mut each = |line: &[u8]| model.line(line);
-    records::lines(first, input, signals, &mut each)?;
-    for path in args.files.iter().skip(1) {
-        records::lines(path, records::open(path)?, signals, &mut each)?;
+    for path in of_records {
+        let is_stdin = path == Path::new("-");
+        let input = stdin.take_if(|_| is_stdin).map_or_else(|| records::open(path), Ok)?;
+        records::lines(path, input, signals, &mut each)?;
     }
     if model.records().0 == 0 && model.records().1 > 0 {
         return Err(Exit::usage(format!("{} holds no records of dnscribe", names(&args.files)))
