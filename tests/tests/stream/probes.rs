@@ -54,7 +54,7 @@ fn measurements_and_verdicts_are_rows() {
         Ok((points(&running) == 2).then_some(()))
     })
     .unwrap();
-    accounts::check(&running);
+    accounts::check_balance(&running);
 }
 
 /// Number of points of `dns_probe`.
