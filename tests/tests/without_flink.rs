@@ -24,7 +24,7 @@ use std::time::Duration;
 const CAUGHT_UP: Duration = Duration::from_mins(5);
 /// Twice the time after which a Kafka table of `ClickHouse` tries again whether it has views.
 const READS_AGAIN: Duration = Duration::from_secs(1);
-/// Of all topics: the balance must not depend on their names.
+/// Before the name of each topic: the balance must not depend on these.
 const PREFIX: &str = "lab.";
 /// Names that mean something to SQL, JSON, regular expressions or the text form of names.
 const AWKWARD: [&str; 4] = ["it's.example", "a\"b.example", "a\\b.example", "$re$'\\\"%_(.example"];

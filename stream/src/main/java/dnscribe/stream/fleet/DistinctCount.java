@@ -7,7 +7,7 @@ package dnscribe.stream.fleet;
 final class DistinctCount {
   final Lazy<DistinctSketch> sketch = new Lazy<>(Lazy.DISTINCT);
 
-  /** Of a masked sketch; NaN if it is unknown. */
+  /** Estimate of a masked sketch; NaN if it is unknown. */
   double maskedEstimate = Double.NaN;
 
   double maskedLower;
