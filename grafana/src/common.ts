@@ -114,7 +114,7 @@ export function whatChanged(): Panel {
                 "table",
                 `SELECT ${c.ts} AS time, ${c.kind} AS kind, coalesce(${c.zone}, ${c.service}, '') AS subject, ${c.summary} AS summary, coalesce(${c.actor}, '') AS actor
          FROM dns_changes WHERE $__timeFilter(${c.ts})
-           AND (coalesce(${c.zone}, ${c.service}) IS NULL OR ${isOneOf(`coalesce(${c.zone}, ${c.service})`, ["resolver", "zone"])})
+           AND (coalesce(${c.zone}, ${c.service}) IS NULL OR ${isOneOf(c.zone, ["resolver", "zone"])} OR ${isOneOf(c.service, ["resolver", "zone"])})
          ORDER BY 1 DESC LIMIT 100`,
             ),
         ],

@@ -82,8 +82,12 @@ export const rules: readonly Rule[] = [
     {
         uid: "dnscribe-certificate",
         title: "DnscribeCertificateExpires",
-        sql: `SELECT ${p.service}, ${p.target}, extract(epoch FROM now() - max(${p.ts})) / 86400 - last(${p.cert_expiry_days}, ${p.ts}) AS value FROM dns_probes
-          WHERE ${p.ts} > now() - INTERVAL '2 days' AND ${p.cert_expiry_days} IS NOT NULL GROUP BY 1, 2`,
+        sql: `SELECT ${p.service}, ${p.target}, max(past) AS value FROM (
+            SELECT DISTINCT ON (${p.service}, ${p.target}, ${p.site}, ${p.body} ->> 'address') ${p.service}, ${p.target},
+              extract(epoch FROM now() - ${p.ts})::float8 / 86400 - ${p.cert_expiry_days} AS past
+            FROM dns_probes WHERE ${p.ts} > now() - INTERVAL '2 days' AND ${p.cert_expiry_days} IS NOT NULL
+            ORDER BY ${p.service}, ${p.target}, ${p.site}, ${p.body} ->> 'address', ${p.ts} DESC
+          ) AS newest GROUP BY 1, 2`,
         above: -3,
         pending: "0s",
         severity: "critical",

@@ -19,6 +19,8 @@ use tokio_rustls::server::TlsStream;
 const REFRESH: Duration = Duration::from_millis(500);
 /// Maximum number of connections; a further one takes the place of the oldest.
 const MAX_CONNECTIONS: usize = 1024;
+/// Time for answers that are being sent when the server stops.
+const END: Duration = Duration::from_secs(30);
 /// Time for a client to complete the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -49,10 +51,10 @@ pub async fn serve(
     tracing::info!("serving on {scheme}://{address}");
     let router = service.router();
     match acceptor {
-        None => dnscribe_admin::serve(listener, router, MAX_CONNECTIONS, stop).await,
+        None => dnscribe_admin::serve(listener, router, MAX_CONNECTIONS, END, stop).await,
         Some(acceptor) => {
             let listener = TlsListener::start(listener, acceptor, address);
-            dnscribe_admin::serve(listener, router, MAX_CONNECTIONS, stop).await;
+            dnscribe_admin::serve(listener, router, MAX_CONNECTIONS, END, stop).await;
         }
     }
     Ok(())

@@ -5,7 +5,7 @@
 //! of this request alone: neither schedule, memory nor sinks know of it.
 
 use crate::config::modules::{AnswerCheck, AnswerCondition, Checks, Modules, TargetRequest};
-use crate::measure::{Context, measure};
+use crate::measure::{Context, Skip, measure};
 use crate::metrics::{metric, results};
 use crate::target::Target;
 use axum::Router;
@@ -215,7 +215,9 @@ async fn run(context: &Context, target: &Arc<Target>, checks: &Checks) -> Vec<Pr
         }]
     };
     let mut found = match limited.await {
-        Ok(round) if round.found.is_empty() => return failed("unsupported", Duration::ZERO),
+        Ok(round) if round.found.is_empty() => {
+            return failed(round.skipped.map_or("unsupported", Skip::name), Duration::ZERO);
+        }
         Ok(round) => round.found,
         Err(_) => return failed("timeout", target.timeout),
     };

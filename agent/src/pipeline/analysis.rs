@@ -419,7 +419,9 @@ fn export_window(
 ) {
     let Export { identity, router, .. } = export;
     let mask = router.masker.rules_of(Stream::Metrics);
-    let merged = mask.is_on().then(|| groups.renamed(|group| identity_left(group, mask)));
+    let is_cut = |method| matches!(method, MaskingMethod::Truncate | MaskingMethod::Drop);
+    let merges = [mask.qname, mask.server, mask.process, mask.container].into_iter().any(is_cut);
+    let merged = merges.then(|| groups.renamed(|group| identity_left(group, mask)));
     let all = merged.as_ref().map_or_else(|| groups.sorted(), |merged| merged.iter().collect());
     for (group, tally) in all {
         if !groupings.contains(group.grouping) {

@@ -15,15 +15,13 @@ use tokio::task::AbortHandle;
 /// Time that a connection may go without a complete request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Time for answers that are being sent when the server stops.
-const END: Duration = Duration::from_secs(1);
-
-/// Serves HTTP/1.1 until `stop` is done, then completes the answers that have begun. A connection above `most` takes the place of
-/// the oldest.
+/// Serves HTTP/1.1 until `stop` is done, then completes the answers that have begun, for as long as `end`. A connection above `most`
+/// takes the place of the oldest.
 pub async fn serve<L: Listener>(
     mut listener: L,
     router: Router,
     most: usize,
+    end: Duration,
     stop: impl Future<Output = ()>,
 ) {
     let (mut stop, ends) = (pin!(stop), GracefulShutdown::new());
@@ -46,7 +44,7 @@ pub async fn serve<L: Listener>(
         connections.push_back(tokio::spawn(ends.watch(connection)).abort_handle());
     }
     drop(listener);
-    if tokio::time::timeout(END, ends.shutdown()).await.is_err() {
+    if tokio::time::timeout(end, ends.shutdown()).await.is_err() {
         tracing::debug!("some answers were not read to their end");
     }
 }

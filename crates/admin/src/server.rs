@@ -28,8 +28,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Maximum number of waiting requests.
 const MAX_WAITING: usize = 8;
 
-/// Maximum number of connections; a further one takes the place of the oldest.
-const MAX_CONNECTIONS: usize = 64;
+/// Time for answers that are being sent when the server stops.
+const END: Duration = Duration::from_secs(1);
+
+/// Maximum number of connections, measurements of the probe among them; a further one takes the place of the oldest.
+const MAX_CONNECTIONS: usize = 256;
 
 /// The server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -212,7 +215,7 @@ impl Server {
                     // A sender that is gone stops the server, too.
                     Ok(listener) => {
                         let stop = async { drop(stopped.await) };
-                        serve(listener, router, MAX_CONNECTIONS, stop).await;
+                        serve(listener, router, MAX_CONNECTIONS, END, stop).await;
                     }
                     Err(error) => {
                         tracing::error!(%error, "the HTTP server for metrics does not start");
@@ -453,7 +456,7 @@ mod tests {
     #[test]
     fn silent_connections_do_not_keep_others_out() {
         let (server, _requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
-        let mut silent: Vec<TcpStream> = (0..3 * MAX_CONNECTIONS)
+        let mut silent: Vec<TcpStream> = (0..MAX_CONNECTIONS + 20)
             .map(|_| {
                 let mut stream = TcpStream::connect(server.address).unwrap();
                 stream.write_all(b"GET /liv").unwrap();

@@ -80,7 +80,7 @@ pub fn environment<T: Section + Field>(
         let Some(path) = name.strip_prefix(prefix) else { continue };
         let is_other =
             |other: &&str| name == *other || other.ends_with('_') && name.starts_with(*other);
-        if not_settings.iter().any(is_other) || is_of_service(path) {
+        if not_settings.iter().any(is_other) || is_of_service(path, &value.to_string_lossy()) {
             continue;
         }
         let fail = |message: String| ConfigError::Environment { name: name.clone(), message };
@@ -97,10 +97,11 @@ pub fn environment<T: Section + Field>(
 /// Returns whether Kubernetes sets a variable of this name, without the prefix, in each container of a namespace with a
 /// Service whose name begins as the prefix does, such as `dnscribe-kafka`
 /// (<https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>).
-fn is_of_service(name: &str) -> bool {
+fn is_of_service(name: &str, value: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();
     let is_end = |from| match words.get(from..) {
-        Some(["SERVICE", "HOST"] | ["SERVICE", "PORT", ..] | ["PORT"]) => true,
+        Some(["SERVICE", "HOST"] | ["SERVICE", "PORT", ..]) => true,
+        Some(["PORT"]) => value.contains("://"),
         Some(["PORT", number, "TCP" | "UDP" | "SCTP", ..]) => number.parse::<u16>().is_ok(),
         _ => false,
     };
@@ -136,13 +137,18 @@ mod tests {
             "PORT_9353_TCP",
             "PROBE_PORT_53_UDP_ADDR",
         ] {
-            assert!(is_of_service(name), "{name}");
+            assert!(is_of_service(name, "tcp://10.0.0.1:9353"), "{name}");
         }
         for name in
             ["NODE", "METRICS__PORT", "KAFKA__SERVICE_HOST", "PORT_X_TCP", "PORTS", "SERVICE"]
         {
-            assert!(!is_of_service(name), "{name}");
+            assert!(!is_of_service(name, "tcp://10.0.0.1:9353"), "{name}");
         }
+    }
+
+    #[test]
+    fn a_mistaken_port_is_refused() {
+        assert!(!is_of_service("METRICS_PORT", "9353"));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::dns::{
     Exchange, Protocol, Question, Resolver, Security, Validation, aliases, exchange, presentation,
     rcode_reason, type_name,
 };
+use crate::failure::{OPEN_FILES, SOURCE_ADDRESS};
 use crate::target::{DnsTarget, Target};
 use dnscribe_dns::{Dns, MessageIndex, rcode_name};
 use dnscribe_record::time::Timestamp;
@@ -71,7 +72,9 @@ impl Asking<'_> {
             },
             // A connection of a resolver that is asked over UDP is that for a truncated response.
             Err(failure)
-                if failure.stage == Stage::Connect && self.resolver.protocol == Protocol::Udp =>
+                if failure.stage == Stage::Connect
+                    && self.resolver.protocol == Protocol::Udp
+                    && ![OPEN_FILES, SOURCE_ADDRESS].contains(&failure.reason) =>
             {
                 let detail = failure.detail.map(|detail| format!(": {detail}"));
                 format!("{}{}", failure.reason, detail.unwrap_or_default())

@@ -115,12 +115,24 @@ async fn send(client: &Client, address: IpAddr, count: u32, deadline: Instant) -
         let sequence = PingSequence(u16::try_from(number).unwrap_or(u16::MAX));
         // The library begins after it has sent, which may be after the reply has come.
         let begin = Instant::now();
-        let (packet, _) = pinger.ping(sequence, &PAYLOAD).await.map_err(Lost::from_error)?;
+        let mut packet = pinger.ping(sequence, &PAYLOAD).await.map_err(Lost::from_error)?.0;
+        // The request was forwarded, but its reply is no longer waited for.
+        if is_redirect(&packet) {
+            packet = pinger.ping(sequence, &PAYLOAD).await.map_err(Lost::from_error)?.0;
+        }
         let elapsed = begin.elapsed();
         // A raw socket gets ICMP errors, too, which quote the request.
         rejection(&packet).map_or(Ok(elapsed), |failure| Err(Lost::Rejected(failure)))
     });
     join_all(requests).await
+}
+
+/// Returns whether a router says that there is a shorter way (RFC 792; RFC 4861, section 4.5).
+fn is_redirect(packet: &IcmpPacket) -> bool {
+    match packet {
+        IcmpPacket::V4(packet) => packet.get_icmp_type().0 == 5,
+        IcmpPacket::V6(packet) => packet.get_icmpv6_type().0 == 137,
+    }
 }
 
 /// Names the ICMP error in place of a reply.

@@ -95,6 +95,19 @@ impl Scheduler {
                 self.hosts[*host].running += 1;
             }
         }
+        if matches!(slot.progress, Progress::Waiting { .. }) {
+            let mut is_blocked = false;
+            for host in &slot.hosts {
+                let blocked = &mut self.hosts[*host].blocked;
+                let before = blocked.len();
+                blocked.retain(|one| *one != number);
+                is_blocked |= blocked.len() < before;
+            }
+            // What it waited for may be forgotten.
+            if is_blocked {
+                self.ready.push_back(Ready::Target(number));
+            }
+        }
         // The verdicts of a target that has changed begin anew.
         slot.unreached = 0;
         let interval = slot.target.interval;

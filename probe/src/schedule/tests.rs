@@ -367,6 +367,26 @@ fn reloads_leave_nothing_behind() {
 }
 
 #[test]
+fn a_round_that_waits_for_its_host_follows_its_target() {
+    let limits = Limits { rounds_per_host: 1, ..LIMITS };
+    let at_address = |n, address| tcp(&format!("t{n}"), [192, 0, 2, address], at(10));
+    let targets = |address| -> Vec<_> { (0..3).map(|n| at_address(n, address)).collect() };
+    let mut scheduler = Scheduler::new(limits, Repeat::Once);
+    scheduler.set_services(at(0), limits, &service(&targets(1)));
+    let running = scheduler.poll(at(0));
+    assert_eq!(running.len(), 1, "two wait for the host");
+    scheduler.set_services(at(1), limits, &service(&targets(2)));
+    scheduler.finish(at(1), running[0].id, 1, &[Reach::Reached]);
+    for second in 1..4 {
+        for start in scheduler.poll(at(second)) {
+            scheduler.finish(at(second), start.id, 1, &[Reach::Reached]);
+        }
+    }
+    assert_eq!(scheduler.probing().completed, 3);
+    assert!(scheduler.is_done() && balances(&scheduler));
+}
+
+#[test]
 fn stop_accounts_for_every_round() {
     let targets: Vec<_> = (0..10).map(|n| tcp(&format!("t{n}"), [192, 0, 2, 1], at(10))).collect();
     let limits = Limits { rounds_per_host: 2, ..LIMITS };

@@ -89,10 +89,10 @@ fn is_text_alone(record_type: RecordType) -> bool {
 /// Returns whether the word at a place is text, of which the case counts.
 fn is_text(record_type: RecordType, place: usize) -> bool {
     match &*type_name(record_type) {
-        "NAPTR" => place < 5,
+        "NAPTR" => place == 4,
         "CAA" | "URI" => place == 2,
         "SVCB" | "HTTPS" => place >= 2,
-        "HINFO" | "ISDN" | "X25" | "GPOS" | "LOC" => true,
+        "HINFO" | "ISDN" | "X25" | "GPOS" => true,
         _ => false,
     }
 }

@@ -208,6 +208,11 @@ impl ServiceState {
         let mut old = std::mem::take(known);
         for (index, fields) in round.found.iter().enumerate() {
             let same = old.iter().position(|one| one.is_of(fields));
+            // What could not be measured from here says nothing.
+            if fields.error.as_ref().is_some_and(|error| error.reason == SOURCE_ADDRESS) {
+                known.extend(same.map(|position| old.swap_remove(position)));
+                continue;
+            }
             let mut one = match same {
                 Some(position) => old.swap_remove(position),
                 None => Measurement::new(target, round.start),
@@ -229,10 +234,8 @@ impl ServiceState {
         }
     }
 
-    /// The measurements, in the order of the targets, without those that could not be made from here: these are no
-    /// fault of the service, or of the way to it.
+    /// The measurements, in the order of the targets.
     pub(super) fn measurements(&self) -> Vec<&Measurement> {
-        let found = self.targets.iter().flat_map(|(_, found)| found);
-        found.filter(|one| one.error().1 != SOURCE_ADDRESS).collect()
+        self.targets.iter().flat_map(|(_, found)| found).collect()
     }
 }

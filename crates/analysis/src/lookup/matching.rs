@@ -60,7 +60,8 @@ impl OpenLookup {
             None if same_id => {
                 let patient = query.ts.since(last.ts) >= MIN_REPEAT_TIMEOUT;
                 // A stub whose query cannot leave asks again at once, from a new socket.
-                let is_new_socket = last.port != query.port;
+                // All queries of encrypted DNS may have the id 0 (RFC 8484, RFC 9250).
+                let is_new_socket = last.port != query.port && query.dns_id != 0;
                 (elsewhere || patient || is_new_socket).then_some(Fit::Sure)
             }
             None => (newest && query.ts.since(last.ts) >= MIN_RETRY_TIMEOUT).then_some(Fit::Likely),

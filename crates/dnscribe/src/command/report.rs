@@ -105,21 +105,17 @@ fn of_files(
     signals: &Signals,
 ) -> Result<ReportModel, Exit> {
     let (mut of_records, mut captures) = (Vec::new(), Vec::new());
-    let mut stdin = None;
     for path in &args.files {
         let mut input = records::open(path)?;
         let start = input.fill_buf().map_err(|error| records::unreadable(path, &error))?;
         match start.first() {
-            Some(&JSON_START) => of_records.push(path),
+            // Opened once: it may be a pipe.
+            Some(&JSON_START) => of_records.push((path, input)),
             Some(_) => captures.push(path),
             None => {}
         }
-        // It can be read once only.
-        if path == Path::new("-") {
-            stdin = Some(input);
-        }
     }
-    if let ([records, ..], [other, ..]) = (&*of_records, &*captures) {
+    if let ([(records, _), ..], [other, ..]) = (&*of_records, &*captures) {
         return Err(Exit::usage(format!(
             "{} holds records, and {} does not",
             records.display(),
@@ -136,9 +132,7 @@ fn of_files(
     }
     let mut model = ReportModel::new(span);
     let mut each = |line: &[u8]| model.line(line);
-    for path in of_records {
-        let is_stdin = path == Path::new("-");
-        let input = stdin.take_if(|_| is_stdin).map_or_else(|| records::open(path), Ok)?;
+    for (path, input) in of_records {
         records::lines(path, input, signals, &mut each)?;
     }
     if model.records().0 == 0 && model.records().1 > 0 {

@@ -79,6 +79,9 @@ pub(super) fn trace(args: &TraceArgs) -> Result<ExitCode, Exit> {
     {
         return Err(Exit::failed(format!("cannot write to stderr: {error}")));
     }
+    if let (Some(Err(error)), true) = (written, args.command.is_empty()) {
+        return Err(Exit::failed(format!("cannot write the trace to its file: {error}")));
+    }
     let code = trace.exit_code.unwrap_or(0);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }

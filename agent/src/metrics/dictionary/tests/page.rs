@@ -32,7 +32,7 @@ Labels never contain a query name, a client address or a process id.
 `scrape_native_histograms: true`. They have eight buckets from a number to its double (schema 3, at most 9 % wide), from a nanosecond on, beside the
 buckets of the text format; `histogram_quantile(0.99, sum(rate(dns_transaction_duration_seconds[5m])))` reads them. Prometheus then drops
 `_bucket`, `_sum` and `_count`, which the boards and rules of dnscribe read, unless it has `always_scrape_classic_histograms: true`. The chart's
-PodMonitors have it.
+PodMonitor of the agent has it.
 ";
 
 const WINDOWS: &str = "
