@@ -3,7 +3,6 @@
 mod address;
 mod dnssec;
 mod https;
-mod name;
 mod quic;
 mod resolver;
 mod stream;
@@ -15,9 +14,10 @@ mod udp;
 
 pub use address::{addresses, aliases};
 pub use dnssec::{CacheLimits, Security, SignedUntil, Validation, Validators};
-pub(crate) use name::unescape;
-pub use name::{parse_name, presentation};
 pub use resolver::{Protocol, Resolver, ResolverHost};
+
+pub(crate) use crate::name::unescape;
+pub use crate::name::{parse_name, presentation};
 
 use crate::failure::{Failure, Stage};
 use crate::source::Source;

@@ -6,6 +6,7 @@
 // What is asked, and how.
 pub mod failure;
 mod handshake;
+pub mod name;
 pub mod source;
 pub mod special;
 pub mod client_certificate;

@@ -1,7 +1,7 @@
 //! What the probe trusts: roots of certificates with the lists of those that are revoked, and trust anchors of
 //! DNSSEC.
 
-use crate::dns::parse_name;
+use crate::name::parse_name;
 use crate::revocation::{RevocationLists, RevocationOptions};
 use hickory_proto::ProtoError;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS};
