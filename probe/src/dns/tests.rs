@@ -63,16 +63,18 @@ async fn forged_responses_are_ignored() {
     assert!(failure.detail.unwrap().starts_with("3 datagrams"));
 }
 
+/// Returns a response without records that says that it is truncated.
+fn truncated(query: &Message) -> Vec<u8> {
+    let mut response = response(query);
+    response.metadata.truncation = true;
+    response.to_vec().unwrap()
+}
+
 #[tokio::test]
 async fn truncated_responses_are_asked_for_over_tcp() {
     let (socket, listener) = sockets(Ipv4Addr::LOCALHOST.into(), 0).await;
     let server = listener.local_addr().unwrap();
-    let truncated = |query: Message| {
-        let mut response = response(&query);
-        response.metadata.truncation = true;
-        vec![response.to_vec().unwrap()]
-    };
-    tokio::spawn(serve_udp(socket, truncated));
+    tokio::spawn(serve_udp(socket, |query| vec![truncated(&query)]));
     tokio::spawn(serve_tcp(listener, |query| good(&query)));
     let found = ask(Protocol::Udp, server, LIMIT).await.unwrap();
     assert_eq!(found.protocol, Protocol::Tcp);
@@ -354,11 +356,6 @@ async fn a_server_that_restarts_is_asked_again() {
 async fn a_truncated_response_over_a_stream_has_a_reason_of_its_own() {
     let (socket, listener) = sockets(Ipv4Addr::LOCALHOST.into(), 0).await;
     let server = listener.local_addr().unwrap();
-    let truncated = |query: &Message| {
-        let mut response = response(query);
-        response.metadata.truncation = true;
-        response.to_vec().unwrap()
-    };
     tokio::spawn(serve_udp(socket, move |query| vec![truncated(&query)]));
     tokio::spawn(serve_tcp(listener, move |query| truncated(&query)));
     for protocol in [Protocol::Udp, Protocol::Tcp] {
@@ -371,12 +368,7 @@ async fn a_truncated_response_over_a_stream_has_a_reason_of_its_own() {
 async fn a_signed_answer_over_tcp_has_the_whole_time_limit() {
     let (socket, listener) = sockets(Ipv4Addr::LOCALHOST.into(), 0).await;
     let server = listener.local_addr().unwrap();
-    let truncated = |query: Message| {
-        let mut response = response(&query);
-        response.metadata.truncation = true;
-        vec![response.to_vec().unwrap()]
-    };
-    tokio::spawn(serve_udp(socket, truncated));
+    tokio::spawn(serve_udp(socket, |query| vec![truncated(&query)]));
     let slow = |query: Message| {
         std::thread::sleep(Duration::from_millis(700));
         good(&query)
