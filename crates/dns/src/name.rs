@@ -253,6 +253,8 @@ fn hash_ignoring_case<H: Hasher>(bytes: &[u8], state: &mut H) {
         None => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
     };
     state.write_u64(lower_case_word(last));
+    // Tells apart names that repeat themselves, such as a.a.a.a.a and a.a.a.a.a.a.
+    state.write_usize(bytes.len());
 }
 
 /// Converts the ASCII letters among eight bytes to lower case.

@@ -317,6 +317,15 @@ fn show_all(dns: &Dns<'_>) {
     }
 }
 
+#[test]
+fn names_that_repeat_themselves_hash_differently() {
+    let hasher = foldhash::fast::FixedState::default();
+    let wire: Vec<_> = (1..=127).map(|count| [b"\x01a".repeat(count), vec![0]].concat()).collect();
+    let hash = |bytes| std::hash::BuildHasher::hash_one(&hasher, Name::read(bytes, 0).unwrap().0);
+    let hashes: std::collections::HashSet<_> = wire.iter().map(|bytes| hash(bytes)).collect();
+    assert_eq!(hashes.len(), wire.len());
+}
+
 proptest! {
     /// Names are equal, and hash equally, if their text is equal without regard to case, wherever
     /// they are.

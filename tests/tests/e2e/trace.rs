@@ -73,11 +73,19 @@ fn number(value: &Value) -> f64 {
 
 /// Returns the cgroups that traces have left behind.
 fn leftovers() -> Vec<PathBuf> {
-    let mount = dnscribe_agent::capture::live::cgroup2_mount().unwrap();
-    let found = fs::read_dir(mount).unwrap().map(|one| one.unwrap().path());
-    let is_ours =
-        |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("dnscribe-trace-");
-    found.filter(is_ours).collect()
+    fn below(parent: &Path, found: &mut Vec<PathBuf>) {
+        // Cgroups of other programs end meanwhile.
+        for path in fs::read_dir(parent).into_iter().flatten().flatten().map(|one| one.path()) {
+            if path.file_name().unwrap().to_string_lossy().starts_with("dnscribe-trace-") {
+                found.push(path);
+            } else if path.is_dir() {
+                below(&path, found);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    below(&dnscribe_agent::capture::live::cgroup2_mount().unwrap(), &mut found);
+    found
 }
 
 #[test]
