@@ -426,6 +426,41 @@ export const dns_clients_1h = {
     names: "names",
 } as const;
 
+/** Columns of dns_connections in ClickHouse. */
+export const dns_connections = {
+    event_id: "event_id",
+    connection_id: "connection_id",
+    ts: "ts",
+    node: "node",
+    region: "region",
+    labels: "labels",
+    vantage: "vantage",
+    protocol: "protocol",
+    transport: "transport",
+    client_ip: "client_ip",
+    client_port: "client_port",
+    server_ip: "server_ip",
+    server_port: "server_port",
+    resolver: "resolver",
+    status: "status",
+    final: "final",
+    sni: "sni",
+    alpn: "alpn",
+    alpn_selected: "alpn_selected",
+    tls_version: "tls_version",
+    ech: "ech",
+    resumed: "resumed",
+    connect_ms: "connect_ms",
+    handshake_ms: "handshake_ms",
+    duration_ms: "duration_ms",
+    client_bytes: "client_bytes",
+    server_bytes: "server_bytes",
+    process: "process",
+    container: "container",
+    k8s: "k8s",
+    masking: "masking",
+} as const;
+
 /** Columns of dns_failing_zones_1m in ClickHouse. */
 export const dns_failing_zones_1m = {
     minute: "minute",
@@ -435,6 +470,43 @@ export const dns_failing_zones_1m = {
     resolver: "resolver",
     transactions: "transactions",
     clients: "clients",
+} as const;
+
+/** Columns of dns_lookups in ClickHouse. */
+export const dns_lookups = {
+    event_id: "event_id",
+    ts: "ts",
+    node: "node",
+    region: "region",
+    labels: "labels",
+    vantage: "vantage",
+    client_ip: "client_ip",
+    resolvers: "resolvers",
+    qname: "qname",
+    qtypes: "qtypes",
+    qclass: "qclass",
+    outcome: "outcome",
+    partial: "partial",
+    rcode: "rcode",
+    answered_name: "answered_name",
+    cname_chain: "cname_chain",
+    addresses: "addresses",
+    address_count: "address_count",
+    duration_ms: "duration_ms",
+    transactions: "transactions",
+    packets: "packets",
+    packets_wasted: "packets_wasted",
+    search_expansions: "search_expansions",
+    names_tried: "names_tried",
+    retries: "retries",
+    servers_tried: "servers_tried",
+    tcp_fallback: "tcp_fallback",
+    transaction_ids: "transaction_ids",
+    evicted: "evicted",
+    process: "process",
+    container: "container",
+    k8s: "k8s",
+    masking: "masking",
 } as const;
 
 /** Columns of dns_names_1h in ClickHouse. */

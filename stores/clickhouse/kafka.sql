@@ -1,5 +1,5 @@
--- Reads the agents' topics into dns_transactions, dns_alerts and dns_uses, for fleets without Flink: docs/clickhouse-without-flink.md.
--- Not a migration, and not for a database that the job `store` writes. Apply it after the migrations, with your brokers in
+-- Reads the agents' topics into dns_transactions, dns_alerts, dns_uses, dns_lookups and dns_connections, for fleets without Flink:
+-- docs/clickhouse-without-flink.md. Not a migration, and not for a database that the job `store` writes. Apply it after the migrations, with your brokers in
 -- place of kafka:9092. It may be applied again, and must be after a migration that adds columns: offsets are in Kafka.
 --
 -- What is no such record goes to dns_kafka_errors and stops nothing. Offsets are committed after rows are inserted, so a
@@ -12,6 +12,8 @@
 DROP TABLE IF EXISTS dns_transactions_kafka;
 DROP TABLE IF EXISTS dns_alerts_kafka;
 DROP TABLE IF EXISTS dns_uses_kafka;
+DROP TABLE IF EXISTS dns_lookups_kafka;
+DROP TABLE IF EXISTS dns_connections_kafka;
 DROP TABLE IF EXISTS dns_ledger_kafka;
 DROP VIEW IF EXISTS dns_transactions_kafka_read;
 DROP VIEW IF EXISTS dns_transactions_kafka_view;
@@ -22,10 +24,18 @@ DROP VIEW IF EXISTS dns_alerts_kafka_errors;
 DROP VIEW IF EXISTS dns_uses_kafka_read;
 DROP VIEW IF EXISTS dns_uses_kafka_view;
 DROP VIEW IF EXISTS dns_uses_kafka_errors;
+DROP VIEW IF EXISTS dns_lookups_kafka_read;
+DROP VIEW IF EXISTS dns_lookups_kafka_view;
+DROP VIEW IF EXISTS dns_lookups_kafka_errors;
+DROP VIEW IF EXISTS dns_connections_kafka_read;
+DROP VIEW IF EXISTS dns_connections_kafka_view;
+DROP VIEW IF EXISTS dns_connections_kafka_errors;
 DROP VIEW IF EXISTS dns_ledger_kafka_view;
 DROP TABLE IF EXISTS dns_transactions_kafka_messages;
 DROP TABLE IF EXISTS dns_alerts_kafka_messages;
 DROP TABLE IF EXISTS dns_uses_kafka_messages;
+DROP TABLE IF EXISTS dns_lookups_kafka_messages;
+DROP TABLE IF EXISTS dns_connections_kafka_messages;
 
 -- Records that did not become rows, one row each: where they are in Kafka, why, and what they are.
 CREATE TABLE IF NOT EXISTS dns_kafka_errors
@@ -464,6 +474,220 @@ SELECT
     record
 FROM dns_uses_kafka;
 
+CREATE TABLE dns_lookups_kafka_messages AS dns_transactions_kafka_messages;
+
+CREATE MATERIALIZED VIEW dns_lookups_kafka_view TO dns_lookups AS
+WITH JSONExtract(record, 'Tuple(
+        `schema` String,
+        `event_id` FixedString(32),
+        `ts` DateTime64(9, \'UTC\'),
+        `node` LowCardinality(String),
+        `region` LowCardinality(String),
+        `labels` Map(LowCardinality(String), String),
+        `vantage` LowCardinality(String),
+        `client_ip` String,
+        `resolvers` Array(LowCardinality(String)),
+        `qname` String,
+        `qtypes` Array(LowCardinality(String)),
+        `qclass` LowCardinality(String),
+        `outcome` LowCardinality(String),
+        `partial` Bool,
+        `rcode` LowCardinality(String),
+        `answered_name` String,
+        `cname_chain` Array(String),
+        `addresses` Array(String),
+        `address_count` UInt32,
+        `duration_ms` Float64,
+        `transactions` UInt32,
+        `packets` UInt32,
+        `packets_wasted` UInt32,
+        `search_expansions` UInt32,
+        `names_tried` Array(String),
+        `retries` UInt32,
+        `servers_tried` UInt32,
+        `tcp_fallback` Bool,
+        `transaction_ids` Array(String),
+        `evicted` Bool,
+        `process` Tuple(pid Nullable(UInt32), uid Nullable(UInt32), comm LowCardinality(String), exe LowCardinality(String)),
+        `container` Tuple(id String, runtime LowCardinality(String), pod_uid String),
+        `k8s` Tuple(namespace LowCardinality(String), pod String, container LowCardinality(String), workload_kind LowCardinality(String), workload LowCardinality(String), labels Map(LowCardinality(String), String)),
+        `masking` Tuple(key_id String, qname LowCardinality(String), client LowCardinality(String), server LowCardinality(String), answers LowCardinality(String), ecs LowCardinality(String), process LowCardinality(String), container LowCardinality(String)))') AS r
+SELECT
+    r.event_id AS event_id,
+    r.ts AS ts,
+    r.node AS node,
+    r.region AS region,
+    r.labels AS labels,
+    r.vantage AS vantage,
+    r.client_ip AS client_ip,
+    r.resolvers AS resolvers,
+    r.qname AS qname,
+    r.qtypes AS qtypes,
+    r.qclass AS qclass,
+    r.outcome AS outcome,
+    r.partial AS partial,
+    r.rcode AS rcode,
+    r.answered_name AS answered_name,
+    r.cname_chain AS cname_chain,
+    r.addresses AS addresses,
+    r.address_count AS address_count,
+    r.duration_ms AS duration_ms,
+    r.transactions AS transactions,
+    r.packets AS packets,
+    r.packets_wasted AS packets_wasted,
+    r.search_expansions AS search_expansions,
+    r.names_tried AS names_tried,
+    r.retries AS retries,
+    r.servers_tried AS servers_tried,
+    r.tcp_fallback AS tcp_fallback,
+    r.transaction_ids AS transaction_ids,
+    r.evicted AS evicted,
+    r.process AS process,
+    r.container AS container,
+    r.k8s AS k8s,
+    r.masking AS masking
+FROM dns_lookups_kafka_messages
+WHERE r.schema = 'dns.lookup/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC');
+
+CREATE MATERIALIZED VIEW dns_lookups_kafka_errors TO dns_kafka_errors AS
+WITH JSONExtract(record, 'Tuple(`schema` String, `event_id` FixedString(32), `ts` DateTime64(9, \'UTC\'))') AS r
+SELECT
+    topic,
+    partition,
+    offset,
+    now('UTC') AS received,
+    'lookups' AS stream,
+    header_values[indexOf(header_names, 'node')] AS node,
+    header_values[indexOf(header_names, 'event_id')] AS event_id,
+    if(isValidJSON(record), concat('no dns.lookup/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
+    record
+FROM dns_lookups_kafka_messages
+WHERE NOT (r.schema = 'dns.lookup/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC'));
+
+CREATE TABLE dns_lookups_kafka (`record` String)
+ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = 'kafka:9092',
+    kafka_topic_list = 'dns.lookups',
+    kafka_group_name = 'dnscribe-clickhouse',
+    kafka_format = 'RawBLOB',
+    date_time_input_format = 'best_effort';
+
+CREATE MATERIALIZED VIEW dns_lookups_kafka_read TO dns_lookups_kafka_messages AS
+SELECT
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    _headers.name AS header_names,
+    _headers.value AS header_values,
+    record
+FROM dns_lookups_kafka;
+
+CREATE TABLE dns_connections_kafka_messages AS dns_transactions_kafka_messages;
+
+CREATE MATERIALIZED VIEW dns_connections_kafka_view TO dns_connections AS
+WITH JSONExtract(record, 'Tuple(
+        `schema` String,
+        `event_id` FixedString(32),
+        `connection_id` FixedString(32),
+        `ts` DateTime64(9, \'UTC\'),
+        `node` LowCardinality(String),
+        `region` LowCardinality(String),
+        `labels` Map(LowCardinality(String), String),
+        `vantage` LowCardinality(String),
+        `protocol` LowCardinality(String),
+        `transport` LowCardinality(String),
+        `client_ip` String,
+        `client_port` UInt16,
+        `server_ip` LowCardinality(String),
+        `server_port` UInt16,
+        `resolver` LowCardinality(String),
+        `status` LowCardinality(String),
+        `final` Bool,
+        `sni` String,
+        `alpn` Array(LowCardinality(String)),
+        `alpn_selected` LowCardinality(String),
+        `tls_version` LowCardinality(String),
+        `ech` Nullable(Bool),
+        `resumed` Nullable(Bool),
+        `connect_ms` Nullable(Float64),
+        `handshake_ms` Nullable(Float64),
+        `duration_ms` Float64,
+        `client_bytes` UInt64,
+        `server_bytes` UInt64,
+        `process` Tuple(pid Nullable(UInt32), uid Nullable(UInt32), comm LowCardinality(String), exe LowCardinality(String)),
+        `container` Tuple(id String, runtime LowCardinality(String), pod_uid String),
+        `k8s` Tuple(namespace LowCardinality(String), pod String, container LowCardinality(String), workload_kind LowCardinality(String), workload LowCardinality(String), labels Map(LowCardinality(String), String)),
+        `masking` Tuple(key_id String, qname LowCardinality(String), client LowCardinality(String), server LowCardinality(String), answers LowCardinality(String), ecs LowCardinality(String), process LowCardinality(String), container LowCardinality(String)))') AS r
+SELECT
+    r.event_id AS event_id,
+    r.connection_id AS connection_id,
+    r.ts AS ts,
+    r.node AS node,
+    r.region AS region,
+    r.labels AS labels,
+    r.vantage AS vantage,
+    r.protocol AS protocol,
+    r.transport AS transport,
+    r.client_ip AS client_ip,
+    r.client_port AS client_port,
+    r.server_ip AS server_ip,
+    r.server_port AS server_port,
+    r.resolver AS resolver,
+    r.status AS status,
+    r.final AS final,
+    r.sni AS sni,
+    r.alpn AS alpn,
+    r.alpn_selected AS alpn_selected,
+    r.tls_version AS tls_version,
+    r.ech AS ech,
+    r.resumed AS resumed,
+    r.connect_ms AS connect_ms,
+    r.handshake_ms AS handshake_ms,
+    r.duration_ms AS duration_ms,
+    r.client_bytes AS client_bytes,
+    r.server_bytes AS server_bytes,
+    r.process AS process,
+    r.container AS container,
+    r.k8s AS k8s,
+    r.masking AS masking
+FROM dns_connections_kafka_messages
+WHERE r.schema = 'dns.connection/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC');
+
+CREATE MATERIALIZED VIEW dns_connections_kafka_errors TO dns_kafka_errors AS
+WITH JSONExtract(record, 'Tuple(`schema` String, `event_id` FixedString(32), `ts` DateTime64(9, \'UTC\'))') AS r
+SELECT
+    topic,
+    partition,
+    offset,
+    now('UTC') AS received,
+    'connections' AS stream,
+    header_values[indexOf(header_names, 'node')] AS node,
+    header_values[indexOf(header_names, 'event_id')] AS event_id,
+    if(isValidJSON(record), concat('no dns.connection/1 with event_id and ts: ', r.schema), 'no JSON') AS error,
+    record
+FROM dns_connections_kafka_messages
+WHERE NOT (r.schema = 'dns.connection/1' AND match(toString(r.event_id), '^[0-9a-f]{32}$') AND r.ts != toDateTime64(0, 9, 'UTC'));
+
+CREATE TABLE dns_connections_kafka (`record` String)
+ENGINE = Kafka
+SETTINGS
+    kafka_broker_list = 'kafka:9092',
+    kafka_topic_list = 'dns.connections',
+    kafka_group_name = 'dnscribe-clickhouse',
+    kafka_format = 'RawBLOB',
+    date_time_input_format = 'best_effort';
+
+CREATE MATERIALIZED VIEW dns_connections_kafka_read TO dns_connections_kafka_messages AS
+SELECT
+    _topic AS topic,
+    _partition AS partition,
+    _offset AS offset,
+    _headers.name AS header_names,
+    _headers.value AS header_values,
+    record
+FROM dns_connections_kafka;
+
 -- Newest ledger record of each capture of an agent: what Kafka has acknowledged, and what it may still get from the spool.
 CREATE TABLE IF NOT EXISTS dns_ledger
 (
@@ -504,7 +728,7 @@ SELECT
     counts.spooled + counts.in_flight AS undecided
 FROM dns_ledger_kafka
 ARRAY JOIN mapKeys(delivery) AS stream, mapValues(delivery) AS counts
-WHERE r.schema = 'dns.ledger/1' AND stream IN ('transactions', 'alerts', 'uses');
+WHERE r.schema = 'dns.ledger/1' AND stream IN ('transactions', 'alerts', 'uses', 'lookups', 'connections');
 
 -- What each capture has delivered beside the rows that came of it. The first eight digits of an event id name the capture.
 DROP VIEW IF EXISTS dns_balance;
@@ -528,6 +752,10 @@ LEFT JOIN
     SELECT 'alerts' AS stream, left(event_id, 8) AS capture, count() AS count FROM dns_alerts FINAL GROUP BY capture
     UNION ALL
     SELECT 'uses' AS stream, left(event_id, 8) AS capture, count() AS count FROM dns_uses FINAL GROUP BY capture
+    UNION ALL
+    SELECT 'lookups' AS stream, left(event_id, 8) AS capture, count() AS count FROM dns_lookups FINAL GROUP BY capture
+    UNION ALL
+    SELECT 'connections' AS stream, left(event_id, 8) AS capture, count() AS count FROM dns_connections FINAL GROUP BY capture
 ) AS rows USING (stream, capture)
 LEFT JOIN
 (

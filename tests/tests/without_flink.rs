@@ -30,6 +30,8 @@ const PREFIX: &str = "lab.";
 const AWKWARD: [&str; 4] = ["it's.example", "a\"b.example", "a\\b.example", "$re$'\\\"%_(.example"];
 /// Records of connections, which no capture file has.
 const USES: &str = include_str!("../goldens/uses.ndjson");
+const LOOKUPS: &str = include_str!("../goldens/lookups.ndjson");
+const CONNECTIONS: &str = include_str!("../goldens/encrypted.ndjson");
 /// Values that are no transaction, one a line.
 const MALFORMED: [&str; 6] = [
     "not json",
@@ -66,7 +68,9 @@ impl Fleet {
             fleet.apply(&file);
         }
         // The captures are of past years.
-        for table in ["dns_transactions", "dns_resolvers_1m", "dns_uses"] {
+        for table in
+            ["dns_transactions", "dns_resolvers_1m", "dns_uses", "dns_lookups", "dns_connections"]
+        {
             fleet.query(&format!("ALTER TABLE {table} REMOVE TTL"));
         }
         fleet.apply(&reading());
@@ -200,13 +204,19 @@ fn clickhouse_without_flink_has_every_record_once() {
     fleet.write("dns.alerts", &["no alert"]);
     let pods = uses_of_pods();
     fleet.write("dns.uses", &USES.lines().chain(pods.lines()).collect::<Vec<_>>());
+    // Each with records of a ledger, which are none of these.
+    fleet.write("dns.lookups", &LOOKUPS.lines().collect::<Vec<_>>());
+    fleet.write("dns.connections", &CONNECTIONS.lines().collect::<Vec<_>>());
+    let ledgers = |text: &str| text.matches("\"schema\":\"dns.ledger/1\"").count();
     fleet
         .replay("n3", &[lab_capture(), environment::workspace().join("tests/goldens/outage.pcap")]);
     fleet.balanced(4);
     // No capture has delivered these, so that they are in no balance.
-    let values = MALFORMED.len() + meanwhile + 1;
+    let values = MALFORMED.len() + meanwhile + 1 + ledgers(LOOKUPS) + ledgers(CONNECTIONS);
     for (rows, expected) in [
         ("dns_uses FINAL", USES.lines().count() + pods.lines().count()),
+        ("dns_lookups FINAL", LOOKUPS.lines().count() - ledgers(LOOKUPS)),
+        ("dns_connections FINAL", CONNECTIONS.lines().count() - ledgers(CONNECTIONS)),
         ("dns_transactions FINAL WHERE node = 'n4'", meanwhile),
         ("dns_kafka_errors FINAL", values),
     ] {
@@ -223,6 +233,8 @@ fn clickhouse_without_flink_has_every_record_once() {
         ("dns.normalized", "dns.transaction/1", "dns_transactions"),
         ("dns.alerts", "dns.alert/1", "dns_alerts"),
         ("dns.uses", "dns.use/1", "dns_uses"),
+        ("dns.lookups", "dns.lookup/1", "dns_lookups"),
+        ("dns.connections", "dns.connection/1", "dns_connections"),
     ] {
         let records = fleet.topic(topic, schema);
         let rows = fleet.rows(&format!("SELECT * FROM {table} FINAL"));
@@ -244,6 +256,11 @@ fn clickhouse_without_flink_has_every_record_once() {
             MALFORMED[4],
         ),
         ("alerts", "no JSON", "no alert"),
+        (
+            "lookups",
+            "no dns.lookup/1 with event_id and ts: dns.ledger/1",
+            LOOKUPS.lines().last().unwrap(),
+        ),
     ] {
         let is_it = |row: &Value| {
             row["stream"] == stream && row["error"] == error && row["record"] == record
@@ -437,7 +454,7 @@ fn printed(output: &Output) -> (Option<i32>, String) {
 /// The views read each column that migrations create, with its type.
 fn every_column_is_read(fleet: &Fleet) {
     let text = fs::read_to_string(reading()).unwrap().replace("\\'", "'");
-    for table in ["dns_transactions", "dns_alerts", "dns_uses"] {
+    for table in ["dns_transactions", "dns_alerts", "dns_uses", "dns_lookups", "dns_connections"] {
         let (_, view) = text.split_once(&format!("{table}_kafka_view TO {table} AS")).unwrap();
         let (view, _) = view.split_once(";\n").unwrap();
         let of_table = format!("FROM system.columns WHERE database = 'dns' AND table = '{table}'");

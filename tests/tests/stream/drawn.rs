@@ -18,9 +18,11 @@ const NAME: &str = "drawn";
 /// Records of each topic. `DNSCRIBE_DRAWN` has another number for long runs, `DNSCRIBE_SEED` another seed.
 const RECORDS: u64 = 100;
 /// Topics and their schemas.
-const TOPICS: [(&str, &str); 7] = [
+const TOPICS: [(&str, &str); 9] = [
     ("dns.enriched", "dns.enriched-1"),
     ("dns.alerts", "dns.alert-1"),
+    ("dns.lookups", "dns.lookup-1"),
+    ("dns.connections", "dns.connection-1"),
     ("dns.uses", "dns.use-1"),
     ("dns.fleet", "dns.fleet-1"),
     ("dns.fleet.rollups", "dns.fleet-1"),
@@ -34,6 +36,8 @@ const JOBS: [(&str, &[(&str, &str)]); 4] = [
         &[
             ("clickhouse", "dns_transactions"),
             ("clickhouse.dns_alerts", "dns_alerts"),
+            ("clickhouse.dns_lookups", "dns_lookups"),
+            ("clickhouse.dns_connections", "dns_connections"),
             ("clickhouse.dns_uses", "dns_uses"),
         ],
     ),

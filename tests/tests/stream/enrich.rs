@@ -243,6 +243,6 @@ fn documented_queries() -> Vec<String> {
     let blocks = text.split("```sql\n").skip(1);
     let queries: Vec<String> =
         blocks.map(|block| block.split_once(";\n```").unwrap().0.to_owned()).collect();
-    assert_eq!(queries.len(), 17);
+    assert_eq!(queries.len(), 22);
     queries
 }

@@ -79,20 +79,41 @@ fn a_node_whose_clock_is_wrong_disturbs_no_other() {
 }
 
 #[test]
-fn each_use_is_one_row_although_it_is_read_twice() {
+fn each_use_lookup_and_connection_is_one_row_although_it_is_read_twice() {
     let Some(shared) = Shared::get() else { return };
     let running = shared.lock();
-    // Old rows would expire.
-    let goldens = include_str!("../../goldens/uses.ndjson").replace("2026-11-26T", &today());
-    running.write_lines(&["-t", "dns.uses"], &goldens.repeat(2));
-    let counters = running.caught_up("store-clickhouse", "dns.uses", 6);
-    let input = &counters["input"]["dns.uses"];
-    assert_eq!([&input["unique"], &input["duplicates"]], [3, 3], "{counters}");
-    let rows =
-        running.clickhouse("SELECT count(), uniqExact(event_id), sum(count) FROM dns_uses FINAL");
-    assert_eq!(rows, ["3\t3\t5"]);
-    let stale = "SELECT name, address, -ttl_left_ms, process.comm FROM dns_uses FINAL WHERE ttl_left_ms < 0";
-    assert_eq!(running.clickhouse(stale), ["shop.example\t198.51.100.7\t30000\tcurl"]);
+    for (stream, goldens, day, count) in [
+        ("uses", include_str!("../../goldens/uses.ndjson"), "2026-11-26T", 3),
+        ("lookups", include_str!("../../goldens/lookups.ndjson"), "2026-11-20T", 30),
+        ("connections", include_str!("../../goldens/encrypted.ndjson"), "2026-11-20T", 16),
+    ] {
+        let (topic, ledger) = (format!("dns.{stream}"), "\"dns.ledger/1\"");
+        // Old rows would expire.
+        let lines = goldens.lines().filter(|line| !line.contains(ledger));
+        let lines: String = lines.map(|line| line.replace(day, &today()) + "\n").collect();
+        running.write_lines(&["-t", &topic], &lines.repeat(2));
+        let counters = running.caught_up("store-clickhouse", &topic, 2 * count);
+        let input = &counters["input"][&topic];
+        assert_eq!([&input["unique"], &input["duplicates"]], [count, count], "{counters}");
+        let rows = format!("SELECT count(), uniqExact(event_id) FROM dns_{stream} FINAL");
+        assert_eq!(running.clickhouse(&rows), [format!("{count}\t{count}")]);
+    }
+    for (query, row) in [
+        (
+            "sum(count), anyIf(name, ttl_left_ms < 0), min(ttl_left_ms) FROM dns_uses",
+            "5\tshop.example\t-30000",
+        ),
+        (
+            "qname, duration_ms, packets_wasted, names_tried[1] FROM dns_lookups ORDER BY ts LIMIT 1",
+            "www.example.com\t16.275128\t6\twww.example.com.shop.svc.cluster.test",
+        ),
+        (
+            "protocol, sni, handshake_ms, resumed, ech FROM dns_connections ORDER BY ts LIMIT 1",
+            "dot\tdns.lab.example\t1.234\tfalse\t\\N",
+        ),
+    ] {
+        assert_eq!(running.clickhouse(&format!("SELECT {query}")), [row]);
+    }
     accounts::check_balance(&running);
 }
 

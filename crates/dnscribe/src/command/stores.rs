@@ -83,7 +83,9 @@ impl Store {
     /// Tables that are compared with topics.
     pub const fn tables(&self) -> &'static [&'static str] {
         match self.client {
-            Client::ClickHouse(_) => &[TRANSACTIONS, "dns_alerts", USES],
+            Client::ClickHouse(_) => {
+                &[TRANSACTIONS, "dns_alerts", USES, "dns_lookups", "dns_connections"]
+            }
             Client::TimescaleDb(_) => &[FLEET, "dns_alerts", "dns_changes", "dns_probes"],
             Client::InfluxDb(_) => &[FLEET, PROBE_POINTS],
         }

@@ -197,6 +197,8 @@ impl JobBalance {
                             stores::FLEET => name(FLEET_TOPIC),
                             "dns_alerts" => kafka.topic(Stream::Alerts).to_owned(),
                             stores::USES => kafka.topic(Stream::Uses).to_owned(),
+                            "dns_lookups" => kafka.topic(Stream::Lookups).to_owned(),
+                            "dns_connections" => kafka.topic(Stream::Connections).to_owned(),
                             "dns_probes" | stores::PROBE_POINTS => {
                                 kafka.topic(Stream::Probes).to_owned()
                             }

@@ -161,6 +161,8 @@ public record Config(
       String fleet,
       String fleetRollups,
       String alerts,
+      String lookups,
+      String connections,
       String uses,
       String probes,
       String changes,
@@ -172,7 +174,8 @@ public record Config(
     /** Names of the contract. */
     public static final TopicNames DEFAULT =
         new TopicNames(
-            null, null, null, null, null, null, null, null, null, null, null, null, null);
+            null, null, null, null, null, null, null, null, null, null, null, null, null, null,
+            null);
 
     /** Fills in defaults. */
     public TopicNames {
@@ -182,6 +185,8 @@ public record Config(
       fleet = fleet == null ? "dns.fleet" : fleet;
       fleetRollups = fleetRollups == null ? "dns.fleet.rollups" : fleetRollups;
       alerts = alerts == null ? "dns.alerts" : alerts;
+      lookups = lookups == null ? "dns.lookups" : lookups;
+      connections = connections == null ? "dns.connections" : connections;
       uses = uses == null ? "dns.uses" : uses;
       probes = probes == null ? "dns.probes" : probes;
       changes = changes == null ? "dns.changes" : changes;
@@ -199,6 +204,8 @@ public record Config(
           prefix + fleet,
           prefix + fleetRollups,
           prefix + alerts,
+          prefix + lookups,
+          prefix + connections,
           prefix + uses,
           prefix + probes,
           prefix + changes,
@@ -217,6 +224,8 @@ public record Config(
           Map.entry("fleet", fleet),
           Map.entry("fleet_rollups", fleetRollups),
           Map.entry("alerts", alerts),
+          Map.entry("lookups", lookups),
+          Map.entry("connections", connections),
           Map.entry("uses", uses),
           Map.entry("probes", probes),
           Map.entry("changes", changes),
@@ -312,6 +321,8 @@ public record Config(
         List.of(
             "dns_alerts",
             "dns_uses",
+            "dns_lookups",
+            "dns_connections",
             "dns_resolvers_1m",
             "dns_failing_zones_1m",
             "dns_traffic_1m",
@@ -319,8 +330,12 @@ public record Config(
             "dns_clients_1h",
             "dns_nodes_1h");
 
-    /** As in the migration that creates the table. */
-    private static final Duration USES = Duration.ofDays(30);
+    /** As in the migrations that create the tables. */
+    private static final Map<String, Duration> RETENTION =
+        Map.of(
+            "dns_uses", Duration.ofDays(30),
+            "dns_lookups", Duration.ofDays(7),
+            "dns_connections", Duration.ofDays(30));
 
     /** ClickHouse's times end in 2106. */
     private static final Duration LONGEST_RETENTION = Duration.ofDays(18_250);
@@ -359,11 +374,9 @@ public record Config(
 
     /** Returns how long a table keeps the job's rows; null if it keeps them for ever. */
     public Duration retention(String table) {
-      return switch (table) {
-        case "dns_transactions" -> retention;
-        case "dns_uses" -> tableRetention.getOrDefault(table, USES);
-        default -> tableRetention.get(table);
-      };
+      return table.equals("dns_transactions")
+          ? retention
+          : tableRetention.getOrDefault(table, RETENTION.get(table));
     }
 
     /** Reads the password; empty without a file. */

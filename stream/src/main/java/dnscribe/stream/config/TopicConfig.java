@@ -33,6 +33,8 @@ public record TopicConfig(String name, int partitions, Duration retention, Strin
     add(all, "fleet_rollups", 3, 90, DELETE);
     add(all, "probes", 3, 30, DELETE);
     add(all, "alerts", 3, 90, "compact,delete");
+    add(all, "lookups", 6, 7, DELETE);
+    add(all, "connections", 6, 7, DELETE);
     add(all, "uses", 6, 7, DELETE);
     add(all, "dlq", 3, 7, DELETE);
     add(all, "changes", 1, 400, DELETE);

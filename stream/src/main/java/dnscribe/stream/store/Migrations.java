@@ -14,7 +14,6 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
-import java.util.Map;
 import java.util.Set;
 
 /** Brings the tables of the stores up to date: the numbered files of {@code stores/}. */
@@ -29,7 +28,9 @@ public final class Migrations {
           "006_traffic",
           "007_uses",
           "008_zones",
-          "009_exchanges");
+          "009_exchanges",
+          "010_lookups",
+          "011_connections");
   private static final List<String> TIMESCALEDB =
       List.of(
           "001_stream_ledger",
@@ -40,28 +41,6 @@ public final class Migrations {
           "006_final");
 
   private static final String NAMES = "SELECT name FROM dns_migrations";
-
-  /** Column of a table's times, by which rows expire. */
-  private static final Map<String, String> TIMES =
-      Map.of(
-          ClickHouse.TRANSACTIONS,
-          "ts",
-          "dns_alerts",
-          "ts",
-          "dns_uses",
-          "ts",
-          "dns_resolvers_1m",
-          "minute",
-          "dns_failing_zones_1m",
-          "minute",
-          "dns_traffic_1m",
-          "minute",
-          "dns_names_1h",
-          "hour",
-          "dns_clients_1h",
-          "hour",
-          "dns_nodes_1h",
-          "hour");
 
   private Migrations() {}
 
@@ -127,7 +106,7 @@ public final class Migrations {
 
   private static void setRetention(ClickHouse server, String table, Duration retention)
       throws IOException, InterruptedException {
-    String time = TIMES.get(table);
+    String time = table.endsWith("_1m") ? "minute" : table.endsWith("_1h") ? "hour" : "ts";
     String begin =
         time.equals("ts")
             ? "toDateTime(least(ts, toDateTime64('2050-01-01 00:00:00', 9, 'UTC')))"

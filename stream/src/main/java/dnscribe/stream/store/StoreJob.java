@@ -65,9 +65,15 @@ public final class StoreJob {
         read(topics.enriched(), "enriched", "dns.enriched/1"),
         StoreConfig.CLICKHOUSE,
         ClickHouse.TRANSACTIONS);
-    clickhouseTable(
-        unique(topics.alerts(), "alerts", "dns.alert/1"), "clickhouse.dns_alerts", "dns_alerts");
-    clickhouseTable(unique(topics.uses(), "uses", "dns.use/1"), "clickhouse.dns_uses", "dns_uses");
+    clickhouseEvents(topics.alerts(), "alerts", "dns.alert/1");
+    clickhouseEvents(topics.lookups(), "lookups", "dns.lookup/1");
+    clickhouseEvents(topics.connections(), "connections", "dns.connection/1");
+    clickhouseEvents(topics.uses(), "uses", "dns.use/1");
+  }
+
+  private void clickhouseEvents(String topic, String stream, String schema) {
+    String table = "dns_" + stream;
+    clickhouseTable(unique(topic, stream, schema), "clickhouse." + table, table);
   }
 
   private void clickhouseTable(DataStream<OutputRecord> records, String sink, String table) {

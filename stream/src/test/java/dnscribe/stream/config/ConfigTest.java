@@ -43,7 +43,7 @@ class ConfigTest {
         "clickhouse: { retention: 99999d }|x.yaml: clickhouse.retention: 1s to 18250d",
         "clickhouse: { table_retention: { dns_top: 3d } }|x.yaml: clickhouse.table_retention: no table dns_top; there are [dns_alerts,",
         "clickhouse: { table_retention: { dns_uses: 0s } }|x.yaml: clickhouse.table_retention.dns_uses: 1s to",
-        "kafka: { partitions: { lookups: 3 } }|x.yaml: kafka.partitions: no stream lookups; there are [alerts,",
+        "kafka: { partitions: { messages: 3 } }|x.yaml: kafka.partitions: no stream messages; there are [alerts,",
         "kafka: { partitions: { fleet: 0 } }|x.yaml: kafka.partitions.fleet: 1 to 10000",
         "kafka: { retention: { fleet: 3 } }|x.yaml:2:30: kafka.retention.fleet: ",
         "kafka: { options: { transaction.timeout.ms: 5m } }|x.yaml: kafka.options.transaction.",
@@ -119,7 +119,7 @@ class ConfigTest {
     assertThat(topics.metrics()).isEqualTo("sandbox.dns.metrics.eu");
     assertThat(topics.streamLedger()).isEqualTo("sandbox.dns.stream.ledger");
     assertThat(topics.byStream().values())
-        .hasSize(13)
+        .hasSize(15)
         .allMatch(name -> name.startsWith("sandbox.dns."));
   }
 

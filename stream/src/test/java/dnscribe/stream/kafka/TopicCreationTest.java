@@ -15,7 +15,7 @@ class TopicCreationTest {
   @Test
   void everyTopicHasItsSettings() {
     Map<String, NewTopic> topics = missing(kafka(Map.of(), Map.of(), null, null), Set.of());
-    assertThat(topics).hasSize(13);
+    assertThat(topics).hasSize(15);
     // Without them the brokers' defaults count: often one partition, and no compaction.
     assertThat(topics.values())
         .allMatch(topic -> topic.numPartitions() > 0)
@@ -41,7 +41,7 @@ class TopicCreationTest {
   void settingsReplaceDefaults() {
     var kafka = kafka(Map.of("fleet", 24), Map.of("fleet", Duration.ofHours(2)), (short) 3, null);
     Map<String, NewTopic> topics = missing(kafka, Set.of("dns.normalized"));
-    assertThat(topics).hasSize(12).doesNotContainKey("dns.normalized");
+    assertThat(topics).hasSize(14).doesNotContainKey("dns.normalized");
     NewTopic fleet = topics.get("dns.fleet");
     assertThat(fleet.numPartitions()).isEqualTo(24);
     assertThat(fleet.replicationFactor()).isEqualTo((short) 3);
@@ -55,7 +55,8 @@ class TopicCreationTest {
   void streamsMayShareATopic() {
     var names =
         new Config.TopicNames(
-            null, null, null, null, null, "all", null, null, null, null, null, "all", null);
+            null, null, null, null, null, "all", null, null, null, null, null, null, null, "all",
+            null);
     NewTopic all = missing(kafka(Map.of("dlq", 5), Map.of(), null, names), Set.of()).get("all");
     assertThat(all.numPartitions()).isEqualTo(5);
     assertThat(all.configs())

@@ -92,8 +92,10 @@ class ClickHouseWriterTest {
         006_traffic
         007_uses
         008_zones
+        009_exchanges
+        010_lookups
         """;
-    migrations.addAll(List.of(some, all, all + "009_exchanges\n"));
+    migrations.addAll(List.of(some, all, all + "011_connections\n"));
     assertThat(write("a")).containsEntry("output/clickhouse/written", 1L);
     assertThat(migrations).isEmpty();
     assertThat(inserted).containsExactly("a\n");

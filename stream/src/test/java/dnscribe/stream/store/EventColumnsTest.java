@@ -19,7 +19,12 @@ class EventColumnsTest {
   private static final Pattern MEMBER = Pattern.compile("[(,] ?(\\w+) \\w");
 
   @ParameterizedTest
-  @CsvSource({"dns.alert-1, 005_alerts", "dns.use-1, 007_uses"})
+  @CsvSource({
+    "dns.alert-1, 005_alerts",
+    "dns.use-1, 007_uses",
+    "dns.lookup-1, 010_lookups",
+    "dns.connection-1, 011_connections"
+  })
   void columnsAreTheFieldsOfTheRecord(String name, String migration) throws Exception {
     JsonNode schema = new ObjectMapper().readTree(resource("/schemas/" + name + ".json"));
     List<String> fields = new ArrayList<>();
