@@ -15,7 +15,9 @@ import {
 import {
     dns_alerts as a,
     dns_changes as c,
+    dns_connections as e,
     dns_fleet as f,
+    dns_lookups as l,
     dns_nodes_1h as n,
     dns_probes as p,
     dns_transactions as t,
@@ -84,6 +86,19 @@ export function events(condition: string): DashboardLink {
 export function connections(condition: string): DashboardLink {
     const found = [u.match, u.name, u.address, u.port, u.outcome, u.count, u.lookup_ms, u.connect_ms, u.ttl_left_ms];
     return explore("Raw connections", "dns_uses", u.ts, [u.ts, u.node, u.k8s, u.process, ...found], condition);
+}
+
+/** Link to the single lookups behind a number, as `events`. */
+export function lookups(condition: string): DashboardLink {
+    const found = [l.qname, l.outcome, l.duration_ms, l.retries, l.packets, l.packets_wasted, l.names_tried];
+    return explore("Raw lookups", "dns_lookups", l.ts, [l.ts, l.node, l.k8s, l.process, ...found], condition);
+}
+
+/** Link to the single reports of encrypted DNS behind a number, as `events`. */
+export function encrypted(condition: string): DashboardLink {
+    const found = [e.protocol, e.resolver, e.sni, e.status, e.handshake_ms, e.duration_ms, e.connection_id];
+    const columns = [e.ts, e.node, e.client_ip, e.k8s, e.process, ...found];
+    return explore("Raw connections", "dns_connections", e.ts, columns, condition);
 }
 
 function explore(

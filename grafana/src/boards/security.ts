@@ -1,7 +1,7 @@
 // Security: does somebody misuse DNS, who, and with which names?
-import { board, events, next, runbook } from "../board.js";
+import { board, encrypted, events, next, runbook } from "../board.js";
 import { ABOUT_CHOSEN, alerts, firing, NONE } from "../common.js";
-import { dns_alerts as a, dns_probes as p, dns_transactions as t } from "../names.js";
+import { dns_alerts as a, dns_connections as e, dns_probes as p, dns_transactions as t } from "../names.js";
 import { column, series, severities, table, TIME } from "../panels.js";
 import { below, chMatches, clickhouse, matches, timescaledb, worst } from "../sources.js";
 
@@ -271,6 +271,56 @@ export const security = board(
                    any(${t.client_ip}) AS client, min(${t.ts}) AS first, max(${t.ts}) AS last
                  FROM dns_transactions ARRAY JOIN ${t.intel} AS hit WHERE ${FILTER}
                  GROUP BY indicator, category, source ORDER BY clients DESC LIMIT 50`,
+                            ),
+                        ],
+                    }),
+                ],
+            ],
+        },
+        {
+            title: "Encrypted DNS (agents with the stream connections)",
+            height: 8,
+            panels: [
+                [
+                    24,
+                    table({
+                        title: "Encrypted DNS by process",
+                        description:
+                            "Connections by DoT, DoQ, DoH and DoH3, seen at the client or on their way, whatever zone is chosen: those of few clients first. DoH is known by the addresses of encrypted.resolvers. " +
+                            "A server that is not yours bypasses policy and all panels above.",
+                        unit: "short",
+                        links: [
+                            runbook("runbooks/encrypted-bypass"),
+                            next("uses"),
+                            encrypted(chMatches(e.resolver, "resolver")),
+                        ],
+                        overrides: [
+                            column("handshake_p95", "ms"),
+                            column("bytes", "bytes"),
+                            column("first", TIME),
+                            column("last", TIME),
+                        ],
+                        widths: {
+                            process: 110,
+                            protocol: 80,
+                            clients: 75,
+                            connections: 105,
+                            failed: 70,
+                            handshake_p95: 120,
+                            bytes: 85,
+                            first: 70,
+                            last: 70,
+                        },
+                        noValue: "none was seen",
+                        targets: [
+                            clickhouse(
+                                "table",
+                                `SELECT ${e.process}.comm AS process, any(${e.k8s}.namespace) AS namespace, ${e.protocol} AS protocol, ${e.resolver} AS server, ${e.sni} AS server_name, uniq(${e.client_ip}) AS clients,
+                   count() AS connections, countIf(${e.status} IN ('reset', 'refused', 'timeout', 'handshake_failed')) AS failed, quantileTDigest(0.95)(${e.handshake_ms}) AS handshake_p95,
+                   sum(${e.client_bytes} + ${e.server_bytes}) AS bytes, min(${e.ts}) AS first, max(${e.ts}) AS last
+                 FROM (SELECT * FROM dns_connections WHERE $__timeFilter(${e.ts}) AND ${chMatches(e.resolver, "resolver")} AND ${e.vantage} != 'server'
+                   ORDER BY ${e.final} DESC, ${e.duration_ms} DESC LIMIT 1 BY ${e.connection_id})
+                 GROUP BY process, protocol, server, server_name ORDER BY clients, connections DESC LIMIT 100`,
                             ),
                         ],
                     }),

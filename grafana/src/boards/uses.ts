@@ -1,7 +1,7 @@
 // Uses: which connection used which name, where it waited, and who holds on to old addresses?
-import { board, connections, next, runbook } from "../board.js";
+import { board, connections, lookups, next, runbook } from "../board.js";
 import { FAILURES, LATENCY_MS, NONE } from "../common.js";
-import { dns_uses as u } from "../names.js";
+import { dns_lookups as l, dns_uses as u } from "../names.js";
 import { type Base, column, nodeGraph, series, stat, table, TIME, verdicts } from "../panels.js";
 import { chBelow, chContains, chMatches, clickhouse } from "../sources.js";
 
@@ -21,6 +21,11 @@ const CONNECT_P95 = `quantileTDigestWeighted(0.95)(${u.connect_ms}, ${u.count})`
 /** Later than a minute after the answer had expired. The rule stale_address needs five times the TTL, too. */
 const STALE_SECONDS = 60;
 const STALE = `ifNull(${u.ttl_left_ms} < -${String(STALE_SECONDS)}000, 0)`;
+
+/** Lookups of the chosen clients and zones. One that is seen on its way, too, counts once. */
+const LOOKUPS = `FROM dns_lookups WHERE ${OF_CLIENTS} AND ${chBelow(l.qname, "zone")} AND ${l.vantage} = 'client'`;
+/** A lookup without an answer. How an open one ended, nobody knows. */
+const LOOKUP_FAILED = `${l.outcome} NOT IN ('answered', 'nodata', 'nxdomain', 'open')`;
 
 /** Pairs of client and name in the graph. More are a ball of wool. */
 const PAIRS = 40;
@@ -204,6 +209,78 @@ export const uses = board(
                    ${LOOKUP_P95} AS lookup_p95, ${CONNECT_P95} AS connect_p95, uniqExact(${u.address}) AS addresses
                  FROM dns_uses WHERE ${FILTER} AND ${u.name} != ''
                  GROUP BY client, process, destination, port ORDER BY sumIf(${u.count}, ${FAILED}) DESC, connections DESC LIMIT 100`,
+                            ),
+                        ],
+                    }),
+                ],
+            ],
+        },
+        {
+            title: "What lookups cost (agents with the stream lookups)",
+            height: 8,
+            panels: [
+                [
+                    4,
+                    stat({
+                        title: "Failing lookups",
+                        description:
+                            "Share of the lookups of programs that ended without an answer: timeout, SERVFAIL, refused, unreachable. A lookup that a second try or another resolver answers does not fail; " +
+                            "it is slow, and in the list beside it.",
+                        unit: "percentunit",
+                        decimals: 2,
+                        bounds: FAILURES,
+                        links: [runbook("lookups"), next("noc"), lookups(LOOKUP_FAILED)],
+                        noValue: "no lookups",
+                        targets: [
+                            clickhouse(
+                                "table",
+                                `SELECT countIf(${LOOKUP_FAILED}) / count() AS failing ${LOOKUPS} HAVING count() > 0`,
+                            ),
+                        ],
+                    }),
+                ],
+                [
+                    10,
+                    table({
+                        title: "Longest waits by name",
+                        description:
+                            "The 100 names for which programs waited longest in all. Many retries: a resolver of the list does not answer. None: the resolver, or the zone behind it, is slow.",
+                        unit: "short",
+                        links: [runbook("lookups"), next("noc"), lookups(`${l.duration_ms} > 100`)],
+                        overrides: [
+                            column("waited", "s"),
+                            column("p95", "ms", LATENCY_MS),
+                            column("failing", "percentunit", FAILURES),
+                        ],
+                        widths: { lookups: 75, waited: 70, p95: 75, retries: 70, failing: 75 },
+                        noValue: "no lookups",
+                        targets: [
+                            clickhouse(
+                                "table",
+                                `SELECT ${CLIENT} AS client, ${l.qname} AS name, count() AS lookups, round(sum(${l.duration_ms}) / 1000, 1) AS waited,
+                   quantileTDigest(0.95)(${l.duration_ms}) AS p95, sum(${l.retries}) AS retries, countIf(${LOOKUP_FAILED}) / lookups AS failing
+                 ${LOOKUPS} GROUP BY client, name ORDER BY waited DESC LIMIT 100`,
+                            ),
+                        ],
+                    }),
+                ],
+                [
+                    10,
+                    table({
+                        title: "Asked in vain by search lists",
+                        description:
+                            "Questions that search lists made and nobody answered, by their domain: each delays its lookup, and loads the resolver. Write the name with a dot at its end, or lower ndots.",
+                        unit: "short",
+                        links: [runbook("lookups"), next("kubernetes"), lookups(`${l.search_expansions} > 0`)],
+                        widths: { questions: 85, names: 65 },
+                        noValue: "none",
+                        targets: [
+                            clickhouse(
+                                "table",
+                                `SELECT ${CLIENT} AS client, substring(tried, length(${l.qname}) + 2) AS search_domain, sum(length(${l.qtypes})) AS questions,
+                   uniq(${l.qname}) AS names, any(${l.qname}) AS example
+                 FROM (SELECT *, arrayJoin(${l.names_tried}) AS tried ${LOOKUPS}) WHERE startsWith(tried, concat(${l.qname}, '.')) AND tried != ${l.answered_name}
+                 GROUP BY client, search_domain ORDER BY questions DESC LIMIT 100`,
                             ),
                         ],
                     }),

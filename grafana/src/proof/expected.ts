@@ -155,6 +155,14 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
         "Resolvers by process": [shows("day", "resolver-1", '"process":"nginx"')],
         "Sources by network and country": [shows("day", "10.1.1.0/24"), peak("day", "amplification", 1)],
         "Names on lists of threats": [shows("tunnel", "evil-data.net", "c2")],
+        "Encrypted DNS by process": [
+            shows("tunnel", '"process":"curl"', '"protocol":"doh3"', "203.0.113.9"),
+            shows("day", '"process":"java"', '"protocol":"dot"', '"server":"resolver-1"'),
+            // One an hour on each node; that each is reported twice adds none.
+            peak("day", "connections", 24),
+            atMost("day", "connections", 24),
+            peak("packets", "failed", 1),
+        ],
     },
     slo: {
         "Answered queries": [low("resolver", "answered", 0.7), peak("deploy", "answered", 0.99)],
@@ -302,6 +310,18 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
             peak("packets", "lookup_p95", 5_000),
             peak("packets", "refused", 50),
             peak("forged", "timed_out", 50),
+        ],
+        "Failing lookups": [peak("resolver", "failing", 0.1), atMost("deploy", "failing", 0)],
+        "Longest waits by name": [
+            shows("resolver", "shop/cart", "api.shop-corp.com"),
+            peak("resolver", "p95", 5_000),
+            peak("packets", "retries", 20),
+            atMost("deploy", "p95", 20),
+        ],
+        "Asked in vain by search lists": [
+            shows("day", "shop/web", '"search_domain":"svc.cluster.local"', '"example":"img.shop-corp.com"'),
+            peak("day", "questions", 2_880),
+            atMost("day", "questions", 2_880),
         ],
         "Who holds on to old addresses": [
             shows("packets", '"process":"java"', "mail.intranet-corp.com", "192.0.2.99", '"state":"fails"'),

@@ -9,7 +9,18 @@ import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { capture, type IncidentName, nodes, resolvers, zones, HOURS } from "./day.js";
 import { type Addresses, Stores } from "./stores.js";
-import { annotations, attribute, intel, nodeNames, probeAlerts, probes, type TopicRecord, uses } from "./records.js";
+import {
+    annotations,
+    attribute,
+    encrypted,
+    intel,
+    lookups,
+    nodeNames,
+    probeAlerts,
+    probes,
+    type TopicRecord,
+    uses,
+} from "./records.js";
 
 const [stackFile = "", folder = "", startText = "", withoutText = ""] = process.argv.slice(2);
 const addresses = JSON.parse(readFileSync(stackFile, "utf8")) as Addresses;
@@ -28,6 +39,8 @@ const TOPICS: Record<string, [topic: string, key: string]> = {
     "dns.alert/1": ["dns.alerts", "entity"],
     "dns.probe/1": ["dns.probes", "target"],
     "dns.use/1": ["dns.uses", "node"],
+    "dns.lookup/1": ["dns.lookups", "node"],
+    "dns.connection/1": ["dns.connections", "node"],
 };
 /** Between key and record: JSON has none, and neither have names. */
 const DELIMITER = "\t";
@@ -47,6 +60,8 @@ const records: TopicRecord[] = [
     ...probes(startMs, without),
     ...probeAlerts(startMs, without),
     ...uses(startMs, without),
+    ...lookups(startMs, without),
+    ...encrypted(startMs, without),
 ];
 for (const node of nodeNames) {
     const [pcap, config, output] = [`${node}.pcap`, `${node}.yaml`, `${node}.ndjson`].map((name) =>
@@ -107,6 +122,8 @@ const expected = {
     transactions: texts.get("dns.normalized")?.length ?? 0,
     probes: texts.get("dns.probes")?.length ?? 0,
     uses: texts.get("dns.uses")?.length ?? 0,
+    lookups: texts.get("dns.lookups")?.length ?? 0,
+    connections: texts.get("dns.connections")?.length ?? 0,
 };
 const began = Date.now();
 for (;;) {
@@ -122,6 +139,8 @@ for (;;) {
     const found = {
         transactions: await ofTable("dns_transactions"),
         uses: await ofTable("dns_uses"),
+        lookups: await ofTable("dns_lookups"),
+        connections: await ofTable("dns_connections"),
         probes: Number(row?.probes),
         changes: Number(row?.changes),
         windows: Number(row?.windows),
@@ -132,6 +151,8 @@ for (;;) {
         found.transactions >= expected.transactions &&
         found.probes >= expected.probes &&
         found.uses >= expected.uses &&
+        found.lookups >= expected.lookups &&
+        found.connections >= expected.connections &&
         found.windows >= HOURS * 60 - 5 &&
         found.hours >= HOURS &&
         found.changes >= 3;

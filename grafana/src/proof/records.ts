@@ -253,6 +253,111 @@ export function* uses(startMs: number, without: readonly IncidentName[] = []): G
     }
 }
 
+/** Lookups of two clients, one a minute each: one waits for a second try or fails where queries are lost, the other has a search list. */
+export function* lookups(startMs: number, without: readonly IncidentName[] = []): Generator<TopicRecord> {
+    let number = 0;
+    for (let minute = 0; minute < HOURS * 60; minute++) {
+        const happens = (name: IncidentName): boolean => !without.includes(name) && lasts(name, minute);
+        for (const node of nodeNames) {
+            const jitter = (minute * 7 + node.length) % 5;
+            const record = (client: Client, qname: string, fields: TopicRecord): TopicRecord => ({
+                schema: "dns.lookup/1",
+                event_id: id(0x100c, number++),
+                ts: time(startMs + minute * MINUTE_MS + (number % 50)),
+                node,
+                region: nodes[node],
+                vantage: "client",
+                client_ip: client.ip,
+                resolvers: ["resolver-1"],
+                qname,
+                qtypes: ["A", "AAAA"],
+                qclass: "IN",
+                outcome: "answered",
+                rcode: "NOERROR",
+                answered_name: qname,
+                addresses: ["192.0.2.11"],
+                address_count: 1,
+                duration_ms: 4 + jitter,
+                transactions: 2,
+                packets: 2,
+                packets_wasted: 0,
+                search_expansions: 0,
+                retries: 0,
+                servers_tried: 1,
+                tcp_fallback: false,
+                transaction_ids: [],
+                ...attribution(client),
+                ...fields,
+            });
+            const [cart, web] = clients(node);
+            const isDelayed = happens("resolver") || (node === "us-1" && happens("packets"));
+            const retried = {
+                duration_ms: 5_002 + jitter,
+                resolvers: ["resolver-2", "resolver-1"],
+                packets: 4,
+                packets_wasted: 2,
+                retries: 2,
+                ...(minute % 3 === 0 ? { outcome: "timeout", rcode: undefined, answered_name: undefined } : {}),
+            };
+            yield record(cart, "api.shop-corp.com", isDelayed ? retried : {});
+            const image = "img.shop-corp.com";
+            const tried = ["shop.svc.cluster.local", "svc.cluster.local"].map((domain) => `${image}.${domain}`);
+            const searched = { packets: 6, packets_wasted: 4, search_expansions: 2, names_tried: [...tried, image] };
+            yield record(web, image, searched);
+        }
+    }
+}
+
+/** Connections of encrypted DNS: one an hour of each node to a resolver, reported twice, and those of the tunnel's client. */
+export function* encrypted(startMs: number, without: readonly IncidentName[] = []): Generator<TopicRecord> {
+    let number = 0;
+    for (let minute = 0; minute < HOURS * 60; minute++) {
+        const happens = (name: IncidentName): boolean => !without.includes(name) && lasts(name, minute);
+        for (const node of nodeNames) {
+            const [, , runner, shell] = clients(node);
+            const record = (client: Client, fields: TopicRecord): TopicRecord => ({
+                schema: "dns.connection/1",
+                event_id: id(0xd07, number),
+                connection_id: id(0xd07, number++),
+                ts: time(startMs + minute * MINUTE_MS),
+                node,
+                region: nodes[node],
+                vantage: "client",
+                protocol: "dot",
+                transport: "tcp",
+                client_ip: client.ip,
+                client_port: 40_000,
+                server_ip: resolvers["resolver-1"],
+                server_port: 853,
+                resolver: "resolver-1",
+                status: "closed",
+                final: true,
+                handshake_ms: 20,
+                duration_ms: 600_000,
+                client_bytes: 4_000,
+                server_bytes: 16_000,
+                ...attribution(client),
+                ...fields,
+            });
+            if (minute % 60 === 0) {
+                const open = record(runner, { status: "open", final: false, duration_ms: 300_000 });
+                yield open;
+                const isLost = node === "us-1" && happens("packets");
+                yield record(runner, { connection_id: open.event_id, ...(isLost ? { status: "timeout" } : {}) });
+            }
+            if (node === "us-1" && happens("tunnel"))
+                yield record(shell, {
+                    protocol: "doh3",
+                    transport: "udp",
+                    server_ip: "203.0.113.9",
+                    server_port: 443,
+                    resolver: "203.0.113.9",
+                    sni: `dns.${EVIL}`,
+                });
+        }
+    }
+}
+
 interface ProbeAlert {
     readonly rule: string;
     readonly page: string;
