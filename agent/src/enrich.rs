@@ -65,6 +65,12 @@ impl Enricher {
         }
     }
 
+    /// Returns when the process began that has a pid now, in nanoseconds of `CLOCK_BOOTTIME` rounded down to ticks; none
+    /// if there is none, or it cannot be read.
+    pub fn start_ns(&mut self, pid: u32) -> Option<u64> {
+        self.processes.start_ns(pid)
+    }
+
     /// Returns the attribution of a task and of its socket's cgroup (0 if unknown). The first call for
     /// a task reads /proc and should come while the task lives.
     pub fn attribute(&mut self, task: Option<&Task>, cgroup_id: u64) -> Attribution {

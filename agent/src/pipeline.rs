@@ -326,6 +326,7 @@ impl Pipeline {
             sampling.episodes += 1;
         }
         self.correlator.note_sampling(change);
+        self.analysis.note_sampling(change);
         self.sampling_timeline.push(change);
     }
 
@@ -358,6 +359,17 @@ impl Pipeline {
         } += packets.sampled + packets.lost;
         let resolver = packets.server.map(|server| self.identity.resolver(server));
         self.analysis.add_not_exported(ts, packets, resolver.as_deref());
+    }
+
+    /// Takes note that the kernel did not export all packets between two times.
+    pub fn note_missing(&mut self, from: Timestamp, to: Timestamp) {
+        self.analysis.note_missing(from, to);
+    }
+
+    /// Returns whether connections are matched with lookups.
+    #[must_use]
+    pub const fn has_uses(&self) -> bool {
+        self.analysis.uses.is_some()
     }
 
     /// Lets the analyses report what ends up to `now`. All events up to `now` must have been passed.

@@ -62,6 +62,11 @@ impl ProcessCache {
         process
     }
 
+    /// Returns when the process began that has a pid now.
+    pub(super) fn start_ns(&mut self, pid: u32) -> Option<u64> {
+        self.files(pid).0.start_ns
+    }
+
     /// Returns the contents of /proc for a pid, and whether to cache them. Where the helper did not answer,
     /// or something could not be read now, the next call asks again.
     fn files(&mut self, pid: u32) -> (ProcFiles, bool) {
@@ -187,6 +192,14 @@ mod tests {
         assert_eq!(exe(orphan), None, "the parent's pid is of a later process");
         let renamed = Task { comm: *b"after-exec\0\0\0\0\0\0", ..child };
         assert_eq!(exe(renamed), None, "parent and child have different names");
+    }
+
+    #[test]
+    fn a_pid_is_of_the_process_that_has_it_now() {
+        let own = own(&name());
+        let mut enricher = Enricher::default();
+        assert_eq!(enricher.start_ns(own.pid), Some(own.start_ns));
+        assert_eq!(enricher.start_ns(u32::MAX >> 1), None, "no process has this pid");
     }
 
     #[test]

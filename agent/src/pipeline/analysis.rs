@@ -7,10 +7,9 @@ use super::DetectionChange;
 use super::attribution::filter_subject;
 use crate::pipeline::filter::{FilterQuestion, FilterSubject, StreamFilters};
 use crate::record::RecordBuilder;
-use dnscribe_analysis::attribution::Attribution;
 use dnscribe_analysis::detect::{Alert, DetectOptions, Detection, HostFacts};
 use dnscribe_analysis::lookup::{Lookup, LookupOptions, LookupTable, Query};
-use dnscribe_analysis::uses::{Use, UseOptions, UseTable};
+use dnscribe_analysis::uses::{Connecting, Use, UseOptions, UseTable};
 use dnscribe_analysis::view::TransactionView;
 use dnscribe_analysis::window::{
     self, Group, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows,
@@ -22,7 +21,7 @@ use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_transaction::decode::{Connect, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::packet::Task;
-use dnscribe_transaction::packet::sampling::{NotExported, PacketClass};
+use dnscribe_transaction::packet::sampling::{Change, NotExported, PacketClass};
 use dnscribe_transaction::pair::Vantage;
 use learning::LearningLog;
 use std::time::Duration;
@@ -148,16 +147,30 @@ impl Analysis {
         }
     }
 
-    /// Processes a step of a connection. `attribute` returns its process, and the pid of the process that forked it.
+    /// Takes note that the sampling ratio has changed.
+    pub(super) fn note_sampling(&mut self, change: Change) {
+        if let Some(uses) = &mut self.uses {
+            uses.set_missing(change.at, change.cut > 0);
+        }
+    }
+
+    /// Takes note that packets were not exported in a span of time.
+    pub(super) fn note_missing(&mut self, from: Timestamp, to: Timestamp) {
+        if let Some(uses) = &mut self.uses {
+            uses.note_missing(from, to);
+        }
+    }
+
+    /// Processes a step of a connection of a process.
     pub(super) fn connect(
         &mut self,
         connect: &Connect,
-        attribute: impl FnOnce() -> (Attribution, u32),
+        connecting: &mut impl Connecting,
         export: &mut Export<'_>,
     ) {
         let lookups = self.lookups.take();
         self.with_uses(export, |uses, each| {
-            uses.connect(connect, attribute, lookups.as_ref(), each);
+            uses.connect(connect, connecting, lookups.as_ref(), each);
         });
         self.lookups = lookups;
     }

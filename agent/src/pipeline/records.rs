@@ -7,9 +7,12 @@ use super::attribution::{
 };
 use super::event::{Event, EventSink, RenderedEvent};
 use super::filter::FilterSubject;
+use crate::enrich::Enricher;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
 use crate::record::record_tail;
+use dnscribe_analysis::attribution::Attribution;
 use dnscribe_analysis::lookup::Outcome;
+use dnscribe_analysis::uses::Connecting;
 use dnscribe_analysis::view::{Facts, TransactionView};
 use dnscribe_dns::rcode::NOERROR;
 use dnscribe_dns::{Answers, rcode_name};
@@ -253,13 +256,8 @@ impl Pipeline {
     /// Passes a step of a connection to the analysis, which exports its record.
     fn connect(&mut self, connect: &Connect) {
         let Self { analysis, identity, router, filters, enricher, .. } = self;
-        let attribute = || {
-            let task = connect.task.as_ref();
-            let attribution = attribute(enricher, task, connect.cgroup_id);
-            let parent = enricher.as_mut().zip(task).map(|(enricher, task)| enricher.parent(task));
-            (attribution, parent.unwrap_or(0))
-        };
-        analysis.connect(connect, attribute, &mut Export { identity, router, filters });
+        let mut connecting = ConnectingTask { connect, enricher };
+        analysis.connect(connect, &mut connecting, &mut Export { identity, router, filters });
     }
 
     /// Exports the record of a packet that cannot be decoded.
@@ -297,6 +295,26 @@ impl Pipeline {
             self.router.push(Stream::Ledger, id, &record, key);
         }
         self.router.offer();
+    }
+}
+
+/// The process that opens a connection.
+struct ConnectingTask<'a> {
+    connect: &'a Connect,
+    enricher: &'a mut Option<Enricher>,
+}
+
+impl Connecting for ConnectingTask<'_> {
+    fn attribute(&mut self) -> (Attribution, u32) {
+        let Self { connect, enricher } = self;
+        let task = connect.task.as_ref();
+        let attribution = attribute(enricher, task, connect.cgroup_id);
+        let parent = enricher.as_mut().zip(task).map(|(enricher, task)| enricher.parent(task));
+        (attribution, parent.unwrap_or(0))
+    }
+
+    fn start_ns(&mut self, pid: u32) -> Option<u64> {
+        self.enricher.as_mut()?.start_ns(pid)
     }
 }
 

@@ -48,10 +48,12 @@ impl SamplingLog {
 }
 
 /// Polls the kernel for packets that were not exported: at the end of each pane of the windows, so that each pane
-/// has its own numbers.
+/// has its own numbers, and more often if connections are matched with lookups, which are uncertain then.
 #[derive(Debug)]
 pub(super) struct NotExportedPoller {
     pane: u64,
+    /// Time of the last poll.
+    polled: Timestamp,
     /// Packets that were not exported, at the last poll.
     known: u64,
 }
@@ -59,13 +61,22 @@ pub(super) struct NotExportedPoller {
 /// Length of a pane of the windows.
 const PANE: Duration = Duration::from_secs(10);
 
+/// Time between two polls if connections are matched with lookups: shorter than the time for which an established
+/// connection waits for its record.
+const USES: Duration = Duration::from_millis(500);
+
 impl NotExportedPoller {
     pub(super) fn new(now: Timestamp) -> Self {
-        Self { pane: pane(now), known: 0 }
+        Self { pane: pane(now), polled: now, known: 0 }
+    }
+
+    /// Returns whether a poll is due.
+    pub(super) fn is_due(&self, pipeline: &Pipeline, now: Timestamp) -> bool {
+        self.has_ended(pipeline, now) || pipeline.has_uses() && now.since(self.polled) >= USES
     }
 
     /// Returns whether a pane has ended since the last poll.
-    pub(super) fn is_due(&self, pipeline: &Pipeline, now: Timestamp) -> bool {
+    fn has_ended(&self, pipeline: &Pipeline, now: Timestamp) -> bool {
         pane(pipeline.clock_shift().apply(now)) != self.pane
     }
 
@@ -74,15 +85,17 @@ impl NotExportedPoller {
         // Panes begin at times of day.
         let clock = pipeline.clock_shift();
         let current = pane(clock.apply(now));
-        let ended = self.is_due(pipeline, now);
+        let ended = self.has_ended(pipeline, now);
         let end = || clock.undo(start(current)).minus(Duration::from_nanos(1));
         let until = if ended { end() } else { now };
         self.pane = current;
         let (kernel, _) = capture.counters(&[]);
         let not_exported = |kernel: &Kernel| kernel.sampled_out + kernel.lost_ring_full;
         let known = kernel.values().map(not_exported).sum();
+        let polled = std::mem::replace(&mut self.polled, now);
         if known != self.known {
             self.known = known;
+            pipeline.note_missing(polled, now);
             capture
                 .not_exported()
                 .iter()

@@ -13,7 +13,7 @@ mod answers;
 use crate::attribution::Attribution;
 use crate::lookup::{LookupRef, LookupTable};
 use crate::view::TransactionView;
-use answers::{AnswerTable, Answered, Fit, ProcessKey};
+use answers::{AnswerTable, Answered, Fit, ProcessKey, is_same_start};
 use dnscribe_dns::rtype::{A, AAAA, CNAME, DNAME};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
@@ -25,7 +25,6 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// Time after which a connection without an outcome has none: the kernel gives up after 127 seconds by default
@@ -47,7 +46,13 @@ const IDLE: Duration = Duration::from_hours(1);
 /// Most names in `candidates`.
 const MAX_CANDIDATES: usize = 64;
 
+/// Entries of connections that have ended, beside one for each that has not, up to which they stay in the queue.
+const MAX_ENDED: usize = 1 << 12;
+
+const ENETUNREACH: i32 = 101;
 const ETIMEDOUT: i32 = 110;
+const EHOSTDOWN: i32 = 112;
+const EHOSTUNREACH: i32 = 113;
 
 dnscribe_record::named_enum! {
     /// How the name of a connection was found.
@@ -55,9 +60,10 @@ dnscribe_record::named_enum! {
     pub enum Match {
         /// The only name that the process got the address for.
         Sole = "sole",
-        /// One of several, but the only one that was looked up within the second before, and not used since.
+        /// One of several, but the only one that was looked up within the second before, and not used since. No other one
+        /// of the last 30 seconds waits to be used.
         Newest = "newest",
-        /// One of several.
+        /// One of several, or answers may have been missed.
         Ambiguous = "ambiguous",
         /// No answer gave the address.
         None = "none",
@@ -167,6 +173,15 @@ struct Sum {
     last: Timestamp,
 }
 
+/// What is known of the process that opens a connection.
+pub trait Connecting {
+    /// Returns its attribution, and the pid of the process that forked it; 0 if unknown.
+    fn attribute(&mut self) -> (Attribution, u32);
+
+    /// Returns when the process began that has a pid now, in nanoseconds of `CLOCK_BOOTTIME`; none if unknown.
+    fn start_ns(&mut self, pid: u32) -> Option<u64>;
+}
+
 /// A connection whose outcome is not known.
 #[derive(Debug)]
 struct Pending {
@@ -212,6 +227,8 @@ pub struct UseTable {
     pending: HashMap<u64, Pending, RandomState>,
     /// When a connection may have no outcome any more.
     due: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    /// Whether answers are missed now.
+    is_missing: bool,
     sums: HashMap<Kind, Sum, RandomState>,
     /// When sums are checked next.
     next_check: Timestamp,
@@ -229,6 +246,7 @@ impl UseTable {
             answers: AnswerTable::new(options.max_answers),
             pending: HashMap::default(),
             due: BinaryHeap::new(),
+            is_missing: false,
             sums: HashMap::default(),
             next_check: Timestamp::default(),
             counters: ledger::Uses::default(),
@@ -241,6 +259,37 @@ impl UseTable {
     pub const fn counters(&self, lost: u64) -> ledger::Uses {
         let ledger::Uses { connects, .. } = self.counters;
         ledger::Uses { connects: connects + lost, lost, ..self.counters }
+    }
+
+    /// Takes note that answers are missed from `at` on, or no more: transactions are left out by sampling.
+    pub fn set_missing(&mut self, at: Timestamp, is_missing: bool) {
+        if self.is_missing || is_missing {
+            self.answers.note_missing(at);
+        }
+        self.is_missing = is_missing;
+    }
+
+    /// Takes note that answers may have been missed in a span of time, as it ends. Names found meanwhile for connections
+    /// that have no record yet are no longer certain.
+    pub fn note_missing(&mut self, from: Timestamp, to: Timestamp) {
+        let Self { answers, pending, counters, .. } = self;
+        answers.note_missing(to);
+        for Pending { process, of, .. } in pending.values_mut() {
+            if of.first < from || !matches!(of.matched, Match::Sole | Match::Newest) {
+                continue;
+            }
+            counters.matched -= 1;
+            counters.ambiguous += 1;
+            let name = of.name.take();
+            of.candidates = answers.names(*process, of.remote.ip());
+            of.candidates.truncate(MAX_CANDIDATES);
+            if let Some(name) = name.filter(|name| !of.candidates.contains(name)) {
+                // An answer to the parent.
+                of.candidates = vec![name];
+            }
+            of.matched = Match::Ambiguous;
+            (of.lookup, of.age_and_ttl, of.lookup_time) = (None, None, None);
+        }
     }
 
     /// Adds the answer to a process's query; `task` sent it, and `lookup` is its lookup. Answers without addresses
@@ -265,7 +314,8 @@ impl UseTable {
         // The answer is as fresh as its least fresh part: the CNAMEs on the way count as well.
         let aliases = view.answers.iter().filter(|answer| is_alias(answer.rtype));
         let least = aliases.map(|answer| answer.ttl_seconds).min().unwrap_or(u32::MAX);
-        let (name, is_taken): (Arc<str>, _) = (name.into(), Arc::new(AtomicBool::new(false)));
+        let name: Arc<str> = name.into();
+        let is_taken = self.answers.mark(process_key(task), &name, at);
         for (address, ttl) in addresses {
             let answer = Answered {
                 name: Arc::clone(&name),
@@ -279,12 +329,12 @@ impl UseTable {
         }
     }
 
-    /// Adds a step of a connection. `attribution` is that of its process and `parent` the pid of the process that
-    /// forked it, 0 if unknown; both for the first step. `lookups` knows the lookups in [`Self::observe`].
+    /// Adds a step of a connection. `connecting` is asked at the first one. `lookups` knows the lookups in
+    /// [`Self::observe`].
     pub fn connect(
         &mut self,
         connect: &Connect,
-        attribution: impl FnOnce() -> (Attribution, u32),
+        connecting: &mut impl Connecting,
         lookups: Option<&LookupTable>,
         each: Each<'_>,
     ) {
@@ -293,10 +343,8 @@ impl UseTable {
             ConnectStep::Begun { transport, remote } => {
                 // A socket may connect again after it has failed.
                 self.end(cookie, None, now, each);
-                let (attribution, parent) = attribution();
                 let process = connect.task.as_ref().map(process_key);
-                let begun =
-                    self.matched(connect, (transport, remote), attribution, parent, lookups);
+                let begun = self.matched(connect, (transport, remote), connecting, lookups);
                 let process = process.unwrap_or(ProcessKey { pid: 0, start_ns: 0 });
                 if transport == Transport::Tcp {
                     self.hold(cookie, process, begun, each);
@@ -311,12 +359,19 @@ impl UseTable {
                 pending.of.connect_time = Some(now.since(pending.of.first));
                 pending.is_established = true;
                 pending.due = now.plus(RESET_WINDOW);
-                self.due.push(Reverse((pending.due, cookie)));
+                let due = pending.due;
+                self.schedule(due, cookie);
                 return;
             }
             ConnectStep::Reset => Some(UseOutcome::Reset),
             ConnectStep::Failed { errno: ETIMEDOUT } => Some(UseOutcome::Timeout),
             ConnectStep::Failed { errno: 0 } => None,
+            // At once this is a router's refusal. Later, nobody has answered on the way: the host is gone.
+            ConnectStep::Failed { errno: ENETUNREACH | EHOSTDOWN | EHOSTUNREACH }
+                if self.has_waited(cookie, now) =>
+            {
+                Some(UseOutcome::Timeout)
+            }
             ConnectStep::Failed { .. } => Some(UseOutcome::Refused),
         };
         self.end(cookie, outcome, now, each);
@@ -365,16 +420,28 @@ impl UseTable {
         &mut self,
         connect: &Connect,
         (transport, remote): (Transport, SocketAddr),
-        attribution: Attribution,
-        parent: u32,
+        connecting: &mut impl Connecting,
         lookups: Option<&LookupTable>,
     ) -> Use {
         let (now, ip) = (connect.ts, remote.ip());
+        let (attribution, parent) = connecting.attribute();
         let own = connect.task.as_ref().map(process_key);
-        let parent = self.answers.process(parent);
-        let scopes = [(own, LookupScope::Process), (parent, LookupScope::Parent)];
-        let known = scopes.into_iter().find_map(|(process, scope)| {
-            process.filter(|process| self.answers.knows(*process, ip)).map(|one| (one, scope))
+        if let Some(own) = own {
+            self.answers.note_process(own);
+        }
+        if self.is_missing {
+            self.answers.note_missing(now);
+        }
+        let own = own.filter(|own| self.answers.knows(*own, ip));
+        let known = own.map(|own| (own, LookupScope::Process)).or_else(|| {
+            let parent = self.answers.process(parent);
+            // Another process may have its pid meanwhile.
+            let is_same = |parent: &ProcessKey| {
+                let start_ns = connecting.start_ns(parent.pid);
+                start_ns.is_none_or(|start_ns| is_same_start(start_ns, parent.start_ns))
+            };
+            let parent = parent.filter(|parent| self.answers.knows(*parent, ip));
+            parent.filter(is_same).map(|parent| (parent, LookupScope::Parent))
         });
         let (fit, scope) = match known {
             Some((process, scope)) => (self.answers.find(process, ip, now), scope),
@@ -424,8 +491,23 @@ impl UseTable {
             }
         }
         let due = of.first.plus(PATIENCE);
-        self.due.push(Reverse((due, cookie)));
         self.pending.insert(cookie, Pending { process, of, is_established: false, due });
+        self.schedule(due, cookie);
+    }
+
+    /// Queues when a connection may have no outcome any more. Entries of connections that have ended stay in the queue,
+    /// within bounds.
+    fn schedule(&mut self, due: Timestamp, cookie: u64) {
+        let Self { due: queue, pending, .. } = self;
+        queue.push(Reverse((due, cookie)));
+        if queue.len() > 2 * pending.len() + MAX_ENDED {
+            *queue = pending.iter().map(|(cookie, one)| Reverse((one.due, *cookie))).collect();
+        }
+    }
+
+    /// Returns whether a connection has waited longer than a program that gives up at once.
+    fn has_waited(&self, cookie: u64, now: Timestamp) -> bool {
+        self.pending.get(&cookie).is_some_and(|one| now.since(one.of.first) >= GIVES_UP)
     }
 
     /// Ends a connection. Without an outcome the program gave up.

@@ -2,6 +2,7 @@
 
 use super::*;
 use dnscribe_analysis::detect::{DetectOptions, HostFacts, create_detectors};
+use dnscribe_transaction::packet::sampling::Change;
 use dnscribe_transaction::packet::{ConnectStep, Task, Transport};
 use std::net::SocketAddr;
 
@@ -138,4 +139,41 @@ fn a_connection_has_the_lookup_that_it_used() {
         (&stale["entity"], &stale["severity"]),
         (&"qname=db.example,process=java".into(), &"warning".into())
     );
+}
+
+/// A name that sampling or a full ring may have left out is not taken for the only one, of later connections and of one that has no
+/// record yet.
+#[test]
+fn what_is_not_exported_makes_names_uncertain() {
+    let change =
+        |at_ms, cut| Control::Sample(Change { at: EPOCH.plus(Duration::from_millis(at_ms)), cut });
+    for (cause, expected) in [("none", 2), ("sampling", 1), ("loss", 0)] {
+        let identity = RecordBuilder::new("node".into(), None, EPOCH, HashMap::new());
+        let options = PipelineOptions { connects: true, ..PipelineOptions::new(identity) };
+        let mut pipeline = Pipeline::new(options, Vec::new());
+        let mut flow = pipeline.flow_stage(flow_options());
+        let mut traffic = Traffic { seq: 0, connects: 0, steps: 0 };
+        let query = test_packets::query(1, "db");
+        let packets = [
+            (0, Direction::Egress, test_packets::udp(CLIENT, SERVER, &query)),
+            (3, Direction::Ingress, test_packets::udp(SERVER, CLIENT, &answer(&query))),
+        ];
+        for (at_ms, direction, bytes) in &packets {
+            let wire_bytes = u32::try_from(bytes.len()).unwrap();
+            let packet = traffic.packet(*at_ms, *direction, Body::Ip { bytes, wire_bytes });
+            flow.observe(&packet, &mut pipeline);
+        }
+        flow.observe(&traffic.packet(5, Direction::Egress, begun(1)), &mut pipeline);
+        match cause {
+            "sampling" => {
+                pipeline.apply(&change(500, 1_000)).unwrap();
+                pipeline.apply(&change(600, 0)).unwrap();
+            }
+            "loss" => pipeline.note_missing(EPOCH, EPOCH.plus(Duration::from_millis(600))),
+            _ => {}
+        }
+        flow.observe(&traffic.packet(700, Direction::Egress, begun(2)), &mut pipeline);
+        let uses = pipeline.counters(&traffic.input(vec![flow.counters(&[])])).uses.unwrap();
+        assert_eq!((uses.matched, uses.ambiguous), (expected, 2 - expected), "{cause}");
+    }
 }

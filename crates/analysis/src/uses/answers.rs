@@ -3,7 +3,7 @@
 use crate::lookup::LookupRef;
 use dnscribe_record::time::Timestamp;
 use foldhash::fast::RandomState;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,15 @@ pub const MAX_NAMES: usize = 256;
 
 /// Time within which an answer that has not been used yet is preferred to older ones.
 const RECENT: Duration = Duration::from_secs(1);
+
+/// Time within which an answer that has not been used yet may still be the one that a connection uses.
+const UNUSED: Duration = Duration::from_secs(30);
+
+/// Time after which no process uses an answer any more that was missed. Few answers have a longer TTL.
+const EXPIRED: Duration = Duration::from_mins(5);
+
+/// Nanoseconds in a tick of `/proc/PID/stat`.
+const TICK_NS: u64 = 10_000_000;
 
 /// A process: pid and start time in nanoseconds of `CLOCK_BOOTTIME`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +42,7 @@ pub struct Answered {
     pub lookup: Option<LookupRef>,
     /// Whether a connection to this address took it.
     pub is_used: bool,
-    /// Whether a connection to any address of the answer took it.
+    /// Whether a connection to any address of the name took it.
     pub is_taken: Arc<AtomicBool>,
 }
 
@@ -43,6 +52,19 @@ impl Answered {
         self.is_taken.store(true, Ordering::Relaxed);
         self.clone()
     }
+
+    fn is_taken(&self) -> bool {
+        self.is_taken.load(Ordering::Relaxed)
+    }
+}
+
+/// The last answer to the process that had a pid last.
+#[derive(Debug)]
+struct LastAnswer {
+    start_ns: u64,
+    name: Arc<str>,
+    at: Timestamp,
+    is_taken: Arc<AtomicBool>,
 }
 
 /// Names that fit a connection.
@@ -59,26 +81,56 @@ pub enum Fit {
 #[derive(Debug)]
 pub struct AnswerTable {
     answers: HashMap<(ProcessKey, IpAddr), Vec<Answered>, RandomState>,
-    /// Start time of the process that had a pid last.
-    processes: HashMap<u32, u64, RandomState>,
+    /// By pid.
+    processes: HashMap<u32, LastAnswer, RandomState>,
     count: usize,
     max_answers: usize,
+    /// Time since which no answer was missed.
+    complete_since: Timestamp,
 }
 
 impl AnswerTable {
     pub fn new(max_answers: usize) -> Self {
         let (answers, processes) = (HashMap::default(), HashMap::default());
-        Self { answers, processes, count: 0, max_answers }
+        Self { answers, processes, count: 0, max_answers, complete_since: Timestamp::default() }
     }
 
-    /// Returns the process that had this pid when an answer came.
+    /// Returns the process that had this pid when an answer came last.
     pub fn process(&self, pid: u32) -> Option<ProcessKey> {
-        self.processes.get(&pid).map(|start_ns| ProcessKey { pid, start_ns: *start_ns })
+        self.processes.get(&pid).map(|last| ProcessKey { pid, start_ns: last.start_ns })
+    }
+
+    /// Takes note of a process that runs: another one with its pid has ended.
+    pub fn note_process(&mut self, process: ProcessKey) {
+        let ProcessKey { pid, start_ns } = process;
+        let last = self.processes.get(&pid);
+        if last.is_some_and(|last| !is_same_start(last.start_ns, start_ns)) {
+            self.processes.remove(&pid);
+        }
+    }
+
+    /// Takes note that answers up to `at` may have been missed.
+    pub fn note_missing(&mut self, at: Timestamp) {
+        self.complete_since = self.complete_since.max(at);
+    }
+
+    /// Returns the mark of a name that was answered to a process at `at`, by which its A and AAAA records know that
+    /// a connection took the other.
+    pub fn mark(&mut self, process: ProcessKey, name: &Arc<str>, at: Timestamp) -> Arc<AtomicBool> {
+        let ProcessKey { pid, start_ns } = process;
+        let before = self.processes.get(&pid).filter(|last| {
+            let is_same = last.start_ns == start_ns && last.name == *name;
+            is_same && at.since(last.at) <= RECENT && !last.is_taken.load(Ordering::Relaxed)
+        });
+        let is_taken = before.map_or_else(Arc::default, |last| Arc::clone(&last.is_taken));
+        let last =
+            LastAnswer { start_ns, name: Arc::clone(name), at, is_taken: Arc::clone(&is_taken) };
+        self.processes.insert(pid, last);
+        is_taken
     }
 
     /// Adds an answer; it replaces an earlier one for the same name.
     pub fn insert(&mut self, process: ProcessKey, address: IpAddr, answer: Answered) {
-        self.processes.insert(process.pid, process.start_ns);
         let known = self.answers.entry((process, address)).or_default();
         match known.iter().position(|one| one.name == answer.name) {
             Some(before) => drop(known.remove(before)),
@@ -97,24 +149,24 @@ impl AnswerTable {
 
     /// Returns the names that fit a connection of this process at `now`, and marks the one that it used.
     pub fn find(&mut self, process: ProcessKey, address: IpAddr, now: Timestamp) -> Fit {
+        let complete_for = now.since(self.complete_since);
         let Some(known) = self.answers.get_mut(&(process, address)) else { return Fit::None };
-        if let [only] = known.as_mut_slice() {
+        if let [only] = known.as_mut_slice()
+            && complete_for >= EXPIRED
+        {
             return Fit::Sole(only.take());
         }
-        // A program that connects to a second address of an answer has taken it already.
-        for is_taken in [false, true] {
-            let mut fresh = known.iter_mut().filter(|answer| {
-                !answer.is_used
-                    && now.since(answer.at) <= RECENT
-                    && answer.is_taken.load(Ordering::Relaxed) == is_taken
-            });
-            match (fresh.next(), fresh.next()) {
-                (Some(newest), None) => return Fit::Newest(newest.take()),
-                (Some(_), Some(_)) => break,
-                (None, _) => {}
-            }
+        if complete_for >= UNUSED
+            && let Some(newest) = only_unused(known, now).and_then(|index| known.get_mut(index))
+        {
+            return Fit::Newest(newest.take());
         }
-        Fit::Ambiguous(known.iter().rev().map(|answer| Arc::clone(&answer.name)).collect())
+        Fit::Ambiguous(names(known))
+    }
+
+    /// Returns the names that a process knows for an address, the newest first.
+    pub fn names(&self, process: ProcessKey, address: IpAddr) -> Vec<Arc<str>> {
+        self.answers.get(&(process, address)).map(|known| names(known)).unwrap_or_default()
     }
 
     /// Returns whether the answers of a process gave this address.
@@ -132,7 +184,37 @@ impl AnswerTable {
         self.answers.retain(|_, known| newest(known) > oldest_kept);
         self.count = self.answers.values().map(Vec::len).sum();
         let Self { answers, processes, .. } = self;
-        processes.clear();
-        processes.extend(answers.keys().map(|(process, _)| (process.pid, process.start_ns)));
+        let kept: HashSet<ProcessKey, RandomState> =
+            answers.keys().map(|(process, _)| *process).collect();
+        processes
+            .retain(|pid, last| kept.contains(&ProcessKey { pid: *pid, start_ns: last.start_ns }));
     }
+}
+
+/// Returns whether two start times are of the same process: those in /proc are rounded down to ticks.
+pub const fn is_same_start(a_ns: u64, b_ns: u64) -> bool {
+    a_ns / TICK_NS == b_ns / TICK_NS
+}
+
+/// Returns the index of the only answer that came just now and is not used, unless an older one is not used either.
+fn only_unused(known: &[Answered], now: Timestamp) -> Option<usize> {
+    let is_fresh = |answer: &Answered| !answer.is_used && now.since(answer.at) <= RECENT;
+    // A program that connects to a second address of a name has taken its answer already.
+    let only = [false, true].into_iter().find_map(|is_taken| {
+        let mut fresh = known
+            .iter()
+            .enumerate()
+            .filter(|(_, answer)| is_fresh(answer) && answer.is_taken() == is_taken);
+        fresh.next().map(|(index, _)| (index, fresh.next().is_none()))
+    });
+    let (index, _) = only.filter(|(_, is_only)| *is_only)?;
+    let is_waiting =
+        |answer: &Answered| !answer.is_used && !answer.is_taken() && now.since(answer.at) <= UNUSED;
+    let mut others = known.iter().enumerate().filter(|(other, _)| *other != index);
+    (!others.any(|(_, other)| is_waiting(other))).then_some(index)
+}
+
+/// Returns the names of answers, the newest first.
+fn names(known: &[Answered]) -> Vec<Arc<str>> {
+    known.iter().rev().map(|answer| Arc::clone(&answer.name)).collect()
 }

@@ -19,6 +19,24 @@ struct Bench {
     table: UseTable,
     uses: Vec<Use>,
     seq: u64,
+    /// Start times in /proc.
+    started: HashMap<u32, u64>,
+}
+
+/// A process without attribution.
+struct Forked<'a> {
+    parent: u32,
+    started: &'a HashMap<u32, u64>,
+}
+
+impl Connecting for Forked<'_> {
+    fn attribute(&mut self) -> (Attribution, u32) {
+        (Attribution::default(), self.parent)
+    }
+
+    fn start_ns(&mut self, pid: u32) -> Option<u64> {
+        self.started.get(&pid).copied()
+    }
 }
 
 impl Bench {
@@ -27,7 +45,8 @@ impl Bench {
     }
 
     fn with(options: UseOptions) -> Self {
-        Self { table: UseTable::new(options), uses: Vec::new(), seq: 0 }
+        let (table, uses) = (UseTable::new(options), Vec::new());
+        Self { table, uses, seq: 0, started: HashMap::new() }
     }
 
     /// A process gets addresses of a name, with a TTL of 60 s.
@@ -62,9 +81,16 @@ impl Bench {
             cookie,
             step,
         };
-        let Self { table, uses, .. } = self;
-        let who = || (Attribution::default(), parent);
-        table.connect(&connect, who, None, &mut |one| uses.push(one.clone()));
+        let Self { table, uses, started, .. } = self;
+        let mut forked = Forked { parent, started };
+        table.connect(&connect, &mut forked, None, &mut |one| uses.push(one.clone()));
+    }
+
+    /// A process that `parent` forked sends a datagram.
+    fn send(&mut self, pid: u32, ms: u64, parent: u32) {
+        let remote = SocketAddr::new(SHARED.parse().unwrap(), 443);
+        let begun = ConnectStep::Begun { transport: Transport::Udp, remote };
+        self.step(pid, ms, ms, begun, parent);
     }
 
     fn begin(&mut self, pid: u32, ms: u64, cookie: u64, address: &str) {
@@ -186,11 +212,112 @@ fn names_looked_up_at_once_are_ambiguous() {
 fn a_child_uses_what_its_parent_looked_up() {
     let mut bench = Bench::new();
     bench.answer(1, 0, "a.example", &[SHARED]);
-    let remote = SocketAddr::new(SHARED.parse().unwrap(), 443);
-    let begun = ConnectStep::Begun { transport: Transport::Udp, remote };
-    bench.step(2, 10, 1, begun, 1);
-    bench.step(3, 10, 2, begun, 9);
+    bench.send(2, 10, 1);
+    bench.send(3, 11, 9);
     assert_eq!(bench.found(), found(&[(Match::Sole, "a.example"), (Match::None, "-")]));
+}
+
+#[test]
+fn a_pid_that_another_process_has_now_is_no_parent() {
+    let (sole, none) = ((Match::Sole, "a.example"), (Match::None, "-"));
+    for (start_ns, expected) in [(Some(0), sole), (Some(5_000_000_000), none), (None, sole)] {
+        let mut bench = Bench::new();
+        bench.answer(1, 0, "a.example", &[SHARED]);
+        bench.started.extend(start_ns.map(|start_ns| (1, start_ns)));
+        bench.send(2, 10, 1);
+        assert_eq!(bench.found(), found(&[expected]), "{start_ns:?}");
+    }
+    // It is seen to connect, and has ended before /proc was read.
+    let mut bench = Bench::new();
+    bench.answer(1, 0, "a.example", &[SHARED]);
+    bench.table.answers.note_process(ProcessKey { pid: 1, start_ns: 5_000_000_000 });
+    bench.send(2, 10, 1);
+    assert_eq!(bench.found(), found(&[none]));
+}
+
+/// The names that eight lookups of one address gave, of which sampling or a full ring took some: whatever is missing may be the one.
+#[test]
+fn a_name_is_uncertain_while_answers_are_missed() {
+    let ambiguous = (Match::Ambiguous, "-");
+    let mut bench = Bench::new();
+    bench.answer(1, 0, "a.example", &[SHARED]);
+    bench.table.set_missing(at(1_000), true);
+    bench.connect(1, 2_000, 1, SHARED);
+    bench.table.set_missing(at(10_000), false);
+    bench.answer(1, 10_100, "a.example", &[SHARED]);
+    // What was missed may not be used yet.
+    bench.connect(1, 10_101, 2, SHARED);
+    bench.answer(1, 41_000, "a.example", &[SHARED]);
+    bench.connect(1, 41_001, 3, SHARED);
+    bench.connect(1, 41_002, 4, SHARED);
+    // Its TTL is over.
+    bench.connect(1, 311_000, 5, SHARED);
+    let (newest, sole) = ((Match::Newest, "a.example"), (Match::Sole, "a.example"));
+    assert_eq!(bench.found(), found(&[ambiguous, ambiguous, newest, sole]));
+    assert_eq!(bench.uses[1].count, 2);
+    assert_eq!(bench.uses[0].candidates, ["a.example".into()]);
+    let counters = bench.table.counters(0);
+    assert_eq!((counters.matched, counters.ambiguous), (2, 3));
+}
+
+#[test]
+fn losses_are_learned_of_after_the_connection() {
+    let mut bench = Bench::new();
+    bench.answer(1, 0, "a.example", &[SHARED]);
+    bench.connect(1, 2_000, 1, SHARED);
+    bench.connect(1, 2_600, 2, SHARED);
+    bench.send(2, 2_610, 1);
+    bench.table.note_missing(at(2_500), at(3_000));
+    let expected =
+        [(Match::Sole, "a.example"), (Match::Ambiguous, "-"), (Match::Sole, "a.example")];
+    assert_eq!(bench.found(), found(&expected), "a datagram has its record at once");
+    assert_eq!(bench.uses[1].candidates, ["a.example".into()]);
+    assert!(bench.uses[1].age_and_ttl.is_none());
+    let counters = bench.table.counters(0);
+    assert_eq!((counters.connects, counters.matched, counters.ambiguous), (3, 2, 1));
+}
+
+/// The program connects for the name that it looked up first, or for both at once.
+#[test]
+fn an_older_name_that_is_not_used_yet_may_be_the_one() {
+    let (ambiguous, newest) = ((Match::Ambiguous, "-"), (Match::Newest, "b.example"));
+    for (pause, expected) in [(1_200, ambiguous), (29_000, ambiguous), (31_000, newest)] {
+        let mut bench = Bench::new();
+        bench.answer(1, 0, "a.example", &[SHARED]);
+        bench.answer(1, pause, "b.example", &[SHARED]);
+        bench.connect(1, pause + 1, 1, SHARED);
+        assert_eq!(bench.found(), found(&[expected]), "{pause}");
+    }
+    // By another address of the name.
+    let mut bench = Bench::new();
+    bench.answer(1, 0, "a.example", &["2001:db8::1"]);
+    bench.answer(1, 1, "a.example", &[SHARED]);
+    bench.connect(1, 2, 1, "2001:db8::1");
+    bench.answer(1, 1_200, "b.example", &[SHARED]);
+    bench.connect(1, 1_201, 2, SHARED);
+    assert_eq!(bench.found(), found(&[(Match::Sole, "a.example"), newest]));
+}
+
+#[test]
+fn connections_that_have_ended_take_no_memory() {
+    let mut bench = Bench::new();
+    for cookie in 0..200_000 {
+        bench.begin(1, cookie / 50, cookie, SHARED);
+        bench.step(1, cookie / 50, cookie, ConnectStep::Failed { errno: 111 }, 0);
+    }
+    assert!(bench.table.pending.is_empty());
+    assert!(bench.table.due.len() <= 2 + MAX_ENDED, "{}", bench.table.due.len());
+    // Those that have not ended keep their time.
+    bench.begin(1, 4_000, 0, SHARED);
+    for cookie in 1..10_000 {
+        bench.connect(1, 4_000, cookie, SHARED);
+        bench.step(1, 4_001, cookie, ConnectStep::Reset, 0);
+    }
+    assert!(bench.table.due.len() <= 4 + MAX_ENDED, "{}", bench.table.due.len());
+    bench.expire(138_000);
+    assert_eq!(bench.table.pending.len(), 1);
+    bench.expire(140_000);
+    assert!(bench.table.pending.is_empty());
 }
 
 #[test]
@@ -203,6 +330,9 @@ fn outcomes_are_distinguished() {
         (3, 3_000, failed(0)),
         (4, 90_000, failed(ETIMEDOUT)),
         (5, 2, failed(113)),
+        // ARP gave up.
+        (9, 3_070, failed(113)),
+        (10, 1_010, failed(101)),
     ] {
         bench.begin(cookie, 0, cookie.into(), SHARED);
         bench.step(cookie, ms, cookie.into(), step, 0);
@@ -218,13 +348,35 @@ fn outcomes_are_distinguished() {
     let outcomes: Vec<_> = bench.uses.iter().map(|one| one.outcome.name()).collect();
     assert_eq!(
         outcomes,
-        ["refused", "unknown", "timeout", "timeout", "refused", "reset", "established", "unknown"]
+        [
+            "refused",
+            "unknown",
+            "timeout",
+            "timeout",
+            "refused",
+            "timeout",
+            "timeout",
+            "reset",
+            "established",
+            "unknown"
+        ]
     );
     let times: Vec<_> =
         bench.uses.iter().map(|one| one.connect_time.map(|one| one.as_millis())).collect();
     assert_eq!(
         times,
-        [Some(2), Some(900), Some(3_000), Some(90_000), Some(2), Some(1), Some(1), None]
+        [
+            Some(2),
+            Some(900),
+            Some(3_000),
+            Some(90_000),
+            Some(2),
+            Some(3_070),
+            Some(1_010),
+            Some(1),
+            Some(1),
+            None
+        ]
     );
 }
 
