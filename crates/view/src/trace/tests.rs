@@ -260,6 +260,32 @@ fn shows_what_connected_and_what_the_time_is_made_of() {
     assert!(jsonschema::is_valid(&schema, &serde_json::to_value(trace).unwrap()));
 }
 
+/// What was waited for longest is what the first line names.
+#[test]
+fn names_the_connection_that_took_longer_than_dns() {
+    let traced = |latency: f64, connect_ms: f64, outcome: &str| {
+        let mut collector = collect(&[transaction(1, 10, "A", Some(latency))], &[lookup(&[1])]);
+        collector.has_uses = true;
+        let record = json!({"ts": at(640), "protocol": "tcp", "address": "192.0.2.80", "port": 443, "match": "sole",
+            "name": "www.example.com", "lookup_event_id": LOOKUP, "outcome": outcome, "connect_ms": connect_ms, "count": 1,
+            "process": {"pid": 7, "uid": 0, "comm": "curl"}});
+        collector.line(Stream::Uses, record.to_string().as_bytes());
+        let text = render(&collector.finish(&subject(8_000)), None, true);
+        text.lines().next().unwrap_or_default().to_owned()
+    };
+    let peer = "connecting to 192.0.2.80:443 (www.example.com)";
+    assert_eq!(
+        traced(630.0, 7_356.0, "timeout"),
+        format!("curl spent 7.356 of 8.0 s {peer}, which did not answer")
+    );
+    assert_eq!(traced(1.0, 7_000.0, "established"), format!("curl spent 7.000 of 8.0 s {peer}"));
+    assert_eq!(
+        traced(630.0, 600.0, "established"),
+        "curl spent 0.630 of 8.0 s waiting for 192.0.2.53, one answer"
+    );
+    assert_eq!(traced(1.0, 40.0, "refused"), "curl waited 0.0010 of 8.0 s for DNS");
+}
+
 #[test]
 fn leaves_out_other_processes_and_counts_what_it_asked_alone() {
     let mut other = transaction(1, 10, "A", Some(2.0));

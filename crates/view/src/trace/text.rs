@@ -83,7 +83,17 @@ fn headline(trace: &Trace) -> String {
         return format!("{name} sent no DNS query in {total} s{}", hint(trace));
     }
     let failed = first_failure(trace);
-    if let Some(wait) = trace.waits.first().filter(|wait| wait.wait_ms >= duration * NOTABLE) {
+    let wait = trace.waits.first().filter(|wait| wait.wait_ms >= duration * NOTABLE);
+    let waited_ms = wait.map_or(duration * NOTABLE, |wait| wait.wait_ms);
+    let connection = slowest_connection(trace).filter(|(_, took)| *took > waited_ms);
+    if let Some((one, took)) = connection {
+        let spent = format!("spent {} of {total} s connecting to {}", seconds(took), peer_of(one));
+        return match failed {
+            Some(lookup) => format!("{name}: {}; {spent}", failure(lookup)),
+            None => format!("{name} {spent}"),
+        };
+    }
+    if let Some(wait) = wait {
         let spent = format!("spent {} of {total} s {}", seconds(wait.wait_ms), reason(wait));
         // Of one without a response, the wait says it all.
         let is_said =
@@ -100,6 +110,29 @@ fn headline(trace: &Trace) -> String {
         }
         None => format!("{name} waited {waited} of {total} s for DNS"),
     }
+}
+
+/// Returns the connection that took longest, with its time.
+fn slowest_connection(trace: &Trace) -> Option<(&TracedUse, f64)> {
+    let uses = trace.processes.iter().flat_map(|process| {
+        process.uses.iter().chain(process.lookups.iter().flat_map(|lookup| &lookup.uses))
+    });
+    let took = uses.filter_map(|one| Some((one, one.connect_ms?)));
+    took.max_by(|(_, one), (_, other)| one.total_cmp(other))
+}
+
+/// Returns where a connection led, and what became of it, as the end of a sentence.
+fn peer_of(one: &TracedUse) -> String {
+    let peer = host_and_port(&clean(&one.address), one.port);
+    let name = one.name.as_ref().map(|name| format!(" ({})", clean(name))).unwrap_or_default();
+    let end = match &*one.outcome {
+        "timeout" => ", which did not answer",
+        "refused" => ", which refused",
+        "reset" => ", which reset it",
+        "unknown" => ", and gave up",
+        _ => "",
+    };
+    format!("{peer}{name}{end}")
 }
 
 /// Returns the first lookup that has failed.
