@@ -11,6 +11,8 @@ mod tls;
 pub use address::DnstapAddress;
 pub(super) use order::{Arrival, DELAY, Ordered};
 pub use receiver::Receiver;
+#[cfg(test)]
+pub(crate) use receiver::tests::received;
 pub use tls::DnstapTls;
 
 use dnscribe_dns::Name;

@@ -286,6 +286,13 @@ impl FlowStage {
         self.oldest_held().map_or(now, |oldest| oldest.min(now))
     }
 
+    /// Returns when a capture ends for this stage that stopped at `stopped`: earlier if the ring was not emptied, since the
+    /// packets in it are from after the newest one, and may answer queries.
+    #[must_use]
+    pub fn end_of_capture(&self, stopped: Timestamp, is_empty: bool) -> Timestamp {
+        if is_empty { stopped } else { stopped.min(self.last_packet) }
+    }
+
     /// Ends the capture at `now`: queries that wait become `open`, and data behind gaps is delivered.
     pub fn finish(&mut self, now: Timestamp, sink: &mut dyn EventSink) {
         self.release(None, sink);

@@ -282,13 +282,14 @@ impl Run {
         endpoint.set_phase(Phase::Stopping);
         notify(State::Stopping);
         capture.detach();
-        runner.stop(&mut capture, &mut pipeline, drained, drained + limit / 4);
-        let now = capture.now();
-        not_exported.poll(&mut capture, &mut pipeline, now);
-        pipeline.finish(now);
+        // Timeouts run by the time of packets: draining must not add to the time that queries have waited.
+        let stopped = capture.now();
+        runner.stop(&mut capture, &mut pipeline, stopped, (drained, drained + limit / 4));
+        not_exported.poll(&mut capture, &mut pipeline, stopped);
+        pipeline.finish(stopped);
         let left = end.saturating_duration_since(Instant::now());
         let input = runner.counters(&capture);
-        close(pipeline, &input, now, left, &mut watch, summary)
+        close(pipeline, &input, stopped, left, &mut watch, summary)
     }
 
     fn hint(&self) {

@@ -31,8 +31,8 @@ const IDLE_CHECK_INTERVAL: Duration = Duration::from_millis(2);
 enum Command {
     /// Apply a change of settings.
     Control(Control),
-    /// Read what is in the ring until this time, and end.
-    Stop(Instant),
+    /// Read what is in the ring until `deadline`, and end. Nothing enters it since `stopped`.
+    Stop { stopped: Timestamp, deadline: Instant },
 }
 
 /// A message from a worker: a batch, or why the worker has ended.
@@ -171,10 +171,15 @@ impl WorkerPool {
         Ok((packets, since))
     }
 
-    /// Makes all workers read their rings until `drained`, and end. Waits for that until `end`. What they have not
+    /// Makes all workers read their rings until `drained`, and end as of `stopped`. Waits for that until `end`. What they have not
     /// sent by then counts as still in the rings.
-    pub(super) fn stop(&mut self, sink: &mut dyn EventSink, drained: Instant, end: Instant) {
-        self.send(|| Command::Stop(drained));
+    pub(super) fn stop(
+        &mut self,
+        sink: &mut dyn EventSink,
+        stopped: Timestamp,
+        (drained, end): (Instant, Instant),
+    ) {
+        self.send(|| Command::Stop { stopped, deadline: drained });
         self.join(sink, end);
     }
 

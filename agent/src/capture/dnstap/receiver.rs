@@ -524,7 +524,7 @@ fn receive(mut frames: Frames, name: &str, number: u32, arrivals: &Arrivals) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::capture::dnstap::CONTENT_TYPE;
     use crate::capture::dnstap::tests::frame_at;
@@ -561,6 +561,18 @@ mod tests {
         let mut answer = vec![0; bytes.len()];
         stream.read_exact(&mut answer).unwrap();
         assert_eq!(answer, bytes);
+    }
+
+    /// A capture that has received a query of each second.
+    pub(crate) fn received(folder: &Path, seconds: impl Iterator<Item = u64>) -> Receiver {
+        let (receiver, path) = receiver(folder);
+        let mut stream = sender(&path);
+        for second in seconds {
+            stream.write_all(&data(&frame_at(second))).unwrap();
+        }
+        stream.write_all(&control(STOP, None)).unwrap();
+        expect(&mut stream, &control(FINISH, None));
+        receiver
     }
 
     /// Ends the capture; returns sender, number and readability of what it passes on, and its counters.

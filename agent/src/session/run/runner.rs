@@ -12,8 +12,15 @@ use dnscribe_record::time::Timestamp;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-/// Packets read from the ring between two checks of anything else.
+/// Most packets read from the ring between two checks of anything else.
 const DRAIN_PACKETS: usize = 2_048;
+
+/// Time after which no more packets are read before these checks: large packets take long, and meanwhile the ring fills
+/// although nothing is sampled.
+const DRAIN_TIME: Duration = Duration::from_millis(5);
+
+/// Packets read between two checks of the time, and of the fill of the ring.
+const DRAIN_STEP: usize = 64;
 
 /// With this many packets from workers in one turn, more are coming, and records need not be flushed.
 const BUSY_PACKETS: usize = 512;
@@ -168,21 +175,20 @@ impl Runner {
         }
     }
 
-    /// Reads the rings of a detached capture until `drained`, and ends the flow stages. Waits for workers until
-    /// `end`.
+    /// Reads the rings of a capture that was detached at `stopped` until `drained`, and ends the flow stages. Waits
+    /// for workers until `end`.
     pub(super) fn stop(
         &mut self,
         capture: &mut Capture,
         pipeline: &mut Pipeline,
-        drained: Instant,
-        end: Instant,
+        stopped: Timestamp,
+        (drained, end): (Instant, Instant),
     ) {
         let Some(beside) = &mut self.beside else {
-            return self.flows.stop(capture, pipeline, drained, end);
+            return self.flows.stop(capture, pipeline, stopped, (drained, end));
         };
-        self.flows.stop(capture, &mut beside.hook_side(pipeline), drained, end);
-        let now = capture.now();
-        beside.finish(now, |each| capture.drain_reports(usize::MAX, each).1, pipeline);
+        self.flows.stop(capture, &mut beside.hook_side(pipeline), stopped, (drained, end));
+        beside.finish(stopped, |each| capture.drain_reports(usize::MAX, each).1, pipeline);
     }
 }
 
@@ -209,28 +215,41 @@ impl Flows {
         // Packets still in the ring may answer a query whose time is over by the clock. So timers are checked only
         // after the ring was found empty, up to the time before that. An incomplete record hides those behind it.
         let before = capture.now();
-        let packets = capture.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, sink));
+        let mut packets = 0;
+        let is_busy = loop {
+            let drained = capture.drain(DRAIN_STEP, &mut |packet| flow.observe(packet, sink));
+            packets += drained;
+            if drained < DRAIN_STEP {
+                break false;
+            }
+            if packets >= DRAIN_PACKETS || since.elapsed() >= DRAIN_TIME {
+                break true;
+            }
+        };
         if capture.is_empty(0) {
             flow.ring_drained(before, sink);
         }
-        Ok(Polled { packets, is_busy: packets >= DRAIN_PACKETS, since })
+        Ok(Polled { packets, is_busy, since })
     }
 
     fn stop(
         &mut self,
         capture: &mut Capture,
         sink: &mut dyn EventSink,
-        drained: Instant,
-        end: Instant,
+        stopped: Timestamp,
+        (drained, end): (Instant, Instant),
     ) {
         match self {
             Self::Inline(flow) => {
-                while capture.drain(DRAIN_PACKETS, &mut |packet| flow.observe(packet, sink)) > 0
+                while capture.drain(DRAIN_STEP, &mut |packet| flow.observe(packet, sink)) > 0
                     && Instant::now() < drained
                 {}
-                flow.finish(capture.now(), sink);
+                flow.finish(flow.end_of_capture(stopped, capture.is_empty(0)), sink);
             }
-            Self::Pool(pool) => pool.stop(sink, drained, end),
+            Self::Pool(pool) => pool.stop(sink, stopped, (drained, end)),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

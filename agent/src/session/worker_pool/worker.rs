@@ -37,7 +37,9 @@ impl Worker {
             }
             match self.commands.try_recv() {
                 Ok(Command::Control(control)) => self.apply(&control),
-                Ok(Command::Stop(deadline)) => return self.stop(batch, deadline),
+                Ok(Command::Stop { stopped, deadline }) => {
+                    return self.stop(batch, stopped, deadline);
+                }
                 Err(TryRecvError::Empty) => {}
                 Err(TryRecvError::Disconnected) => return,
             }
@@ -101,14 +103,15 @@ impl Worker {
         false
     }
 
-    /// Reads the rest of the ring until `deadline`, and ends the flow stage.
-    fn stop(mut self, mut batch: Option<EventBatch>, deadline: Instant) {
+    /// Reads the rest of the ring until `deadline`, and ends the flow stage of a capture that stopped at `stopped`.
+    fn stop(mut self, mut batch: Option<EventBatch>, stopped: Timestamp, deadline: Instant) {
         loop {
             let Some(mut filling) = batch.take().or_else(|| self.empty.recv().ok()) else { return };
             // No program runs any more, so that every record is complete.
-            filling.is_last = self.fill(&mut filling) || Instant::now() >= deadline;
+            let is_empty = self.fill(&mut filling);
+            filling.is_last = is_empty || Instant::now() >= deadline;
             let is_last = filling.is_last;
-            let until = is_last.then(|| self.reader.now());
+            let until = is_last.then(|| self.flow.end_of_capture(stopped, is_empty));
             if let Some(now) = until {
                 self.flow.finish(now, &mut filling);
             }
