@@ -97,7 +97,7 @@ pub struct CorrelationCounters {
     pub unlinked: u64,
     /// Answers of resolvers by source, in the order of [`AnswerSource::ALL`].
     pub cache: [u64; AnswerSource::ALL.len()],
-    /// Queries and resolvers that exceeded the capacity and are not linked.
+    /// Queries and resolvers that exceeded the capacity, so that links are missing.
     pub overflowed: u64,
 }
 
@@ -167,7 +167,7 @@ impl CorrelateStage {
     /// Returns the counters.
     #[must_use]
     pub fn counters(&self) -> CorrelationCounters {
-        self.correlator.as_ref().map(|correlator| correlator.counters).unwrap_or_default()
+        self.correlator.as_ref().map(|correlator| correlator.counters()).unwrap_or_default()
     }
 
     /// Returns the number of waiting queries or of upstream queries, whichever is greater.

@@ -1,5 +1,6 @@
 //! Queries that have recently left a client on this host and may arrive at a server on this host.
 
+use super::direct_mapped::DirectMappedCache;
 use super::query::Query;
 use crate::decode::MessageId;
 use dnscribe_record::time::Timestamp;
@@ -13,10 +14,13 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Number of sets; the hash of a query selects its set.
-const SETS: usize = 512;
+const SETS: usize = 1 << 10;
 
 /// Queries per set; beyond it, the newest replaces the oldest.
-const WAYS: usize = 4;
+const WAYS: usize = 8;
+
+/// Number of replaced queries remembered, to count those that arrive later.
+const REPLACED_SLOTS: usize = 1 << 14;
 
 /// A query that left its client.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +43,10 @@ struct CacheSet {
 pub(super) struct ClientQueries {
     /// Empty until the first query.
     groups: Vec<CacheSet>,
+    /// Hashes of queries that were replaced.
+    replaced: DirectMappedCache<u64, (), REPLACED_SLOTS>,
+    /// Queries that arrived after they were replaced.
+    pub(super) overflowed: u64,
 }
 
 impl ClientQueries {
@@ -54,8 +62,10 @@ impl ClientQueries {
         let hash = hash(query);
         let Some(group) = self.groups.get_mut(place(hash)) else { return };
         let Query { id, ts, scope, server, .. } = *query;
-        if let Some(oldest) = group.sent.get_mut(group.next) {
-            *oldest = Some(SentQuery { hash, id, ts, scope, server });
+        if let Some(oldest) = group.sent.get_mut(group.next)
+            && let Some(replaced) = oldest.replace(SentQuery { hash, id, ts, scope, server })
+        {
+            self.replaced.insert(replaced.hash, ());
         }
         group.next = (group.next + 1) % WAYS;
     }
@@ -64,8 +74,16 @@ impl ClientQueries {
     ///
     /// If the server's address was translated on the way (a Kubernetes service), the two differ in
     /// it. Then a query that matches in everything else is returned, if it is the only one.
-    pub(super) fn arrived(&self, query: &Query) -> Option<MessageId> {
+    pub(super) fn arrived(&mut self, query: &Query) -> Option<MessageId> {
         let hash = hash(query);
+        let found = self.find(query, hash);
+        if found.is_none() && self.replaced.remove(&hash).is_some() {
+            self.overflowed += 1;
+        }
+        found
+    }
+
+    fn find(&self, query: &Query, hash: u64) -> Option<MessageId> {
         let group = self.groups.get(place(hash))?;
         let fits = |sent: &&SentQuery| {
             sent.hash == hash && sent.ts <= query.ts && query.ts.since(sent.ts) <= LIMIT

@@ -13,6 +13,8 @@ use crate::decode::{Message, MessageId};
 use crate::packet::Direction;
 use crate::pair::{Status, Transaction};
 use dnscribe_record::time::Timestamp;
+use foldhash::fast::RandomState;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// Number of servers remembered that have sent no upstream query.
@@ -27,6 +29,9 @@ const EARLY_SLOTS: usize = 1 << 8;
 
 /// Maximum age of these queries; older ones are answered or given up.
 const MAX_EARLY_AGE: Duration = Duration::from_secs(5);
+
+/// Maximum number of waiting queries with a known client query: as many as the pairing table holds by default.
+const MAX_ARRIVED: usize = 1 << 18;
 
 /// Number of remembered answers of local servers that have not reached their clients.
 const ANSWER_SLOTS: usize = 1 << 12;
@@ -61,14 +66,14 @@ pub(super) struct Correlator {
     servers: DirectMappedCache<Resolver, u32, SERVER_SLOTS>,
     dual_stack: DualStackResolvers,
     early: DirectMappedCache<MessageId, PendingQuery, EARLY_SLOTS>,
-    /// Client queries by the query that arrived, at servers not known to be resolvers.
-    arrived: DirectMappedCache<MessageId, MessageId, ANSWER_SLOTS>,
+    /// Client queries by the query that arrived, until that has its outcome.
+    arrived: HashMap<MessageId, MessageId, RandomState>,
     promotions: PromotionLimit,
     pending: PendingQueries,
     upstream: UpstreamQueries,
     /// By the client's query.
     verdicts: DirectMappedCache<MessageId, AnswerSource, ANSWER_SLOTS>,
-    pub(super) counters: CorrelationCounters,
+    counters: CorrelationCounters,
     /// Buffer for the name of the current query.
     text: String,
 }
@@ -76,7 +81,12 @@ pub(super) struct Correlator {
 impl Correlator {
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.pending.len().max(self.upstream.len())
+        self.pending.len().max(self.upstream.len()).max(self.arrived.len())
+    }
+
+    pub(super) const fn counters(&self) -> CorrelationCounters {
+        let overflowed = self.counters.overflowed + self.clients.overflowed;
+        CorrelationCounters { overflowed, ..self.counters }
     }
 
     /// Reads a query, if it is relevant.
@@ -133,23 +143,22 @@ impl Correlator {
             self.promote(resolver, query.ts);
         }
         let (parent, has_capacity) = self.upstream.sent(query, resolver, &mut self.pending);
-        match parent {
-            Some(parent) => self.count(parent.by),
-            None => self.counters.unlinked += 1,
-        }
+        self.counters.unlinked += u64::from(parent.is_none());
         self.counters.overflowed += u64::from(!has_capacity);
     }
 
     fn arrives(&mut self, query: &Query, resolver: Resolver) {
         let arrives = query.direction == Direction::Ingress;
         let client = arrives.then(|| self.clients.arrived(query)).flatten();
-        if client.is_some() {
-            self.count(ParentMatch::Exchange);
-        }
-        if let Some(client) = client.filter(|_| !self.pending.contains(&resolver)) {
+        if let Some(client) = client {
+            if self.arrived.len() >= MAX_ARRIVED {
+                // Refusing new ones would keep forever those whose end does not come.
+                self.counters.overflowed += self.arrived.len() as u64;
+                self.arrived.clear();
+            }
             self.arrived.insert(query.id, client);
         }
-        let Some(pending) = PendingQuery::new(query, resolver, client) else { return };
+        let Some(pending) = PendingQuery::new(query, resolver) else { return };
         self.dual_stack.arrives(query, resolver);
         if self.pending.contains(&resolver) {
             self.insert(pending);
@@ -178,10 +187,6 @@ impl Correlator {
         self.counters.overflowed += u64::from(!self.pending.insert(query));
     }
 
-    fn count(&mut self, by: ParentMatch) {
-        self.counters.linked[by as usize] += 1;
-    }
-
     /// Handles an ended transaction. `whole`: no query was excluded by sampling meanwhile.
     pub(super) fn end(&mut self, transaction: &Transaction<'_>, whole: bool) -> TransactionLinks {
         let Some(query) = transaction.query else { return TransactionLinks::default() };
@@ -190,21 +195,23 @@ impl Correlator {
         }
         let id = query.envelope.id;
         let mut links = TransactionLinks::default();
-        let client = if let Some(query) = self.pending.remove(id) {
-            links.cache = whole.then(|| self.verdict(&query, transaction)).flatten();
+        let client = if self.arrived.is_empty() { None } else { self.arrived.remove(&id) };
+        if let Some(query) = self.pending.remove(id) {
+            links.cache = whole.then(|| self.verdict(&query, client, transaction)).flatten();
             if let Some(response) = transaction.response {
                 self.upstream.resolved(&query, response.envelope.ts);
             }
-            query.client
         } else {
             self.early.remove(&id);
-            self.arrived.remove(&id)
-        };
+        }
         links.parent = client.map(|client| Parent::new(client, ParentMatch::Exchange));
         if query.envelope.direction != Direction::Ingress {
             let parent = self.upstream_ended(id, transaction);
             links.parent = links.parent.or(parent);
             links.cache = links.cache.or_else(|| self.verdicts.remove(&id));
+        }
+        if let Some(parent) = links.parent {
+            self.counters.linked[parent.by as usize] += 1;
         }
         links
     }
@@ -212,6 +219,7 @@ impl Correlator {
     fn verdict(
         &mut self,
         query: &PendingQuery,
+        client: Option<MessageId>,
         transaction: &Transaction<'_>,
     ) -> Option<AnswerSource> {
         let verdict = cache::verdict(query, transaction, &self.upstream, &self.pending)?;
@@ -222,7 +230,7 @@ impl Correlator {
         {
             self.pending.set_proven(query.question.resolver, response.envelope.ts);
         }
-        if let Some(client) = query.client {
+        if let Some(client) = client {
             self.verdicts.insert(client, verdict);
         }
         Some(verdict)
@@ -234,11 +242,11 @@ impl Correlator {
         if self.pending.is_empty() {
             return None;
         }
+        let parent = self.upstream.ended(id);
         let resolver = *self.dual_stack.canonical(&Resolver::sending(query.envelope));
         if !self.pending.contains(&resolver) {
-            return None;
+            return parent;
         }
-        let parent = self.upstream.ended(id);
         if let Some(response) = transaction.response
             && let Some(asked) = query.dns.question()
         {

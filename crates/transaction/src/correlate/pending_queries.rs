@@ -29,8 +29,6 @@ pub(super) struct PendingQuery {
     pub(super) name: NameHash,
     /// Target of the last CNAME found for its name.
     pub(super) target: Option<Box<NameHash>>,
-    /// This query as captured at its client's socket.
-    pub(super) client: Option<MessageId>,
     /// Whether the resolver waits for no response on its behalf: no upstream query has been sent yet,
     /// or the last one was answered.
     idle: bool,
@@ -44,11 +42,7 @@ pub(super) struct PendingQuery {
 
 impl PendingQuery {
     /// Returns `None` for a query without a parsed name.
-    pub(super) fn new(
-        query: &Query,
-        resolver: Resolver,
-        client: Option<MessageId>,
-    ) -> Option<Self> {
+    pub(super) fn new(query: &Query, resolver: Resolver) -> Option<Self> {
         Some(Self {
             id: query.id,
             since: query.ts,
@@ -56,7 +50,6 @@ impl PendingQuery {
             server: query.server,
             name: query.name?,
             target: None,
-            client,
             idle: true,
             listed: false,
             sent: false,

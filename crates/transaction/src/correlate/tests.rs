@@ -14,6 +14,7 @@ mod scenarios;
 
 const UNBOUND: u32 = 53;
 const DIG: u32 = 1000;
+const START_NS: u64 = 1_000_000_000_000_000;
 const TO_CLIENT: u16 = 0x8180;
 const FROM_SERVER: u16 = 0x8400;
 
@@ -127,6 +128,17 @@ impl TestHost {
         self.reply(1, "warm.test", A, |_| ());
     }
 
+    /// Ends the capture.
+    fn finish(&mut self) {
+        let Self { pairer, joiner, ended, now_us } = self;
+        pairer.finish(Timestamp::from_nanos(START_NS + *now_us * 1000), &mut |transaction| {
+            let links = joiner.end_transaction(transaction);
+            if let Some(query) = transaction.query {
+                ended.insert(query.envelope.id.packet.seq, (transaction.status, links));
+            }
+        });
+    }
+
     fn parent(&self, number: u64) -> Option<(u64, ParentMatch)> {
         self.ended[&number].1.parent.map(|parent| (parent.id.packet.seq, parent.by))
     }
@@ -162,7 +174,7 @@ fn message(seen: &TestMessage<'_>, now_us: u64) -> Draft {
     Draft {
         envelope: Envelope {
             id: MessageId { packet: PacketId { cpu: 0, seq: now_us }, index: 0 },
-            ts: Timestamp::from_nanos(1_000_000_000_000_000 + now_us * 1000),
+            ts: Timestamp::from_nanos(START_NS + now_us * 1000),
             scope: 0,
             direction: seen.direction,
             task: seen.pid.map(|pid| Task { pid, ..Task::default() }),

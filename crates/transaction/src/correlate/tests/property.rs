@@ -47,13 +47,7 @@ fn run(history: &[(u64, TestMessage<'static>)]) -> TestHost {
         host.see(*seen);
         assert!(host.joiner.waiting() as u64 <= host.pairer.counters().open);
     }
-    let TestHost { pairer, joiner, ended, now_us } = &mut host;
-    pairer.finish(Timestamp::from_nanos(1_000_000_000_000_000 + *now_us * 1000), &mut |t| {
-        let links = joiner.end_transaction(t);
-        if let Some(query) = t.query {
-            ended.insert(query.envelope.id.packet.seq, (t.status, links));
-        }
-    });
+    host.finish();
     host
 }
 

@@ -279,3 +279,46 @@ fn quiet_server_becomes_resolver_with_first_upstream_query() {
     assert_eq!(host.parent(arrived), Some((left, ParentMatch::Exchange)));
     assert_eq!(host.parent(sent), Some((arrived, ParentMatch::Question)));
 }
+
+#[test]
+fn unanswered_queries_keep_their_links_however_many_follow() {
+    let mut host = TestHost::new();
+    let asked: Vec<_> = (0..12_000)
+        .map(|port| {
+            host.pass(1_000);
+            let asked = host.ask(port, "www.example.com", A);
+            if port % 10 != 0 {
+                host.reply(port, "www.example.com", A, |_| ());
+            }
+            asked
+        })
+        .collect();
+    host.finish();
+    for (left, arrived) in asked {
+        assert_eq!(host.parent(arrived), Some((left, ParentMatch::Exchange)));
+    }
+    let counters = host.joiner.counters();
+    assert_eq!((counters.linked[ParentMatch::Exchange as usize], counters.overflowed), (12_000, 0));
+    assert_eq!(host.joiner.waiting(), 0);
+}
+
+/// Many leave before the first arrives: those that have no link are counted.
+#[test]
+fn bursts_are_linked_or_counted() {
+    for (burst, least, most) in [(1_000, 0, 0), (12_000, 3_000, 6_000)] {
+        let mut host = TestHost::new();
+        let query = |port| query(client(port), resolver(53), 7, "www.example.com");
+        for (direction, pid) in [(Direction::Egress, DIG), (Direction::Ingress, UNBOUND)] {
+            for port in 0..burst {
+                host.see(TestMessage { direction, pid: Some(pid), ..query(port) });
+            }
+        }
+        host.finish();
+        let CorrelationCounters { linked, overflowed, .. } = host.joiner.counters();
+        assert!((least..=most).contains(&overflowed), "{overflowed} of {burst}");
+        let linked = linked[ParentMatch::Exchange as usize];
+        let sum = u64::from(burst);
+        // Few are replaced among the replaced.
+        assert!((sum - sum / 10..=sum).contains(&(linked + overflowed)), "{linked}");
+    }
+}
