@@ -9,7 +9,7 @@ use super::{SinkError, StreamSet, files, writer};
 use prost::Message as _;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -182,6 +182,16 @@ fn expect(stream: &mut UnixStream, kind: u32) -> io::Result<()> {
     stream.read_exact(&mut rest)
 }
 
+/// The error of a socket, which says of a wait that was too long that a resource is unavailable. `what`: what was awaited.
+fn socket_error(error: io::Error, what: &str) -> io::Error {
+    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+        let seconds = TIMEOUT.as_secs();
+        let why = format!("the program has not {what} for {seconds} s");
+        return io::Error::new(ErrorKind::TimedOut, why);
+    }
+    error
+}
+
 /// An open stream of frames.
 pub(super) enum Output {
     File(File),
@@ -200,7 +210,7 @@ impl Output {
                 stream.set_read_timeout(Some(TIMEOUT))?;
                 stream.set_write_timeout(Some(TIMEOUT))?;
                 stream.write_all(&control(READY))?;
-                expect(&mut stream, ACCEPT)?;
+                expect(&mut stream, ACCEPT).map_err(|error| socket_error(error, "answered"))?;
                 Self::Unix(stream)
             }
         };
@@ -212,7 +222,9 @@ impl Output {
         self.write_all(&control(STOP))?;
         match &mut self {
             Self::File(_) => Ok(()),
-            Self::Unix(stream) => expect(stream, FINISH),
+            Self::Unix(stream) => {
+                expect(stream, FINISH).map_err(|error| socket_error(error, "answered"))
+            }
         }
     }
 }
@@ -221,7 +233,7 @@ impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::File(file) => file.write(bytes),
-            Self::Unix(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes).map_err(|error| socket_error(error, "read")),
         }
     }
 
@@ -252,6 +264,10 @@ impl FrameFormat for DnstapTarget {
 
     fn open(&mut self, _: &Arc<SharedState>) -> io::Result<Output> {
         Output::open(self)
+    }
+
+    fn file_of(output: &mut Output) -> Option<&mut File> {
+        if let Output::File(file) = output { Some(file) } else { None }
     }
 
     fn append_frame(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
@@ -299,6 +315,14 @@ mod tests {
         };
         assert_eq!(given_up(Some(Duration::from_millis(10))), (1, true));
         assert_eq!(given_up(None), (0, false));
+    }
+
+    #[test]
+    fn says_that_a_program_does_not_read() {
+        let (stream, _program) = UnixStream::pair().unwrap();
+        stream.set_write_timeout(Some(Duration::from_millis(1))).unwrap();
+        let error = Output::Unix(stream).write_all(&vec![0; 16 << 20]).unwrap_err();
+        assert_eq!(error.to_string(), "the program has not read for 5 s");
     }
 
     #[test]

@@ -5,13 +5,14 @@
 
 use super::tally::{DropReason, PerStream};
 use super::threaded::{LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
-use super::{Batch, Failure, OutputFormat, SinkError, Stream, StreamSet};
+use super::{Batch, Failure, OutputFormat, SinkError, Stream, StreamSet, writer};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dnscribe_record::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -133,6 +134,9 @@ pub(super) trait FrameFormat: fmt::Display + Send + 'static {
     /// Opens the output and writes what comes before all frames.
     fn open(&mut self, shared: &Arc<SharedState>) -> io::Result<Self::Output>;
 
+    /// The file behind an open output, from which a partial frame is cut off; none if it is no file.
+    fn file_of(output: &mut Self::Output) -> Option<&mut File>;
+
     /// Appends the frame of a record to `out`. Returns false, and appends nothing, if it has none.
     fn append_frame(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool;
 
@@ -160,6 +164,29 @@ pub(super) fn open<F: FrameFormat>(
         FrameWriter { format, output, patience, next_try: Instant::now(), failing_since: None };
     let work = move |receiver: &SinkReceiver| writer.run(receiver);
     ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)
+}
+
+/// The frames of one batch, contiguous, and where each ends.
+#[derive(Default)]
+struct Frames {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Frames {
+    /// The number of whole frames within the first `written` bytes, and the bytes behind them.
+    fn split(&self, written: usize) -> (usize, usize) {
+        let whole = self.ends.partition_point(|end| *end <= written);
+        let end = whole.checked_sub(1).map_or(0, |last| self.ends[last]);
+        (whole, written - end)
+    }
+}
+
+/// Counts of messages.
+fn messages(count: usize) -> PerStream {
+    let mut share = PerStream::default();
+    share[Stream::Messages as usize] = count as u64;
+    share
 }
 
 struct FrameWriter<F: FrameFormat> {
@@ -194,22 +221,28 @@ impl<F: FrameFormat> FrameWriter<F> {
     /// Writes the messages of a batch. Fails if the file cannot be written; a program is waited for.
     fn deliver(&mut self, batch: &Batch, shared: &Arc<SharedState>) -> Result<(), DropReason> {
         let mut left_out = shared.tally.count_batch(batch);
-        let mut frames = Vec::new();
-        let mut written = PerStream::default();
+        let mut frames = Frames::default();
         for record in batch.iter().filter(|record| record.stream == Stream::Messages) {
-            let has_frame = u64::from(self.format.append_frame(record.line, &mut frames));
-            written[record.stream as usize] += has_frame;
-            left_out[record.stream as usize] -= has_frame;
+            if self.format.append_frame(record.line, &mut frames.bytes) {
+                frames.ends.push(frames.bytes.len());
+            }
         }
+        let count = frames.ends.len();
+        left_out[Stream::Messages as usize] -= count as u64;
         shared.tally.dropped(&left_out, DropReason::NotEncodable);
         while !shared.stop.get() {
             match self.write(&frames, shared) {
                 Ok(true) => {
-                    shared.tally.delivered(&written);
+                    shared.tally.delivered(&messages(count));
                     return Ok(());
                 }
                 Ok(false) => std::thread::sleep(Duration::from_millis(20)),
-                Err(error) => {
+                Err((whole, error)) => {
+                    shared.tally.delivered(&messages(whole));
+                    if error.kind() == ErrorKind::TimedOut && shared.stop.get() {
+                        // Closing has ended the wait for a reader.
+                        break;
+                    }
                     let (failure, reason) = if error.kind() == ErrorKind::BrokenPipe {
                         (Failure::PipeClosed, DropReason::PipeClosed)
                     } else {
@@ -217,7 +250,7 @@ impl<F: FrameFormat> FrameWriter<F> {
                         (Failure::Broken(why), DropReason::WriteError)
                     };
                     shared.fail(failure, reason);
-                    shared.tally.dropped(&written, reason);
+                    shared.tally.dropped(&messages(count - whole), reason);
                     return Err(reason);
                 }
             }
@@ -226,26 +259,39 @@ impl<F: FrameFormat> FrameWriter<F> {
         Ok(())
     }
 
-    /// Writes frames. Returns false if the program does not listen at the moment.
-    fn write(&mut self, frames: &[u8], shared: &Arc<SharedState>) -> io::Result<bool> {
+    /// Writes frames. Returns false if the program does not listen at the moment. An error comes with the number of frames
+    /// that were written; a file ends with the last of these.
+    fn write(
+        &mut self,
+        frames: &Frames,
+        shared: &Arc<SharedState>,
+    ) -> Result<bool, (usize, io::Error)> {
         if self.output.is_none() {
             if Instant::now() < self.next_try {
                 return Ok(false);
             }
             match self.format.open(shared) {
-                Ok(output) => {
-                    self.output = Some(output);
-                    if self.failing_since.take().is_some() {
-                        tracing::info!("{} accepts messages again", self.format);
-                    }
-                }
-                Err(error) => return self.failed(error),
+                Ok(output) => self.output = Some(output),
+                Err(error) => return self.failed(error).map_err(|error| (0, error)),
             }
         }
-        match self.output.as_mut().map(|output| output.write_all(frames)) {
-            Some(Err(error)) => self.failed(error),
-            _ => Ok(true),
+        let Some(output) = &mut self.output else { return Ok(false) };
+        let (written, outcome) = write_all(output, &frames.bytes);
+        let Err(error) = outcome else {
+            // Many accept a connection and do not read.
+            if written > 0 && self.failing_since.take().is_some() {
+                tracing::info!("{} accepts messages again", self.format);
+            }
+            return Ok(true);
+        };
+        let (whole, excess) = frames.split(written);
+        if excess > 0
+            && let Some(file) = F::file_of(output)
+            && let Err(error) = writer::cut(file, excess)
+        {
+            tracing::warn!(%error, "the last message in {} is incomplete", self.format);
         }
+        self.failed(error).map_err(|error| (whole, error))
     }
 
     fn failed(&mut self, error: io::Error) -> io::Result<bool> {
@@ -266,3 +312,20 @@ impl<F: FrameFormat> FrameWriter<F> {
         Ok(false)
     }
 }
+
+/// Writes all bytes. Returns the number of those written, and the error that stopped it.
+fn write_all(output: &mut impl Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest @ [_, ..]) = bytes.get(written..) {
+        match output.write(rest) {
+            Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+#[cfg(test)]
+mod tests;

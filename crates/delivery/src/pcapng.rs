@@ -296,6 +296,10 @@ impl FrameFormat for PacketFile {
         Ok(output)
     }
 
+    fn file_of(output: &mut PatientFile) -> Option<&mut File> {
+        Some(&mut output.file)
+    }
+
     fn append_frame(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
         MessageFields::read(line).is_some_and(|message| self.encoder.append(&message, out))
     }

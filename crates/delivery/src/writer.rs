@@ -21,7 +21,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use target::Target;
-pub(super) use target::open;
+pub(super) use target::{cut, open};
 use tracing::error;
 
 const REASONS: &[DropReason] =

@@ -116,6 +116,22 @@ fn end_last_line(path: &Path, mut file: &File) -> io::Result<()> {
     }
 }
 
+/// Cuts the last `excess` bytes off a file that this process has written to its end, unless another one has appended.
+/// Pipes keep them.
+pub(crate) fn cut(file: &mut File, excess: usize) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Ok(());
+    }
+    let end = file.stream_position()?;
+    if metadata.len() != end {
+        return Ok(());
+    }
+    let whole = end.saturating_sub(excess as u64);
+    file.set_len(whole)?;
+    file.seek(SeekFrom::Start(whole)).map(drop)
+}
+
 impl Target {
     /// Wraps an open file that is never reopened or rotated.
     pub(super) fn unnamed(file: File, label: String) -> Self {
@@ -158,19 +174,7 @@ impl Target {
 
     /// Cuts off the last `excess` bytes, a partial record, unless another process has appended.
     pub(super) fn cut(&mut self, excess: usize) {
-        let cut = || -> io::Result<()> {
-            let end = self.file.stream_position()?;
-            if self.file.metadata()?.len() != end {
-                return Ok(());
-            }
-            let whole = end.saturating_sub(excess as u64);
-            self.file.set_len(whole)?;
-            self.file.seek(SeekFrom::Start(whole)).map(drop)
-        };
-        if !self.regular {
-            return;
-        }
-        if let Err(error) = { cut }() {
+        if let Err(error) = cut(&mut self.file, excess) {
             tracing::warn!(file = self.label, %error, "the last line of the file is incomplete");
         }
     }

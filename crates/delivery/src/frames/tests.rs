@@ -1,0 +1,125 @@
+use super::*;
+use crate::Sink as _;
+use proptest::prelude::*;
+use std::fs;
+use std::path::PathBuf;
+
+/// Frames that are the lines themselves. The disk has space for a number of bytes.
+struct TestFormat {
+    path: PathBuf,
+    is_file: bool,
+    space: usize,
+}
+
+struct Disk {
+    file: File,
+    space: usize,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let fits = bytes.len().min(self.space);
+        if fits == 0 {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        self.space -= fits;
+        self.file.write(&bytes[..fits])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Display for TestFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.display().fmt(f)
+    }
+}
+
+impl FrameFormat for TestFormat {
+    type Output = Disk;
+
+    fn file(&self) -> Option<&Path> {
+        self.is_file.then_some(&self.path)
+    }
+
+    fn open(&mut self, _: &Arc<SharedState>) -> io::Result<Disk> {
+        let file = fs::OpenOptions::new().append(true).create(true).open(&self.path)?;
+        Ok(Disk { file, space: self.space })
+    }
+
+    fn file_of(output: &mut Disk) -> Option<&mut File> {
+        Some(&mut output.file)
+    }
+
+    fn append_frame(&mut self, line: &[u8], out: &mut Vec<u8>) -> bool {
+        out.extend(line);
+        true
+    }
+
+    fn close(_: Disk) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+proptest! {
+    /// A file on a full disk has whole frames, as many as the ledger calls delivered.
+    #[test]
+    fn a_full_disk_leaves_whole_frames(
+        batches in proptest::collection::vec(proptest::collection::vec(1..40_usize, 1..9), 1..5),
+        space in 0..500_usize,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("frames");
+        let format = TestFormat { path: path.clone(), is_file: true, space };
+        let mut sink = open("frames".into(), StreamSet::MESSAGES, format, None).unwrap();
+        let (mut sizes, mut left) = (Vec::new(), space);
+        for lengths in &batches {
+            let mut batch = Batch::default();
+            for length in lengths {
+                batch.push(Stream::Messages, 1, |out| out.resize(out.len() + length, b'x'), |_| {});
+            }
+            sizes.extend(lengths);
+            sink.offer(&Arc::new(batch));
+        }
+        prop_assert!(sink.flush(Duration::from_secs(30)));
+        sink.close();
+        let fitting: Vec<_> = sizes
+            .iter()
+            .take_while(|size: &&usize| left.checked_sub(**size).inspect(|rest| left = *rest).is_some())
+            .collect();
+        let counters = &sink.counters()["messages"];
+        let dropped = (sizes.len() - fitting.len()) as u64;
+        prop_assert_eq!((counters.delivered, counters.dropped["write_error"]), (fitting.len() as u64, dropped));
+        let bytes: usize = fitting.into_iter().sum();
+        prop_assert_eq!(fs::metadata(path).unwrap().len(), bytes as u64);
+        prop_assert_eq!(sink.failure().is_some(), dropped > 0);
+    }
+}
+
+/// A program that accepts connections, and does not read, does not accept messages again.
+#[test]
+fn a_program_recovers_with_the_first_message_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let format = TestFormat { path: folder.path().join("frames"), is_file: false, space: 0 };
+    let mut writer = FrameWriter {
+        format,
+        output: None,
+        patience: None,
+        next_try: Instant::now(),
+        failing_since: None,
+    };
+    let shared = SharedState::new(StreamSet::MESSAGES, REASONS);
+    let frames = Frames { bytes: vec![b'x'; 9], ends: vec![9] };
+    let mut write = |frames: &Frames, space| {
+        writer.format.space = space;
+        writer.next_try = Instant::now();
+        let written = writer.write(frames, &shared).map_err(|(_, error)| error.kind());
+        (written, writer.failing_since.is_some())
+    };
+    assert_eq!(write(&frames, 0), (Ok(false), true));
+    assert_eq!(write(&frames, 0), (Ok(false), true), "connected again");
+    assert_eq!(write(&Frames::default(), 9), (Ok(true), true), "nothing was written");
+    assert_eq!(write(&frames, 0), (Ok(true), false), "the output has space");
+}
