@@ -84,6 +84,7 @@ pub use router::{
 };
 pub use spec::{KafkaConfig, OutputFormat, Rotation, SinkSpec, StreamSelection, TopicCreation};
 pub use state_file::StateFile;
+pub use threaded::END_TIMEOUT;
 pub use writer::is_rotated_from;
 
 pub use dnscribe_record::{Stream, StreamSet};
@@ -330,6 +331,10 @@ pub trait Sink: Send {
     fn is_pending(&self) -> bool {
         false
     }
+
+    /// Limits how long the sink may make no progress after [`Self::begin_close`], before it is given up: the program ends.
+    /// Ignored by sinks that end at once.
+    fn limit_close(&mut self, _limit: Duration) {}
 
     /// Makes the sink end, without waiting for it. A sink with a spool writes all records in flight
     /// to it; others drop them (`shutdown`). Call [`Self::poll_closed`] until it returns true.

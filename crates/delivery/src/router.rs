@@ -229,6 +229,11 @@ impl SinkRouter {
         self.sinks.close();
     }
 
+    /// Closes the sinks at the end of the program: see [`SinkSet::close_within`].
+    pub fn close_within(&mut self, limit: Duration) {
+        self.sinks.close_within(limit);
+    }
+
     /// Makes the sinks reopen their files.
     pub fn reopen(&mut self) {
         self.sinks.active.iter_mut().for_each(|sink| sink.reopen());

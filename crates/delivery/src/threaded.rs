@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// How long to wait for a thread that makes no progress to end. After that it is abandoned, blocked in the
 /// kernel.
-pub(super) const END_TIMEOUT: Duration = Duration::from_secs(2);
+pub const END_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Longest time to wait for the end of a thread that has written all its records to its spool. Its successor needs the spool, so that it is
 /// given up only if it hangs.
@@ -190,6 +190,8 @@ pub(super) struct ThreadedSink {
     thread: Option<JoinHandle<()>>,
     /// How long the thread may make no progress when it ends.
     pub(super) end_timeout: Duration,
+    /// A lower limit of that, where the program ends.
+    close_limit: Duration,
     /// Progress of the thread, once it is to end.
     ending: Option<EndingProgress>,
     /// Further metrics of the sink.
@@ -235,6 +237,7 @@ impl ThreadedSink {
             sender,
             thread,
             end_timeout: END_TIMEOUT,
+            close_limit: Duration::MAX,
             ending: None,
             gauges,
             spool: None,
@@ -287,7 +290,7 @@ impl ThreadedSink {
         }
         let is_spooled = self.spool.is_some() && in_flight == 0;
         let limit = if is_spooled { SPOOLED_END_TIMEOUT } else { self.end_timeout };
-        now.saturating_duration_since(ending.since) >= limit
+        now.saturating_duration_since(ending.since) >= limit.min(self.close_limit)
     }
 
     /// Returns whether a caller that waits may offer a batch: such a caller loses nothing and needs a part of the queue only.
@@ -357,6 +360,10 @@ impl Sink for ThreadedSink {
         let settled = wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining.get());
         self.shared.flushing.set(false);
         settled
+    }
+
+    fn limit_close(&mut self, limit: Duration) {
+        self.close_limit = limit;
     }
 
     fn begin_close(&mut self) {

@@ -207,19 +207,30 @@ impl SinkSet {
     /// Closes all sinks, and waits for that. A sink with a spool writes the records that it still holds to it, also
     /// if it was not open yet; others drop them and count them.
     pub fn close(&mut self) {
+        self.close_within(OPEN_TIMEOUT);
+    }
+
+    /// Closes all sinks as [`Self::close`] does, at the end of the program. Gives up those that hang once `limit` is over.
+    pub fn close_within(&mut self, limit: Duration) {
         let Self { active, retired, closed } = self;
-        let end = Instant::now() + OPEN_TIMEOUT;
+        let end = Instant::now() + limit.min(OPEN_TIMEOUT);
         let left = || end.saturating_duration_since(Instant::now());
         let open = retired.iter_mut().filter(|retired| !retired.sink.is_pending());
-        open.for_each(|retired| retired.sink.begin_close());
+        open.for_each(|retired| {
+            retired.sink.limit_close(left());
+            retired.sink.begin_close();
+        });
         // In order: one that is being opened waits for one that was retired before it.
         for RetiredSink { sink, is_closed, .. } in retired {
-            take_replacement(sink, closed, left());
+            if take_replacement(sink, closed, left()) {
+                sink.limit_close(left());
+            }
             sink.close();
             is_closed.store(true, Ordering::Relaxed);
         }
         for sink in active.iter_mut() {
             take_replacement(sink, closed, left());
+            sink.limit_close(left());
             sink.begin_close();
         }
         for sink in active {
@@ -321,6 +332,24 @@ mod tests {
 
     fn transactions(sinks: &SinkSet, name: &str) -> Delivery {
         sinks.delivery()[name]["transactions"].clone()
+    }
+
+    #[test]
+    fn gives_up_a_blocked_sink_within_the_limit() {
+        const REASONS: &[DropReason] = &[DropReason::QueueFull, DropReason::Shutdown];
+        let (_hold, held) = bounded::<()>(0);
+        let shared = SharedState::new([Stream::Transactions].into_iter().collect(), REASONS);
+        let work = move |_: &SinkReceiver| {
+            // Fails once the test is over.
+            let _ = held.recv();
+        };
+        let limits = QueueLimits::default();
+        let blocked =
+            ThreadedSink::start("null".into(), OutputFormat::Json, limits, shared, work).unwrap();
+        let mut sinks = SinkSet::new(vec![Box::new(blocked)]);
+        sinks.active[0].offer(&batch());
+        at_once(|| sinks.close_within(AT_ONCE / 10));
+        assert_eq!(transactions(&sinks, "null").dropped["shutdown"], 1);
     }
 
     /// Replacing a sink whose thread is blocked for good takes no time, and no record is lost from the counters.
