@@ -53,9 +53,9 @@ use super::Received;
 use aya::maps::{Array, MapData, MapError, PerCpuArray};
 pub use cgroup::{mount as cgroup2_mount, own_path as own_cgroup, path_of_id as cgroup_of_id};
 pub(crate) use clock::Clock;
-pub use clock::ClockStep;
 #[cfg(test)]
 pub(crate) use clock::Measurement;
+pub use clock::{ClockStep, boottime_ns};
 use dnscribe_common::counter::{Hook, PerCpu, WORDS};
 use dnscribe_common::flow;
 use dnscribe_record::time::{ClockShift, Timestamp};

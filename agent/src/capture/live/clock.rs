@@ -1,10 +1,12 @@
-//! The clock of a live capture: `CLOCK_MONOTONIC`, which the programs use, as a time of day that nobody sets.
+//! The clock of a live capture: the host's `CLOCK_MONOTONIC`, which the programs use, as a time of day that nobody sets.
 //!
 //! It starts as the host's clock and does not follow when that one is set, so that no deadline is delayed and none
 //! comes early. How far the host's clock was set since is a [`ClockShift`], with which records get the time of day.
 
 use dnscribe_record::time::{ClockShift, Timestamp};
 use rustix::time::{ClockId, clock_gettime};
+use std::fs;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -126,9 +128,54 @@ fn measure() -> Measurement {
     Measurement { error_ns, offset_ns }
 }
 
-/// Returns `CLOCK_MONOTONIC` in nanoseconds.
+/// How far the clocks of this process's time namespace are ahead of the host's, in nanoseconds
+/// (manual page `time_namespaces`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceOffsets {
+    monotonic_ns: i64,
+    /// Offset of `CLOCK_BOOTTIME`.
+    pub boottime_ns: i64,
+}
+
+/// Offsets of this process, which cannot enter another namespace once it has threads.
+pub static OFFSETS: LazyLock<NamespaceOffsets> = LazyLock::new(NamespaceOffsets::read);
+
+impl NamespaceOffsets {
+    /// Reads them. Kernels without time namespaces have no offsets.
+    fn read() -> Self {
+        let namespace = |name| fs::read_link(format!("/proc/self/ns/{name}")).ok();
+        // The file has the offsets of children, which may be in another namespace.
+        if namespace("time") != namespace("time_for_children") {
+            return Self::default();
+        }
+        fs::read_to_string("/proc/self/timens_offsets")
+            .map(|text| Self::parse(&text))
+            .unwrap_or_default()
+    }
+
+    fn parse(text: &str) -> Self {
+        let offset = |clock: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(clock))?;
+            let mut numbers = line.split_whitespace().map(str::parse::<i64>);
+            let (seconds, nanoseconds) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+            seconds.checked_mul(1_000_000_000)?.checked_add(nanoseconds)
+        };
+        Self {
+            monotonic_ns: offset("monotonic").unwrap_or(0),
+            boottime_ns: offset("boottime").unwrap_or(0),
+        }
+    }
+}
+
+/// Returns the host's `CLOCK_MONOTONIC` in nanoseconds, as the programs read it.
 pub fn ktime_ns() -> u64 {
-    now(ClockId::Monotonic)
+    now(ClockId::Monotonic).saturating_add_signed(-OFFSETS.monotonic_ns)
+}
+
+/// Returns the host's `CLOCK_BOOTTIME` in nanoseconds, which the start times of processes have.
+#[must_use]
+pub fn boottime_ns() -> u64 {
+    now(ClockId::Boottime).saturating_add_signed(-OFFSETS.boottime_ns)
 }
 
 fn now(clock: ClockId) -> u64 {
@@ -155,6 +202,16 @@ mod tests {
         let tolerance = Duration::from_millis(100);
         assert!(now.plus(tolerance) >= before && now <= after.plus(tolerance));
         assert_eq!((clock.check(), clock.steps()), (None, 0));
+    }
+
+    #[test]
+    fn reads_offsets_of_a_time_namespace() {
+        let text = "monotonic      100000         7\nboottime           -3 500000000\n";
+        let offsets = NamespaceOffsets::parse(text);
+        let expected =
+            NamespaceOffsets { monotonic_ns: 100_000 * SECOND_NS + 7, boottime_ns: -2_500_000_000 };
+        assert_eq!(offsets, expected);
+        assert_eq!(NamespaceOffsets::parse("monotonic 1"), NamespaceOffsets::default());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Processes in /proc: their ids, network namespaces, and start times in clock ticks (the kernel itself counts
 //! nanoseconds).
 
+use super::clock::OFFSETS;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -38,7 +39,7 @@ pub(super) fn inode_of(path: &Path) -> Option<u64> {
 pub struct ProcStatus {
     /// Pid of its parent; 0 if that is in another pid namespace (manual page `proc_pid_stat`, field 4).
     pub parent: u32,
-    /// Its start time in nanoseconds of `CLOCK_BOOTTIME`, rounded down to ticks (field 22).
+    /// Its start time in nanoseconds of the host's `CLOCK_BOOTTIME`, rounded down to ticks (field 22).
     pub start_ns: u64,
 }
 
@@ -50,16 +51,19 @@ impl ProcStatus {
     pub fn read(pid: u32) -> io::Result<Self> {
         // The name in it may be of any bytes, and be cut within a character.
         let stat = fs::read(format!("/proc/{pid}/stat"))?;
-        Self::parse(&String::from_utf8_lossy(&stat)).ok_or_else(|| ErrorKind::InvalidData.into())
+        Self::parse(&String::from_utf8_lossy(&stat), OFFSETS.boottime_ns)
+            .ok_or_else(|| ErrorKind::InvalidData.into())
     }
 
-    fn parse(stat: &str) -> Option<Self> {
+    /// Reads the file of a process. `boottime_ns`: how far the clock of the reader's time namespace is ahead.
+    fn parse(stat: &str, boottime_ns: i64) -> Option<Self> {
         // The name stands in parentheses and may hold anything, parentheses too.
         let (_, rest) = stat.rsplit_once(')')?;
         let mut fields = rest.split_whitespace().skip(1);
         let parent = fields.next()?.parse().ok()?;
         let ticks: u64 = fields.nth(17)?.parse().ok()?;
-        Some(Self { parent, start_ns: ticks.checked_mul(TICK_NS)? })
+        let start_ns = ticks.checked_mul(TICK_NS)?.saturating_add_signed(-boottime_ns);
+        Some(Self { parent, start_ns })
     }
 }
 
@@ -82,7 +86,8 @@ pub fn if_there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
 /// Returns whether two start times are in the same tick, and so of the same process.
 #[must_use]
 pub fn is_same_start(a_ns: u64, b_ns: u64) -> bool {
-    a_ns / TICK_NS == b_ns / TICK_NS
+    let tick = |ns: u64| ns.saturating_add_signed(OFFSETS.boottime_ns) / TICK_NS;
+    tick(a_ns) == tick(b_ns)
 }
 
 #[cfg(test)]
@@ -106,8 +111,10 @@ mod tests {
     fn parses_parent_and_start_time_after_any_name() {
         let stat = "7 (a) b) (c) S 3 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 0 0";
         let status = ProcStatus { parent: 3, start_ns: 47_110_000_000 };
-        assert_eq!(ProcStatus::parse(stat), Some(status));
-        assert_eq!(ProcStatus::parse("7 (a) S 1"), None);
+        assert_eq!(ProcStatus::parse(stat, 0), Some(status));
+        let ahead = ProcStatus::parse(stat, 7_000_000_000);
+        assert_eq!(ahead.unwrap().start_ns, 40_110_000_000, "a time namespace");
+        assert_eq!(ProcStatus::parse("7 (a) S 1", 0), None);
         let own = ProcStatus::read(std::process::id()).unwrap();
         assert_eq!(own.parent, std::os::unix::process::parent_id());
     }
