@@ -1,13 +1,14 @@
 //! Captures from start to end: live ([`run`]) and from files ([`replay`]), and what both share: starting from the configuration, building the pipeline, serving metrics and health,
 //! watching the sinks, and ending with the summary.
 
+mod losses;
 mod pressure;
 pub mod replay;
 pub mod run;
 pub mod signals;
 mod worker_pool;
 
-use crate::capture::live::{CannotCapture, CaptureStatus, ListenerPlace, LiveOptions};
+use crate::capture::live::{CannotCapture, CaptureStatus, ListenerPlace, LiveOptions, boottime_ns};
 use crate::capture::replay::InputError;
 use crate::config::{Config, Sources};
 use crate::enrich::Scope;
@@ -22,19 +23,22 @@ use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary::balance;
 use dnscribe_config::host::{self, HOSTS, RESOLV_CONF};
 use dnscribe_config::log;
-use dnscribe_delivery::{self, Sink, SinkSpec, SinkStatus, SinkWatch};
+use dnscribe_delivery::{self, END_TIMEOUT, Sink, SinkSpec, SinkStatus, SinkWatch};
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::DecoderOptions;
-use rustix::time::{ClockId, clock_gettime};
+use losses::LossLog;
 use signals::{Signals, Waker};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Share of the drain timeout for records, before the last ledger record.
+/// Share of the time for delivery that records have, before the last ledger record.
 const FLUSH_SHARE: f32 = 0.8;
+
+/// Least time for closing the sinks: records of a sink that hangs go to its spool.
+const MIN_CLOSE: Duration = Duration::from_millis(500);
 
 /// How long the end waits for whoever reads the log.
 pub const LOG_TIMEOUT: Duration = Duration::from_secs(1);
@@ -196,15 +200,8 @@ pub fn host_facts(config: &Config, live: bool) -> HostFacts {
     HostFacts {
         resolvers: ExpectedResolvers { configured, system: system_resolvers() },
         hosts,
-        connects_since_ns: config.capture.connects.then(boot_time_ns),
+        connects_since_ns: config.capture.connects.then(boottime_ns),
     }
-}
-
-/// Returns the time since the host was started, in nanoseconds.
-fn boot_time_ns() -> u64 {
-    let now = clock_gettime(ClockId::Boottime);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
 /// Resolvers of this host; none where they cannot be read.
@@ -215,20 +212,21 @@ fn system_resolvers() -> BTreeSet<IpAddr> {
     found.unwrap_or_default().into_iter().collect()
 }
 
-/// Interval of health checks, for `/healthz`.
+/// Interval of checks for losses, and of health checks for `/healthz`.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Serves `/metrics` and `/healthz`, if configured.
+/// Serves `/metrics` and `/healthz`, if configured. Logs losses in any case.
 #[derive(Default)]
 pub struct Endpoint {
     serving: Option<Serving>,
+    losses: LossLog,
+    next_check: Option<Instant>,
 }
 
 struct Serving {
     server: Server,
     requests: Requests,
     health: Health,
-    next_check: Instant,
 }
 
 impl Endpoint {
@@ -247,8 +245,7 @@ impl Endpoint {
         let has_spool = config.sinks.iter().any(SinkSpec::has_spool);
         let spool = config.spool.as_ref().filter(|_| has_spool);
         let health = Health::new(config.health_window, spool.map(|spool| spool.max_bytes));
-        let serving = Some(Serving { server, requests, health, next_check: Instant::now() });
-        Ok(Self { serving })
+        Ok(Self { serving: Some(Serving { server, requests, health }), ..Self::default() })
     }
 
     /// Tells `/readyz` how far the capture is.
@@ -258,7 +255,7 @@ impl Endpoint {
         }
     }
 
-    /// Answers pending requests, and checks the health when that is due. `input` returns the counters before the
+    /// Answers pending requests, and checks losses and health when that is due. `input` returns the counters before the
     /// pipeline.
     pub fn serve(
         &mut self,
@@ -266,11 +263,15 @@ impl Endpoint {
         input: impl Fn() -> InputCounters,
         capture: Option<CaptureStatus>,
     ) {
-        let Some(Serving { requests, health, next_check, .. }) = &mut self.serving else { return };
         let now = Instant::now();
+        let is_due = self.next_check.is_none_or(|next| now >= next);
+        if is_due {
+            self.next_check = Some(now + HEALTH_INTERVAL);
+            self.losses.log(now, &pipeline.counters(&input()));
+        }
+        let Some(Serving { requests, health, .. }) = &mut self.serving else { return };
         let check = |health: &mut Health| health.observe(now, pipeline.vitals(&input()));
-        if now >= *next_check {
-            *next_check = now + HEALTH_INTERVAL;
+        if is_due {
             check(health);
         }
         while let Some(request) = requests.try_next() {
@@ -301,13 +302,15 @@ pub fn close(
     watch: &mut SinkWatch,
     summary: bool,
 ) -> Result<(), Exit> {
-    let end = Instant::now() + limit;
-    let left = || end.saturating_duration_since(Instant::now());
-    // Some time is left for the last ledger record and for closing the sinks.
-    pipeline.router.flush(limit.mul_f32(FLUSH_SHARE).min(left()));
+    let start = Instant::now();
+    // A sink that hangs is waited for at its end, too.
+    let (flushed, end) = (start + limit.saturating_sub(END_TIMEOUT.min(limit / 4)), start + limit);
+    let until = |end: Instant| end.saturating_duration_since(Instant::now());
+    // Some time is left for the last ledger record.
+    pipeline.router.flush(until(flushed).mul_f32(FLUSH_SHARE));
     pipeline.write_ledger(input, now, true);
-    pipeline.router.flush(left());
-    pipeline.router.close();
+    pipeline.router.flush(until(flushed));
+    pipeline.router.close_within(until(end).mul_f32(0.9).max(MIN_CLOSE));
     let counters = pipeline.counters(input);
     let verdict = watch.check(&pipeline.router.sinks);
     // Before the summary, and before the program ends.
