@@ -38,6 +38,17 @@ impl Diagnosis {
     }
 }
 
+impl Diagnosis {
+    /// Returns the diagnosis for a client that has delivered records: a broker that closes its connections does not expect
+    /// another protocol, but ends.
+    pub(super) fn after_delivery(self) -> Self {
+        if !self.problem.contains(CLOSED) {
+            return self;
+        }
+        Self { remedy: "check that the broker runs; see its log".to_owned(), ..self }
+    }
+}
+
 impl fmt::Display for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; remedy: {}", self.problem, self.remedy)
@@ -232,6 +243,15 @@ mod tests {
         let new = Diagnosis::general("something new");
         assert_eq!(diagnose(&any, Some("something new"), LIMIT), Some(new));
         assert_eq!(diagnose_permanent(&any, Some("something new")), None);
+    }
+
+    #[test]
+    fn blames_no_setting_with_which_records_were_delivered() {
+        let remedy = |problem| {
+            diagnose(&config("k:1", &[]), Some(problem), LIMIT).unwrap().after_delivery().remedy
+        };
+        assert_eq!(remedy(CLOSED), "check that the broker runs; see its log");
+        assert!(remedy("Connect to k:1 failed").contains("firewall"));
     }
 
     #[test]

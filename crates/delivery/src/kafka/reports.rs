@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct BrokerHealth {
     config: KafkaConfig,
     unreachable: Arc<Flag>,
+    /// Whether a record was ever delivered.
+    has_delivered: Flag,
     /// The last error of one broker; more specific than that all brokers are down.
     trouble: Mutex<Option<String>>,
     /// The fatal error of the producer, until it is replaced.
@@ -36,6 +38,7 @@ impl BrokerHealth {
         Self {
             config: config.clone(),
             unreachable: Arc::default(),
+            has_delivered: Flag::default(),
             trouble: Mutex::default(),
             fatal: Mutex::default(),
             gauges: Mutex::default(),
@@ -56,11 +59,14 @@ impl BrokerHealth {
         }
         let said = said.map(|words| shorten(&self.config, words)).or(trouble);
         let (config, unreachable) = (self.config.clone(), Arc::clone(&self.unreachable));
+        let has_delivered = self.has_delivered.get();
         // The caller's subscriber, which may be local to its thread.
         let dispatch = dispatcher::get_default(Dispatch::clone);
         // On its own thread, because librdkafka waits for its callbacks.
         let tell = move || match diagnose(&config, said.as_deref(), PATIENCE) {
-            Some(Diagnosis { problem: reason, remedy, .. }) => {
+            Some(found) => {
+                let found = if has_delivered { found.after_delivery() } else { found };
+                let Diagnosis { problem: reason, remedy, .. } = found;
                 dispatcher::with_default(&dispatch, || {
                     warn!(reason, remedy, "Kafka is unreachable; records wait");
                 });
@@ -74,6 +80,9 @@ impl BrokerHealth {
     }
 
     fn arrived(&self) {
+        if !self.has_delivered.get() {
+            self.has_delivered.set(true);
+        }
         // Read first: a record arrives more often than Kafka becomes reachable.
         if self.unreachable.get() && self.unreachable.replace(false) {
             info!("Kafka is reachable again");
