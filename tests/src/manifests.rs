@@ -170,6 +170,11 @@ pub fn connections() -> Vec<String> {
         names.map(|name| connection(&name, "198.51.100.7", 443, "tcp")).collect();
     records.push(connection("quic.example.com", "2001:db8::7", 443, "udp"));
     records.push(connection("db.prod.svc.cluster.local", "10.96.7.7", 5432, "tcp"));
+    // More ports of a name, and more names each with a port of its own, than a rule or a policy may have.
+    records.extend((0..60).map(|n| connection("p.example.com", "198.51.100.9", 8_000 + n, "tcp")));
+    let single =
+        |n: u16| connection(&format!("d{n}.example.com"), "198.51.100.9", 9_000 + n, "tcp");
+    records.extend((0..30).map(single));
     records
 }
 

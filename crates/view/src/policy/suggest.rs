@@ -22,11 +22,14 @@ named_enum! {
     }
 }
 
-/// Most names in one rule of a `ClusterNetworkPolicy`.
-const MAX_DOMAINS: usize = 25;
+/// Most names in a peer of a `ClusterNetworkPolicy`, most peers and ports in a rule, and most rules.
+const MAX_CLUSTER: usize = 25;
 
-/// Priority of a `ClusterNetworkPolicy`: in the middle of what is allowed.
-const PRIORITY: u32 = 500;
+/// Most ports in an entry of `toPorts`.
+const MAX_CILIUM_PORTS: usize = 40;
+
+/// Priority of the first `ClusterNetworkPolicy` of a workload: in the middle of what is allowed.
+const PRIORITY: usize = 500;
 
 /// A port with its protocol.
 type Port<'a> = (&'a str, u16);
@@ -76,12 +79,13 @@ pub fn suggest(
         let allowed = Allowed::of(workload, format);
         out.push_str("---\n");
         comments(&mut out, format, &allowed);
-        let policy = match format {
-            PolicyFormat::Cilium => cilium(namespace, name, labels, &allowed),
+        let policies = match format {
+            PolicyFormat::Cilium => vec![cilium(namespace, name, labels, &allowed)],
             PolicyFormat::Cluster => cluster(namespace, name, labels, &allowed),
-            PolicyFormat::Kubernetes => kubernetes(namespace, name, labels, &allowed),
+            PolicyFormat::Kubernetes => vec![kubernetes(namespace, name, labels, &allowed)],
         };
-        out.push_str(&yaml_text::document(&policy));
+        let texts: Vec<String> = policies.iter().map(yaml_text::document).collect();
+        out.push_str(&texts.join("---\n"));
     }
     Ok(out)
 }
@@ -129,6 +133,24 @@ impl<'a> Allowed<'a> {
         allowed
     }
 
+    /// Returns by which of its names the policy allows a destination that has no certain one.
+    fn by_names(&self, format: PolicyFormat, destination: &'a Destination) -> BTreeSet<&'a str> {
+        let Destination { names, address, port, protocol } = destination;
+        let port: Port<'_> = (protocol, *port);
+        let groups = self.names.iter().filter(|(ports, _)| ports.contains(&port));
+        let on_port: BTreeSet<&str> = groups.flat_map(|(_, names)| names).copied().collect();
+        let has = |name: &&str| self.addresses.get(*name).is_some_and(|all| all.contains(address));
+        let is_by_address = format == PolicyFormat::Kubernetes && on_port.iter().any(has);
+        let spaces = self.namespaces();
+        let is_allowed = |name: &&str| match (format, service_of(name)) {
+            (PolicyFormat::Cilium, Some(service)) => self.services.contains(&service),
+            (_, Some((_, namespace))) => spaces.contains(namespace),
+            (PolicyFormat::Kubernetes, None) => is_by_address,
+            (_, None) => on_port.contains(name),
+        };
+        names.iter().map(String::as_str).filter(is_allowed).collect()
+    }
+
     /// Namespaces of the services.
     fn namespaces(&self) -> BTreeSet<&'a str> {
         self.services.iter().map(|(_, namespace)| *namespace).collect()
@@ -140,6 +162,10 @@ fn comments(out: &mut String, format: PolicyFormat, allowed: &Allowed<'_>) {
     // Writing to a String cannot fail.
     for (destination, count) in &allowed.unnamed {
         let Destination { names, address, port, protocol } = destination;
+        let by_names = allowed.by_names(format, destination);
+        if !names.is_empty() && by_names.len() == names.len() {
+            continue;
+        }
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let connections = if *count == 1 { "connection" } else { "connections" };
         let by = match &names[..] {
@@ -147,9 +173,14 @@ fn comments(out: &mut String, format: PolicyFormat, allowed: &Allowed<'_>) {
             [one] => format!("{one} is no name that such a policy may have"),
             several => format!("one of {}", several.join(", ")),
         };
+        let verdict = if by_names.is_empty() {
+            "not allowed".to_owned()
+        } else {
+            format!("allowed only to {}", Vec::from_iter(by_names).join(" and "))
+        };
         let _ = writeln!(
             out,
-            "# not allowed: {count} {connections} to {address} port {port}/{protocol}; {by}"
+            "# {verdict}: {count} {connections} to {address} port {port}/{protocol}; {by}"
         );
     }
     if format == PolicyFormat::Kubernetes {
@@ -217,12 +248,13 @@ fn cilium(
         }],
     })];
     for (ports, names) in &allowed.names {
-        let ports = ports
-            .iter()
-            .map(|(protocol, port)| json!({ "port": port.to_string(), "protocol": protocol }));
+        let port =
+            |(protocol, port): &Port<'_>| json!({ "port": port.to_string(), "protocol": protocol });
+        let ports: Vec<Value> = ports.iter().map(port).collect();
+        let ports = ports.chunks(MAX_CILIUM_PORTS).map(|ports| json!({ "ports": ports }));
         egress.push(json!({
             "toFQDNs": names.iter().map(|name| json!({ "matchName": name })).collect::<Vec<_>>(),
-            "toPorts": [{ "ports": ports.collect::<Vec<_>>() }],
+            "toPorts": ports.collect::<Vec<_>>(),
         }));
     }
     if !allowed.services.is_empty() {
@@ -239,12 +271,13 @@ fn cilium(
     })
 }
 
+/// Returns policies with as many rules as the API takes, of which the last one denies everything else.
 fn cluster(
     namespace: &str,
     name: &str,
     labels: &BTreeMap<String, String>,
     allowed: &Allowed<'_>,
-) -> Value {
+) -> Vec<Value> {
     let protocol = |(protocol, port): &Port<'_>| {
         let protocol = protocol.to_ascii_lowercase();
         json!({ protocol: { "destinationPort": { "number": port } } })
@@ -257,34 +290,43 @@ fn cluster(
     })];
     for (ports, names) in &allowed.names {
         let names: Vec<_> = names.iter().collect();
-        for names in names.chunks(MAX_DOMAINS) {
-            egress.push(json!({
-                "action": "Accept",
-                "to": [{ "domainNames": names }],
-                "protocols": ports.iter().map(protocol).collect::<Vec<_>>(),
-            }));
+        let peers = names.chunks(MAX_CLUSTER).map(|names| json!({ "domainNames": names }));
+        let (peers, protocols): (Vec<_>, Vec<_>) =
+            (peers.collect(), ports.iter().map(protocol).collect());
+        for to in peers.chunks(MAX_CLUSTER) {
+            for protocols in protocols.chunks(MAX_CLUSTER) {
+                egress.push(json!({ "action": "Accept", "to": to, "protocols": protocols }));
+            }
         }
     }
-    for namespace in allowed.namespaces() {
-        egress
-            .push(json!({ "action": "Accept", "to": [{ "namespaces": of_namespace(namespace) }] }));
+    let spaces: Vec<_> = allowed
+        .namespaces()
+        .into_iter()
+        .map(|space| json!({ "namespaces": of_namespace(space) }))
+        .collect();
+    for to in spaces.chunks(MAX_CLUSTER) {
+        egress.push(json!({ "action": "Accept", "to": to }));
     }
     egress.push(json!({
         "name": "everything-else",
         "action": "Deny",
         "to": [{ "networks": ["0.0.0.0/0", "::/0"] }],
     }));
-    json!({
-        "apiVersion": "policy.networking.k8s.io/v1beta1",
-        "kind": "ClusterNetworkPolicy",
-        "metadata": metadata(None, &format!("{namespace}-{name}")),
-        "spec": {
-            "tier": "Admin",
-            "priority": PRIORITY,
-            "subject": { "pods": pods(namespace, &json!(labels)) },
-            "egress": egress,
-        },
-    })
+    let policy = |(number, egress): (usize, &[Value])| {
+        let suffix = if number == 0 { String::new() } else { format!("-{}", number + 1) };
+        json!({
+            "apiVersion": "policy.networking.k8s.io/v1beta1",
+            "kind": "ClusterNetworkPolicy",
+            "metadata": metadata(None, &format!("{namespace}-{name}{suffix}")),
+            "spec": {
+                "tier": "Admin",
+                "priority": PRIORITY + number,
+                "subject": { "pods": pods(namespace, &json!(labels)) },
+                "egress": egress,
+            },
+        })
+    };
+    egress.chunks(MAX_CLUSTER).enumerate().map(policy).collect()
 }
 
 fn kubernetes(
