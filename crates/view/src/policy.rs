@@ -6,11 +6,13 @@
 
 mod check;
 mod matching;
+mod read;
 mod suggest;
 mod yaml_text;
 
 pub use check::{Refused, Verdict, check};
-pub use matching::{Policy, PolicyError};
+pub use matching::Policy;
+pub use read::PolicyError;
 pub use suggest::{NoSelector, PolicyFormat, suggest};
 
 use serde::Deserialize;

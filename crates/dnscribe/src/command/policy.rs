@@ -69,10 +69,11 @@ fn read_policies(path: &Path) -> Result<Vec<Policy>, Exit> {
         let yaml::Place { line, column } = error.place;
         refused(format!("line {line}, column {column}: {error}"))
     })?;
-    documents
-        .iter()
-        .map(|one| Policy::read(one).map_err(|error| refused(error.to_string())))
-        .collect()
+    let mut policies = Vec::new();
+    for document in &documents {
+        policies.extend(Policy::read(document).map_err(|error| refused(error.to_string()))?);
+    }
+    Ok(policies)
 }
 
 fn read(files: &[PathBuf], topics: &TopicsArgs) -> Result<Uses, Exit> {

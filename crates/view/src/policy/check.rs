@@ -1,5 +1,6 @@
 //! What policies would have refused.
 
+use super::matching::allows;
 use super::{Destination, Policy, Uses, WorkloadName};
 
 /// Result of a check.
@@ -7,17 +8,18 @@ use super::{Destination, Policy, Uses, WorkloadName};
 pub struct Verdict {
     /// Connections of workloads that a policy selects.
     pub connections: u64,
-    /// Connections that a policy allows.
+    /// Connections that the policies allow, or say nothing about.
     pub allowed: u64,
-    /// Connections to an address of which several names are possible, some allowed and some not.
+    /// Connections to an address of which several names are possible, some allowed and some not, and those about which
+    /// policies of one priority disagree.
     pub undecided: u64,
-    /// Connections that no policy allows, by workload and destination; the most first.
+    /// Connections that the policies do not allow, by workload and destination; the most first.
     pub refused: Vec<Refused>,
     /// Connections of workloads that no policy selects, and which are free.
     pub unselected: u64,
 }
 
-/// Connections that no policy allows.
+/// Connections that the policies do not allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Whose.
@@ -28,7 +30,8 @@ pub struct Refused {
     pub count: u64,
 }
 
-/// Compares uses with policies, which are additive: one that allows is enough.
+/// Compares uses with policies. Those of a namespace are additive, one that allows is enough, but a rule that denies is
+/// stronger; those of the cluster come before or after them, in the order of their priorities.
 #[must_use]
 pub fn check(uses: &Uses, policies: &[Policy]) -> Verdict {
     let mut verdict = Verdict::default();
@@ -41,18 +44,14 @@ pub fn check(uses: &Uses, policies: &[Policy]) -> Verdict {
                 continue;
             }
             verdict.connections += count;
-            let found: Vec<Option<bool>> =
-                of_workload.iter().map(|policy| policy.allows(destination)).collect();
-            if found.contains(&Some(true)) {
-                verdict.allowed += count;
-            } else if found.contains(&None) {
-                verdict.undecided += count;
-            } else {
-                verdict.refused.push(Refused {
+            match allows(&of_workload, destination) {
+                Some(true) => verdict.allowed += count,
+                None => verdict.undecided += count,
+                Some(false) => verdict.refused.push(Refused {
                     workload: name.clone(),
                     destination: destination.clone(),
                     count: *count,
-                });
+                }),
             }
         }
     }

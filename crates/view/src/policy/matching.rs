@@ -1,137 +1,212 @@
-//! Reads policies, as far as they concern where connections may lead.
+//! What policies say about a connection: each on its own, and all that select a workload together.
 
-use super::{Destination, METADATA_NAME, Workload, WorkloadName, service_of};
+use super::{Destination, Workload, WorkloadName, service_of};
 use ipnet::IpNet;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-/// A policy on egress.
+/// A policy, as far as it concerns where connections may lead.
 #[derive(Clone, Debug)]
 pub struct Policy {
     /// `NAMESPACE/NAME`, or the name.
     pub name: String,
     /// Its namespace, if it has one.
-    namespace: Option<String>,
+    pub(super) namespace: Option<String>,
     /// Labels of the pods that it selects; all pods if empty.
-    selector: BTreeMap<String, String>,
-    rules: Vec<Rule>,
+    pub(super) selector: BTreeMap<String, String>,
+    pub(super) tier: Tier,
+    /// Whether it says anything about egress.
+    pub(super) is_on_egress: bool,
+    /// Whether pods that it selects reach only what a rule allows.
+    pub(super) isolates: bool,
+    /// In the tier of namespaces a rule that denies is stronger than all others, elsewhere the first one that matches.
+    pub(super) rules: Vec<Rule>,
 }
 
-/// Why a document is no policy that can be checked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PolicyError {
-    /// Its kind is unknown.
-    #[error("kind {0:?} is not CiliumNetworkPolicy, ClusterNetworkPolicy or NetworkPolicy")]
-    Kind(String),
-    /// It selects pods or peers in a way that is not evaluated.
-    #[error("{0} is not evaluated")]
-    Unsupported(String),
-    /// An address prefix cannot be read.
-    #[error("{0:?} is no address prefix")]
-    Prefix(String),
+/// When a policy is evaluated, the earliest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tier {
+    /// Of the cluster, with its priority: the lowest number first.
+    Admin(u64),
+    /// Of a namespace.
+    Namespace,
+    /// Of the cluster, for pods that no policy of their namespace isolates; with its priority.
+    Baseline(u64),
+}
+
+/// What a rule does with connections that it matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Accept,
+    Deny,
+    /// Leaves it to the next tier.
+    Pass,
 }
 
 #[derive(Clone, Debug)]
-struct Rule {
-    peers: Vec<Peer>,
-    /// Protocol (`ANY` for all) with the first and the last port; all if empty.
-    ports: Vec<(String, u16, u16)>,
-    accepts: bool,
+pub(super) struct Rule {
+    pub(super) action: Action,
+    pub(super) peers: Vec<Peer>,
+    /// All if absent.
+    pub(super) ports: Option<Vec<Ports>>,
 }
 
+/// A range of ports.
 #[derive(Clone, Debug)]
-enum Peer {
+pub(super) struct Ports {
+    /// `ANY` for all.
+    pub(super) protocol: String,
+    pub(super) first: u16,
+    pub(super) last: u16,
+}
+
+/// Where connections lead. `is_outside`: only outside of the cluster.
+#[derive(Clone, Debug)]
+pub(super) enum Peer {
     /// A name, or a pattern.
-    Name(String),
-    /// Any pod of a namespace, or of a service there.
+    Name {
+        pattern: String,
+        is_outside: bool,
+    },
+    /// Any pod of a namespace, or of a service there; of all if absent.
     Cluster {
-        namespace: String,
+        namespace: Option<String>,
         service: Option<String>,
     },
-    Prefix(IpNet),
+    Prefix {
+        prefix: IpNet,
+        is_outside: bool,
+    },
     /// Anything.
     All,
 }
 
 impl Policy {
-    /// Reads a document.
-    ///
-    /// # Errors
-    /// It is another kind of object, or has what cannot be evaluated.
-    pub fn read(document: &Value) -> Result<Self, PolicyError> {
-        let kind = text(&document["kind"]);
-        let (spec, metadata) = (&document["spec"], &document["metadata"]);
-        let mut namespace = Some(text(&metadata["namespace"])).filter(|name| !name.is_empty());
-        let name = text(&metadata["name"]);
-        let name = namespace.as_ref().map_or(name.clone(), |space| format!("{space}/{name}"));
-        let (selector, read): (&Value, ReadRule) = match &*kind {
-            "CiliumNetworkPolicy" => (&spec["endpointSelector"], cilium_rule),
-            "NetworkPolicy" => (&spec["podSelector"], kubernetes_rule),
-            "ClusterNetworkPolicy" => {
-                let pods = &spec["subject"]["pods"];
-                namespace = pods["namespaceSelector"]["matchLabels"][METADATA_NAME]
-                    .as_str()
-                    .map(str::to_owned);
-                (&pods["podSelector"], cluster_rule)
-            }
-            _ => return Err(PolicyError::Kind(kind)),
-        };
-        if selector.get("matchExpressions").is_some() {
-            return Err(PolicyError::Unsupported(format!("matchExpressions of {name}")));
-        }
-        let rules = list(&spec["egress"]).map(read).collect::<Result<_, _>>()?;
-        let labels = selector["matchLabels"].as_object().into_iter().flatten();
-        let selector = labels.map(|(label, value)| (label.clone(), text(value))).collect();
-        Ok(Self { name, namespace, selector, rules })
-    }
-
-    /// Returns whether it selects a workload's pods. Labels that no record names do not exclude them.
+    /// Returns whether it selects a workload's pods, to restrict where they connect to. Labels that no record names do
+    /// not exclude them.
     #[must_use]
     pub fn selects(&self, (namespace, _): &WorkloadName, workload: &Workload) -> bool {
-        self.namespace.as_ref().is_none_or(|own| own == namespace)
+        self.is_on_egress
+            && self.namespace.as_ref().is_none_or(|own| own == namespace)
             && self
                 .selector
                 .iter()
                 .all(|(label, value)| workload.labels.get(label).is_none_or(|other| other == value))
     }
 
-    /// Returns whether it allows connections to a destination; none if that depends on which name was used.
-    #[must_use]
-    pub fn allows(&self, destination: &Destination) -> Option<bool> {
-        let verdict = |name: Option<&str>| {
-            let first = self.rules.iter().find(|rule| rule.matches(name, destination));
-            first.is_some_and(|rule| rule.accepts)
-        };
-        let mut names = destination.names.iter().map(|name| verdict(Some(name)));
-        let Some(first) = names.next() else { return Some(verdict(None)) };
-        names.all(|other| other == first).then_some(first)
+    /// Returns the action of the first rule that matches.
+    fn first_action(&self, name: Option<&str>, destination: &Destination) -> Option<Action> {
+        let mut rules = self.rules.iter();
+        rules.find(|rule| rule.matches(name, destination)).map(|rule| rule.action)
+    }
+
+    fn has(&self, action: Action, name: Option<&str>, destination: &Destination) -> bool {
+        self.rules.iter().any(|rule| rule.action == action && rule.matches(name, destination))
     }
 }
 
-/// Reads a rule of a kind of policy.
-type ReadRule = fn(&Value) -> Result<Rule, PolicyError>;
+/// Returns whether policies that select a workload allow it a connection, by whatever name of a destination; none if that
+/// depends on the name, or on which of two policies of one priority comes first.
+pub(super) fn allows(policies: &[&Policy], destination: &Destination) -> Option<bool> {
+    let verdict = |name: Option<&str>| allows_name(policies, name, destination);
+    let mut names = destination.names.iter().map(|name| verdict(Some(name)));
+    let Some(first) = names.next() else { return verdict(None) };
+    first.filter(|_| names.all(|other| other == first))
+}
+
+fn allows_name(
+    policies: &[&Policy],
+    name: Option<&str>,
+    destination: &Destination,
+) -> Option<bool> {
+    let is_admin = |policy: &Policy| policy.tier < Tier::Namespace;
+    let is_baseline = |policy: &Policy| policy.tier > Tier::Namespace;
+    match decide(policies, is_admin, name, destination) {
+        Decision::Undecided => return None,
+        Decision::Made(is_allowed) => return Some(is_allowed),
+        Decision::None => {}
+    }
+    let of_namespace: Vec<&Policy> =
+        policies.iter().copied().filter(|policy| policy.tier == Tier::Namespace).collect();
+    let has = |action| of_namespace.iter().any(|policy| policy.has(action, name, destination));
+    if has(Action::Deny) {
+        return Some(false);
+    }
+    if has(Action::Accept) {
+        return Some(true);
+    }
+    if of_namespace.iter().any(|policy| policy.isolates) {
+        return Some(false);
+    }
+    match decide(policies, is_baseline, name, destination) {
+        Decision::Undecided => None,
+        Decision::Made(is_allowed) => Some(is_allowed),
+        Decision::None => Some(true),
+    }
+}
+
+/// What the policies of a tier of the cluster say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    Made(bool),
+    /// Policies of one priority disagree.
+    Undecided,
+    None,
+}
+
+/// Evaluates the policies of a tier of the cluster: those of the lowest priority number that have a rule for the connection.
+fn decide(
+    policies: &[&Policy],
+    is_of_tier: fn(&Policy) -> bool,
+    name: Option<&str>,
+    destination: &Destination,
+) -> Decision {
+    let of_tier = policies.iter().filter(|policy| is_of_tier(policy));
+    let actions: Vec<(Tier, Action)> = of_tier
+        .filter_map(|policy| Some((policy.tier, policy.first_action(name, destination)?)))
+        .collect();
+    let Some(&(first, action)) = actions.iter().min_by_key(|(tier, _)| *tier) else {
+        return Decision::None;
+    };
+    if actions.iter().any(|(tier, other)| *tier == first && *other != action) {
+        return Decision::Undecided;
+    }
+    match action {
+        Action::Accept => Decision::Made(true),
+        Action::Deny => Decision::Made(false),
+        Action::Pass => Decision::None,
+    }
+}
 
 impl Rule {
     fn matches(&self, name: Option<&str>, destination: &Destination) -> bool {
         let Destination { address, port, protocol, .. } = destination;
-        let on_port = self.ports.iter().any(|(other, first, last)| {
-            (other == "ANY" || other == protocol) && (*first..=*last).contains(port)
+        let is_on_port = self.ports.as_ref().is_none_or(|ports| {
+            ports.iter().any(|one| {
+                (one.protocol == "ANY" || one.protocol == *protocol)
+                    && (one.first..=one.last).contains(port)
+            })
         });
-        (self.ports.is_empty() || on_port)
-            && self.peers.iter().any(|peer| peer.matches(name, *address))
+        is_on_port && self.peers.iter().any(|peer| peer.matches(name, *address))
     }
 }
 
 impl Peer {
     fn matches(&self, name: Option<&str>, address: IpAddr) -> bool {
+        let service = name.and_then(service_of);
         match self {
             Self::All => true,
-            Self::Prefix(prefix) => prefix.contains(&address),
-            Self::Name(pattern) => name.is_some_and(|name| is_like(pattern, name)),
-            Self::Cluster { namespace, service } => {
-                name.and_then(service_of).is_some_and(|(other, space)| {
-                    space == namespace && service.as_ref().is_none_or(|one| one == other)
+            Self::Prefix { is_outside: true, .. } | Self::Name { is_outside: true, .. }
+                if service.is_some() =>
+            {
+                false
+            }
+            Self::Prefix { prefix, .. } => prefix.contains(&address),
+            Self::Name { pattern, .. } => name.is_some_and(|name| is_like(pattern, name)),
+            Self::Cluster { namespace, service: wanted } => {
+                service.is_some_and(|(service, space)| {
+                    namespace.as_ref().is_none_or(|one| one == space)
+                        && wanted.as_ref().is_none_or(|one| one == service)
                 })
             }
         }
@@ -174,126 +249,4 @@ fn is_label_like(pattern: &str, label: &str) -> bool {
         }
         left = letters.as_str();
     }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(
-        || if value.is_null() { String::new() } else { value.to_string() },
-        str::to_owned,
-    )
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
-}
-
-fn prefix(value: &Value) -> Result<Peer, PolicyError> {
-    let text = text(value);
-    let whole = text.parse::<IpAddr>().map(IpNet::from).ok();
-    let prefix = text.parse().ok().or(whole);
-    prefix.map(Peer::Prefix).ok_or(PolicyError::Prefix(text))
-}
-
-fn number(value: &Value, otherwise: u16) -> u16 {
-    text(value).parse().unwrap_or(otherwise)
-}
-
-fn cilium_rule(rule: &Value) -> Result<Rule, PolicyError> {
-    let mut peers = Vec::new();
-    for (key, value) in rule.as_object().into_iter().flatten() {
-        match &**key {
-            "toFQDNs" => {
-                peers.extend(list(value).map(|one| {
-                    Peer::Name(text(one.get("matchName").unwrap_or(&one["matchPattern"])))
-                }));
-            }
-            "toServices" => peers.extend(list(value).map(|one| Peer::Cluster {
-                namespace: text(&one["k8sService"]["namespace"]),
-                service: Some(text(&one["k8sService"]["serviceName"])),
-            })),
-            "toCIDR" => {
-                for one in list(value) {
-                    peers.push(prefix(one)?);
-                }
-            }
-            "toCIDRSet" => {
-                for one in list(value) {
-                    if one.get("except").is_some() {
-                        return Err(PolicyError::Unsupported("except of toCIDRSet".to_owned()));
-                    }
-                    peers.push(prefix(&one["cidr"])?);
-                }
-            }
-            "toEntities" if list(value).any(|one| one == "world" || one == "all") => {
-                peers.push(Peer::All);
-            }
-            // By labels of pods, which no use has: their services are named where they have a name.
-            "toEndpoints" => peers.extend(list(value).filter_map(|one| {
-                let labels = &one["matchLabels"];
-                let namespace = labels.get("k8s:io.kubernetes.pod.namespace")?;
-                Some(Peer::Cluster { namespace: text(namespace), service: None })
-            })),
-            _ => {}
-        }
-    }
-    let all = list(&rule["toPorts"]).flat_map(|one| list(&one["ports"]));
-    let ports = all.map(|one| {
-        let first = number(&one["port"], 0);
-        let protocol = one.get("protocol").map_or_else(|| "ANY".to_owned(), text);
-        (protocol, first, number(&one["endPort"], first))
-    });
-    Ok(Rule { peers, ports: ports.collect(), accepts: true })
-}
-
-fn kubernetes_rule(rule: &Value) -> Result<Rule, PolicyError> {
-    let mut peers = Vec::new();
-    for to in list(&rule["to"]) {
-        if let Some(block) = to.get("ipBlock") {
-            if block.get("except").is_some() {
-                return Err(PolicyError::Unsupported("except of ipBlock".to_owned()));
-            }
-            peers.push(prefix(&block["cidr"])?);
-        } else if let Some(namespace) = to["namespaceSelector"]["matchLabels"].get(METADATA_NAME) {
-            peers.push(Peer::Cluster { namespace: text(namespace), service: None });
-        }
-    }
-    if rule.get("to").is_none() {
-        peers.push(Peer::All);
-    }
-    let ports = list(&rule["ports"]).map(|one| {
-        let first = number(&one["port"], 0);
-        let protocol = one.get("protocol").map_or_else(|| "TCP".to_owned(), text);
-        (protocol, first, number(&one["endPort"], first))
-    });
-    Ok(Rule { peers, ports: ports.collect(), accepts: true })
-}
-
-fn cluster_rule(rule: &Value) -> Result<Rule, PolicyError> {
-    let mut peers = Vec::new();
-    for to in list(&rule["to"]) {
-        // Here a single `*` is any number of labels.
-        peers.extend(list(&to["domainNames"]).map(|name| {
-            let name = text(name);
-            Peer::Name(name.strip_prefix("*.").map_or(name.clone(), |rest| format!("**.{rest}")))
-        }));
-        for one in list(&to["networks"]) {
-            peers.push(prefix(one)?);
-        }
-        let spaces = [&to["namespaces"], &to["pods"]["namespaceSelector"]];
-        peers.extend(spaces.into_iter().filter_map(|space| {
-            let namespace = text(space["matchLabels"].get(METADATA_NAME)?);
-            Some(Peer::Cluster { namespace, service: None })
-        }));
-    }
-    let protocols = list(&rule["protocols"]).filter_map(Value::as_object).flatten();
-    let ports = protocols.map(|(protocol, port)| {
-        let port = &port["destinationPort"];
-        let (first, last) = match port.get("range") {
-            Some(range) => (number(&range["start"], 0), number(&range["end"], 0)),
-            None => (number(&port["number"], 0), number(&port["number"], 0)),
-        };
-        (protocol.to_ascii_uppercase(), first, last)
-    });
-    let accepts = text(&rule["action"]) == "Accept";
-    Ok(Rule { peers, ports: ports.collect(), accepts })
 }

@@ -156,7 +156,7 @@ fn selector_must_be_known() {
 /// Reads a policy as `check` does.
 fn read(text: &str) -> Vec<Policy> {
     let documents = dnscribe_config::yaml::documents(text).unwrap();
-    documents.iter().map(|document| Policy::read(document).unwrap()).collect()
+    documents.iter().flat_map(|document| Policy::read(document).unwrap()).collect()
 }
 
 #[test]
@@ -266,4 +266,313 @@ fn patterns_are_those_of_each_kind() {
         let documents = dnscribe_config::yaml::documents(text).unwrap();
         assert_eq!(Policy::read(&documents[0]).unwrap_err().to_string(), expected);
     }
+}
+
+/// Returns a policy of the pods `app: web`.
+fn policy(kind: &str, rest: &str) -> String {
+    let of_pods = match kind {
+        "CiliumNetworkPolicy" => "endpointSelector: { matchLabels: { \"k8s:app\": web } }",
+        "NetworkPolicy" => "podSelector: { matchLabels: { app: web } }",
+        _ => "subject: { pods: { podSelector: { matchLabels: { app: web } } } }",
+    };
+    format!(
+        "---\nkind: {kind}\nmetadata: {{ name: p, namespace: shop }}\nspec: {{ {of_pods}, {rest} }}\n"
+    )
+}
+
+/// What the API's documentation of each kind says, by the ports that are allowed and refused of 80, 443 and 8443 of a name outside
+/// and 5432 of a service.
+#[test]
+fn policies_mean_what_their_api_says() {
+    let plain = json!({});
+    let all = uses(&[
+        line("a.example.com", "198.51.100.7", 80, &plain),
+        line("a.example.com", "198.51.100.7", 443, &plain),
+        line("", "203.0.113.8", 8443, &plain),
+        line("db.prod.svc.cluster.local", "10.96.7.7", 5432, &plain),
+    ]);
+    let (free, none): (&[u16], &[u16]) = (&[80, 443, 5432, 8443], &[]);
+    let cases: &[(&str, &str, Option<&[u16]>)] = &[
+        // Nothing on egress: the pods are free.
+        ("NetworkPolicy", "policyTypes: [Ingress], egress: [{}]", None),
+        ("NetworkPolicy", "ingress: [{}]", None),
+        ("CiliumNetworkPolicy", "ingress: [{ fromEntities: [all] }]", None),
+        ("CiliumNetworkPolicy", "egress: []", None),
+        ("ClusterNetworkPolicy", "ingress: []", None),
+        // Everything is denied but what is allowed.
+        ("NetworkPolicy", "policyTypes: [Egress]", Some(none)),
+        ("NetworkPolicy", "egress: [{}]", Some(free)),
+        ("NetworkPolicy", "egress: [{ to: [], ports: [{ port: 443 }] }]", Some(&[443])),
+        ("NetworkPolicy", "egress: [{ to: [], ports: [] }]", Some(free)),
+        ("NetworkPolicy", "egress: [{ ports: [{ protocol: UDP }] }]", Some(none)),
+        ("NetworkPolicy", "egress: [{ ports: [{ protocol: TCP }] }]", Some(free)),
+        ("NetworkPolicy", "egress: [{ to: [{ namespaceSelector: {} }] }]", Some(&[5432])),
+        ("NetworkPolicy", "egress: [{ to: [{ podSelector: {} }] }]", Some(none)),
+        ("CiliumNetworkPolicy", "egress: [{}]", Some(none)),
+        (
+            "CiliumNetworkPolicy",
+            "egress: [{ toPorts: [{ ports: [{ port: \"443\" }] }] }]",
+            Some(&[443]),
+        ),
+        (
+            "CiliumNetworkPolicy",
+            "egress: [{ toFQDNs: [], toPorts: [{ ports: [{ port: \"443\" }] }] }]",
+            Some(none),
+        ),
+        ("CiliumNetworkPolicy", "egress: [{ icmps: [{ fields: [{ type: 8 }] }] }]", Some(none)),
+        ("CiliumNetworkPolicy", "egress: [{ toEntities: [cluster] }]", Some(&[5432])),
+        ("CiliumNetworkPolicy", "egress: [{ toEntities: [world] }]", Some(&[80, 443, 8443])),
+        (
+            "CiliumNetworkPolicy",
+            "egress: [{ toEntities: [all] }], egressDeny: [{ toCIDR: [203.0.113.0/24] }]",
+            Some(&[80, 443, 5432]),
+        ),
+        (
+            "CiliumNetworkPolicy",
+            "egressDeny: [{ toPorts: [{ ports: [{ port: \"80\", protocol: TCP }] }] }]",
+            Some(none),
+        ),
+        (
+            "CiliumNetworkPolicy",
+            "enableDefaultDeny: { egress: false }, egressDeny: [{ toPorts: [{ ports: [{ port: \"80\" }] }] }]",
+            Some(&[443, 5432, 8443]),
+        ),
+        // What no rule matches is left to others.
+        (
+            "ClusterNetworkPolicy",
+            "egress: [{ action: Deny, to: [{ networks: [203.0.113.0/24] }] }]",
+            Some(&[80, 443, 5432]),
+        ),
+        (
+            "ClusterNetworkPolicy",
+            "egress: [{ action: Deny, to: [{ networks: [0.0.0.0/0] }], protocols: [{ tcp: { destinationPort: { number: 80 } } }] }]",
+            Some(&[443, 5432, 8443]),
+        ),
+    ];
+    for (kind, rest, expected) in cases {
+        assert_eq!(allowed(&all, &policy(kind, rest)).as_deref(), *expected, "{kind} {rest}");
+    }
+    let specs = "kind: CiliumNetworkPolicy\nmetadata: { name: p, namespace: shop }\nspecs:\n\
+                 - { endpointSelector: {}, egress: [{ toCIDR: [203.0.113.8/32] }] }\n\
+                 - { endpointSelector: {}, egress: [{ toFQDNs: [{ matchName: a.example.com }] }] }\n";
+    assert_eq!(allowed(&all, specs).as_deref(), Some(&[80, 443, 8443][..]));
+}
+
+/// Returns the ports that policies allow, sorted; none if no policy selects the pods.
+fn allowed(uses: &Uses, policies: &str) -> Option<Vec<u16>> {
+    let verdict = check(uses, &read(policies));
+    assert_eq!(verdict.undecided, 0, "{policies}");
+    let is_allowed = |port: &u16| verdict.refused.iter().all(|one| one.destination.port != *port);
+    let destinations = uses.workloads.values().flat_map(|workload| workload.uses.keys());
+    let mut ports: Vec<u16> =
+        destinations.map(|destination| destination.port).filter(is_allowed).collect();
+    ports.sort_unstable();
+    (verdict.unselected == 0).then_some(ports)
+}
+
+#[test]
+fn policies_of_a_cluster_come_in_their_order() {
+    let plain = json!({});
+    let all = uses(&[
+        line("a.example.com", "198.51.100.7", 443, &plain),
+        line("b.example.com", "203.0.113.8", 80, &plain),
+    ]);
+    let of = |tier: &str, priority: u32, action: &str, network: &str| {
+        let rest = format!(
+            "tier: {tier}, priority: {priority}, egress: [{{ action: {action}, to: [{{ networks: [{network}] }}] }}]"
+        );
+        policy("ClusterNetworkPolicy", &rest)
+    };
+    let (everywhere, network) = ("0.0.0.0/0", "203.0.113.0/24");
+    let accept = of("Admin", 20, "Accept", everywhere);
+    let isolated = policy("NetworkPolicy", "policyTypes: [Egress]");
+    for (policies, expected) in [
+        (vec![accept.clone(), of("Admin", 10, "Deny", network)], vec![443]),
+        (vec![accept.clone(), of("Admin", 30, "Deny", network)], vec![80, 443]),
+        (vec![accept.clone(), isolated.clone()], vec![80, 443]),
+        (vec![accept, of("Admin", 10, "Pass", network), isolated.clone()], vec![443]),
+        (vec![of("Baseline", 10, "Accept", everywhere), isolated], vec![]),
+        (vec![of("Baseline", 10, "Deny", network)], vec![443]),
+        (
+            vec![
+                of("Baseline", 10, "Deny", everywhere),
+                policy(
+                    "NetworkPolicy",
+                    "egress: [{ to: [{ ipBlock: { cidr: 203.0.113.0/24 } }] }]",
+                ),
+            ],
+            vec![80],
+        ),
+    ] {
+        assert_eq!(allowed(&all, &policies.concat()), Some(expected), "{policies:?}");
+    }
+    let same = [of("Admin", 10, "Accept", everywhere), of("Admin", 10, "Deny", network)].concat();
+    let verdict = check(&all, &read(&same));
+    assert_eq!((verdict.allowed, verdict.undecided, verdict.refused.len()), (1, 1, 0));
+}
+
+#[test]
+fn what_changes_the_meaning_is_evaluated_or_refused() {
+    let error = |kind: &str, rest: &str| {
+        let documents = dnscribe_config::yaml::documents(&policy(kind, rest)).unwrap();
+        Policy::read(&documents[0]).map(|_| ()).unwrap_err().to_string()
+    };
+    for (kind, rest, what) in [
+        ("CiliumNetworkPolicy", "egress: [{ toGroups: [{}] }]", "toGroups"),
+        ("CiliumNetworkPolicy", "egress: [{ toNodes: [{}] }]", "toNodes"),
+        ("CiliumNetworkPolicy", "egress: [{ toRequires: [{}] }]", "toRequires"),
+        (
+            "CiliumNetworkPolicy",
+            "egress: [{ authentication: { mode: required } }]",
+            "authentication",
+        ),
+        ("CiliumNetworkPolicy", "egress: [{ toEntities: [host] }]", "entity host"),
+        (
+            "CiliumNetworkPolicy",
+            "egress: [{ toCIDRSet: [{ cidr: 10.0.0.0/8, except: [10.1.0.0/16] }] }]",
+            "except",
+        ),
+        ("CiliumNetworkPolicy", "egress: [{ toCIDRSet: [{ cidrGroupRef: g }] }]", "cidrGroupRef"),
+        (
+            "CiliumNetworkPolicy",
+            "egress: [{ toServices: [{ k8sServiceSelector: {} }] }]",
+            "k8sServiceSelector",
+        ),
+        (
+            "CiliumNetworkPolicy",
+            "egress: [{ toPorts: [{ ports: [{ port: http }] }] }]",
+            "port \"http\"",
+        ),
+        ("CiliumNetworkPolicy", "egress: [{ toPorts: [{ serverNames: [a] }] }]", "serverNames"),
+        (
+            "CiliumNetworkPolicy",
+            "egressDeny: [{ toEndpoints: [{ matchLabels: { \"k8s:app\": db } }] }]",
+            "label app in egressDeny",
+        ),
+        ("CiliumNetworkPolicy", "nodeSelector: {}", "nodeSelector"),
+        ("NetworkPolicy", "egress: [{ ports: [{ port: http }] }]", "port \"http\""),
+        (
+            "NetworkPolicy",
+            "egress: [{ to: [{ namespaceSelector: { matchLabels: { team: a } } }] }]",
+            "label team of a namespace",
+        ),
+        (
+            "NetworkPolicy",
+            "egress: [{ to: [{ ipBlock: { cidr: 10.0.0.0/8, except: [] } }] }]",
+            "except",
+        ),
+        ("ClusterNetworkPolicy", "egress: [{ action: Accept, to: [{ nodes: {} }] }]", "nodes"),
+        ("ClusterNetworkPolicy", "egress: [{ action: Allow, to: [] }]", "action \"Allow\""),
+        (
+            "ClusterNetworkPolicy",
+            "egress: [{ action: Accept, to: [], protocols: [{ destinationNamedPort: http }] }]",
+            "destinationNamedPort",
+        ),
+        (
+            "ClusterNetworkPolicy",
+            "egress: [{ action: Deny, to: [{ pods: { podSelector: { matchLabels: { app: db } } } }] }]",
+            "label app of pods that are not accepted",
+        ),
+    ] {
+        let expected = format!("{what} of shop/p is not evaluated");
+        assert_eq!(error(kind, rest), expected, "{rest}");
+    }
+}
+
+/// Returns how many items each list with a key has, at any depth.
+fn lengths(value: &Value, key: &str) -> Vec<usize> {
+    let mut found = Vec::new();
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                found.extend(value.as_array().filter(|_| name == key).map(Vec::len));
+                found.extend(lengths(value, key));
+            }
+        }
+        Value::Array(list) => found.extend(list.iter().flat_map(|value| lengths(value, key))),
+        _ => {}
+    }
+    found
+}
+
+/// The API refuses longer lists.
+#[test]
+fn suggestions_keep_to_the_limits_of_the_api() {
+    let plain = json!({});
+    let at = |name: String, port: u16| line(&name, "198.51.100.7", port, &plain);
+    let mut lines: Vec<Vec<u8>> =
+        (0..90).map(|n| at("ports.example.com".into(), 8_000 + n)).collect();
+    lines.extend((0..700).map(|n| at(format!("n{n}.example.com"), 443)));
+    lines.extend((0..30).map(|n| at(format!("d{n}.example.com"), 9_000 + n)));
+    lines.extend((0..60).map(|n| at(format!("db.space{n}.svc.cluster.local"), 5432)));
+    let all = uses(&lines);
+    for (format, limits) in [
+        (PolicyFormat::Cilium, &[("ports", 40)][..]),
+        (
+            PolicyFormat::Cluster,
+            &[("egress", 25), ("to", 25), ("protocols", 25), ("domainNames", 25)],
+        ),
+        (PolicyFormat::Kubernetes, &[]),
+    ] {
+        let text = suggest(&all, format, None).unwrap();
+        let documents = dnscribe_config::yaml::documents(&text).unwrap();
+        for (key, most) in limits {
+            let longest = documents.iter().flat_map(|one| lengths(one, key)).max();
+            assert_eq!(longest, Some(*most), "{key} of {format:?}");
+        }
+        let names: BTreeSet<String> =
+            documents.iter().map(|one| one["metadata"]["name"].to_string()).collect();
+        let priorities: BTreeSet<String> =
+            documents.iter().map(|one| one["spec"]["priority"].to_string()).collect();
+        assert_eq!(names.len(), documents.len(), "{names:?}");
+        assert_eq!(priorities.len(), documents.len(), "{priorities:?}");
+        let policies = read(&text);
+        assert_eq!(check(&all, &policies).allowed, 880, "{format:?}");
+        let stranger = uses(&[line("evil.example.com", "192.0.2.99", 443, &plain)]);
+        assert_eq!(check(&stranger, &policies).refused.len(), 1, "{format:?}");
+    }
+}
+
+#[test]
+fn comments_do_not_deny_what_is_allowed() {
+    let plain = json!({});
+    let either = |names: &[&str], address: &str, port: u16| {
+        line("", address, port, &json!({ "match": "ambiguous", "candidates": names }))
+    };
+    let all = uses(&[
+        line("a.example.com", "198.51.100.7", 443, &plain),
+        line("b.example.com", "198.51.100.7", 443, &plain),
+        line("db.prod.svc.cluster.local", "10.96.7.7", 5432, &plain),
+        either(&["a.example.com", "b.example.com"], "198.51.100.7", 443),
+        either(&["a.example.com", "b.example.com"], "198.51.100.7", 80),
+        either(&["a.example.com", "c.example.com"], "198.51.100.8", 443),
+        either(&["db.prod.svc.cluster.local", "x.prod.svc.cluster.local"], "10.96.7.7", 5432),
+    ]);
+    let comments = |format| {
+        let text = suggest(&all, format, None).unwrap();
+        let said = text.lines().filter(|line| line.starts_with("# ") && line.contains("allowed"));
+        let said = said.filter(|line| line.contains("connection"));
+        said.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (both, third) =
+        ("one of a.example.com, b.example.com", "one of a.example.com, c.example.com");
+    let service = "one of db.prod.svc.cluster.local, x.prod.svc.cluster.local";
+    let named = [
+        format!("# not allowed: 1 connection to 198.51.100.7 port 80/TCP; {both}"),
+        format!(
+            "# allowed only to a.example.com: 1 connection to 198.51.100.8 port 443/TCP; {third}"
+        ),
+        format!(
+            "# allowed only to db.prod.svc.cluster.local: 1 connection to 10.96.7.7 port 5432/TCP; {service}"
+        ),
+    ];
+    assert_eq!(comments(PolicyFormat::Cilium), named);
+    // Services by their namespaces.
+    assert_eq!(comments(PolicyFormat::Cluster), named[..2]);
+    // And names by their addresses.
+    let by_address = [
+        named[0].clone(),
+        format!("# not allowed: 1 connection to 198.51.100.8 port 443/TCP; {third}"),
+    ];
+    assert_eq!(comments(PolicyFormat::Kubernetes), by_address);
 }

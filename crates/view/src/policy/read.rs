@@ -1,0 +1,414 @@
+//! Reads policies, as far as they concern where connections may lead. What cannot be evaluated is refused, since a
+//! verdict without it would be wrong.
+
+use super::METADATA_NAME;
+use super::matching::{Action, Peer, Policy, Ports, Rule, Tier};
+use ipnet::IpNet;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Label of an endpoint with its namespace, without the source of the label.
+const CILIUM_NAMESPACE: &str = "io.kubernetes.pod.namespace";
+
+/// Everything outside of the cluster, by address family.
+const EVERYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
+
+/// Why a document is no policy that can be checked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// Its kind is unknown.
+    #[error("kind {0:?} is not CiliumNetworkPolicy, ClusterNetworkPolicy or NetworkPolicy")]
+    Kind(String),
+    /// It selects pods or peers in a way that is not evaluated.
+    #[error("{0} is not evaluated")]
+    Unsupported(String),
+    /// An address prefix cannot be read.
+    #[error("{0:?} is no address prefix")]
+    Prefix(String),
+}
+
+type Result<T> = std::result::Result<T, PolicyError>;
+
+impl Policy {
+    /// Reads a document: a policy, or several with `specs`.
+    ///
+    /// # Errors
+    /// It is another kind of object, or has what cannot be evaluated.
+    pub fn read(document: &Value) -> Result<Vec<Self>> {
+        let kind = text(&document["kind"]);
+        let metadata = &document["metadata"];
+        let namespace = Some(text(&metadata["namespace"])).filter(|name| !name.is_empty());
+        let name = text(&metadata["name"]);
+        let name = namespace.as_ref().map_or(name.clone(), |space| format!("{space}/{name}"));
+        let reader = Reader { name, namespace };
+        let spec = &document["spec"];
+        match &*kind {
+            "CiliumNetworkPolicy" => {
+                reader.known(
+                    document,
+                    &["apiVersion", "kind", "metadata", "spec", "specs", "status"],
+                )?;
+                let own = Some(spec).filter(|spec| !spec.is_null());
+                let all = own.into_iter().chain(list(&document["specs"]));
+                all.map(|spec| reader.cilium(spec)).collect()
+            }
+            "NetworkPolicy" => Ok(vec![reader.kubernetes(spec)?]),
+            "ClusterNetworkPolicy" => Ok(vec![reader.cluster(spec)?]),
+            _ => Err(PolicyError::Kind(kind)),
+        }
+    }
+}
+
+/// Reads what is below a document.
+struct Reader {
+    /// `NAMESPACE/NAME`, or the name.
+    name: String,
+    namespace: Option<String>,
+}
+
+impl Reader {
+    fn unsupported(&self, what: &str) -> PolicyError {
+        PolicyError::Unsupported(format!("{what} of {}", self.name))
+    }
+
+    /// Refuses keys that it does not know.
+    fn known(&self, object: &Value, keys: &[&str]) -> Result<()> {
+        let mut all =
+            object.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        match all.find(|(key, _)| !keys.contains(&&***key)) {
+            Some((key, _)) => Err(self.unsupported(key)),
+            None => Ok(()),
+        }
+    }
+
+    /// Reads labels that select.
+    fn labels(&self, selector: &Value) -> Result<BTreeMap<String, String>> {
+        self.known(selector, &["matchLabels"])?;
+        let labels = selector["matchLabels"].as_object().into_iter().flatten();
+        Ok(labels.map(|(label, value)| (label.clone(), text(value))).collect())
+    }
+
+    /// Reads a selector of namespaces: one of them by its name, or all.
+    fn namespace(&self, selector: &Value) -> Result<Option<String>> {
+        let mut labels = self.labels(selector)?;
+        let name = labels.remove(METADATA_NAME);
+        match labels.keys().next() {
+            Some(label) => Err(self.unsupported(&format!("label {label} of a namespace"))),
+            None => Ok(name),
+        }
+    }
+
+    /// Reads labels of peers. They count by their namespace, which is too much for a rule that does not accept.
+    fn pods(&self, selector: &Value, action: Action) -> Result<()> {
+        match self.labels(selector)?.keys().next() {
+            Some(label) if action != Action::Accept => {
+                Err(self.unsupported(&format!("label {label} of pods that are not accepted")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn port(&self, value: &Value) -> Result<u16> {
+        let text = text(value);
+        text.parse().map_err(|_| self.unsupported(&format!("port {text:?}")))
+    }
+
+    /// Reads a port, and the last one of its range.
+    fn ports(&self, protocol: &Value, default: &str, first: &Value, last: &Value) -> Result<Ports> {
+        let protocol = if protocol.is_null() { default.to_owned() } else { text(protocol) };
+        let protocol = protocol.to_ascii_uppercase();
+        if first.is_null() {
+            return Ok(Ports { protocol, first: 0, last: u16::MAX });
+        }
+        let first = self.port(first)?;
+        // Zero, of Kubernetes never: as if absent.
+        let last = if last.is_null() || text(last) == "0" { first } else { self.port(last)? };
+        Ok(Ports { protocol, first, last })
+    }
+
+    fn policy(&self, tier: Tier, selector: BTreeMap<String, String>) -> Policy {
+        let Self { name, namespace } = self;
+        Policy {
+            name: name.clone(),
+            namespace: namespace.clone(),
+            selector,
+            tier,
+            is_on_egress: false,
+            isolates: false,
+            rules: Vec::new(),
+        }
+    }
+
+    fn cilium(&self, spec: &Value) -> Result<Policy> {
+        let of_egress = ["egress", "egressDeny", "enableDefaultDeny", "endpointSelector"];
+        let of_others = ["ingress", "ingressDeny", "labels", "description", "log"];
+        self.known(spec, &[&of_egress[..], &of_others].concat())?;
+        let selector = self.labels(&spec["endpointSelector"])?;
+        let selector = selector.into_iter().map(|(label, value)| (plain_label(&label), value));
+        let mut policy = self.policy(Tier::Namespace, selector.collect());
+        for (key, action) in [("egress", Action::Accept), ("egressDeny", Action::Deny)] {
+            for rule in list(&spec[key]) {
+                policy.rules.push(self.cilium_rule(rule, action)?);
+            }
+        }
+        policy.isolates = match &*text(&spec["enableDefaultDeny"]["egress"]) {
+            "true" => true,
+            "false" => false,
+            _ => !policy.rules.is_empty(),
+        };
+        policy.is_on_egress = policy.isolates || !policy.rules.is_empty();
+        Ok(policy)
+    }
+
+    fn cilium_rule(&self, rule: &Value, action: Action) -> Result<Rule> {
+        let (mut peers, mut has_peers) = (Vec::new(), false);
+        for (key, value) in rule.as_object().into_iter().flatten() {
+            match &**key {
+                _ if value.is_null() => continue,
+                "toPorts" | "icmps" => continue,
+                "authentication" if value["mode"] == "disabled" => continue,
+                "toFQDNs" => {
+                    for one in list(value) {
+                        self.known(one, &["matchName", "matchPattern"])?;
+                        let pattern = text(one.get("matchName").unwrap_or(&one["matchPattern"]));
+                        peers.push(Peer::Name { pattern, is_outside: true });
+                    }
+                }
+                "toServices" => {
+                    for one in list(value) {
+                        self.known(one, &["k8sService"])?;
+                        let service = &one["k8sService"];
+                        let namespace = service["namespace"].as_str().map(str::to_owned);
+                        peers.push(Peer::Cluster {
+                            namespace: namespace.or_else(|| self.namespace.clone()),
+                            service: Some(text(&service["serviceName"])),
+                        });
+                    }
+                }
+                "toCIDR" => {
+                    for one in list(value) {
+                        peers.push(prefix(one, true)?);
+                    }
+                }
+                "toCIDRSet" => {
+                    for one in list(value) {
+                        self.known(one, &["cidr"])?;
+                        peers.push(prefix(&one["cidr"], true)?);
+                    }
+                }
+                "toEntities" => {
+                    for one in list(value) {
+                        peers.extend(self.entity(&text(one))?);
+                    }
+                }
+                "toEndpoints" => {
+                    for one in list(value) {
+                        peers.push(self.endpoints(one, action)?);
+                    }
+                }
+                _ => return Err(self.unsupported(key)),
+            }
+            has_peers = true;
+        }
+        let mut ports = Vec::new();
+        for entry in list(&rule["toPorts"]) {
+            // Rules on what is said there, and who decrypts it, come after the connection.
+            self.known(entry, &["ports", "rules", "terminatingTLS", "originatingTLS"])?;
+            let before = ports.len();
+            for one in list(&entry["ports"]) {
+                self.known(one, &["port", "protocol", "endPort"])?;
+                // Port 0 is any.
+                let first = Some(&one["port"]).filter(|port| text(port) != "0");
+                let first = first.unwrap_or(&Value::Null);
+                ports.push(self.ports(&one["protocol"], "ANY", first, &one["endPort"])?);
+            }
+            if ports.len() == before {
+                return Err(self.unsupported("toPorts without ports"));
+            }
+        }
+        // ICMP is no connection.
+        let has_ports = !ports.is_empty() || list(&rule["icmps"]).next().is_some();
+        if !has_peers && has_ports {
+            peers.push(Peer::All);
+        }
+        Ok(Rule { action, peers, ports: has_ports.then_some(ports) })
+    }
+
+    fn entity(&self, name: &str) -> Result<Vec<Peer>> {
+        let outside = |prefixes: &[&str]| {
+            prefixes.iter().map(|one| prefix(&Value::from(*one), true)).collect()
+        };
+        match name {
+            "all" => Ok(vec![Peer::All]),
+            "world" => outside(&EVERYWHERE),
+            "world-ipv4" => outside(&EVERYWHERE[..1]),
+            "world-ipv6" => outside(&EVERYWHERE[1..]),
+            "cluster" => Ok(vec![Peer::Cluster { namespace: None, service: None }]),
+            "none" => Ok(Vec::new()),
+            _ => Err(self.unsupported(&format!("entity {name}"))),
+        }
+    }
+
+    /// Reads a selector of endpoints: those of its own namespace, unless it names another.
+    fn endpoints(&self, selector: &Value, action: Action) -> Result<Peer> {
+        let mut namespace = self.namespace.clone();
+        for (label, value) in self.labels(selector)? {
+            let label = plain_label(&label);
+            if label == CILIUM_NAMESPACE {
+                namespace = Some(value);
+            } else if action != Action::Accept {
+                return Err(self.unsupported(&format!("label {label} in egressDeny")));
+            } else if label.starts_with("io.cilium.") || label.starts_with("reserved:") {
+                return Err(self.unsupported(&format!("label {label}")));
+            }
+        }
+        Ok(Peer::Cluster { namespace, service: None })
+    }
+
+    fn kubernetes(&self, spec: &Value) -> Result<Policy> {
+        self.known(spec, &["podSelector", "policyTypes", "ingress", "egress"])?;
+        let mut policy = self.policy(Tier::Namespace, self.labels(&spec["podSelector"])?);
+        let mut types = list(&spec["policyTypes"]).peekable();
+        policy.isolates = match types.peek() {
+            Some(_) => types.any(|one| one == "Egress"),
+            None => list(&spec["egress"]).next().is_some(),
+        };
+        policy.is_on_egress = policy.isolates;
+        for rule in list(&spec["egress"]).filter(|_| policy.isolates) {
+            policy.rules.push(self.kubernetes_rule(rule)?);
+        }
+        Ok(policy)
+    }
+
+    fn kubernetes_rule(&self, rule: &Value) -> Result<Rule> {
+        self.known(rule, &["to", "ports"])?;
+        let mut peers = Vec::new();
+        for to in list(&rule["to"]) {
+            self.known(to, &["ipBlock", "namespaceSelector", "podSelector"])?;
+            if let Some(block) = to.get("ipBlock") {
+                self.known(block, &["cidr"])?;
+                peers.push(prefix(&block["cidr"], false)?);
+                continue;
+            }
+            self.pods(&to["podSelector"], Action::Accept)?;
+            let namespace = match to.get("namespaceSelector") {
+                Some(selector) => self.namespace(selector)?,
+                None => self.namespace.clone(),
+            };
+            peers.push(Peer::Cluster { namespace, service: None });
+        }
+        if list(&rule["to"]).next().is_none() {
+            peers.push(Peer::All);
+        }
+        let mut ports = Vec::new();
+        for one in list(&rule["ports"]) {
+            self.known(one, &["port", "protocol", "endPort"])?;
+            ports.push(self.ports(&one["protocol"], "TCP", &one["port"], &one["endPort"])?);
+        }
+        let ports = Some(ports).filter(|ports| !ports.is_empty());
+        Ok(Rule { action: Action::Accept, peers, ports })
+    }
+
+    fn cluster(&self, spec: &Value) -> Result<Policy> {
+        self.known(spec, &["tier", "priority", "subject", "ingress", "egress"])?;
+        let priority = match &*text(&spec["priority"]) {
+            "" => 0,
+            number => {
+                number.parse().map_err(|_| self.unsupported(&format!("priority {number}")))?
+            }
+        };
+        let tier = match &*text(&spec["tier"]) {
+            "Admin" | "" => Tier::Admin(priority),
+            "Baseline" => Tier::Baseline(priority),
+            other => return Err(self.unsupported(&format!("tier {other}"))),
+        };
+        let subject = &spec["subject"];
+        self.known(subject, &["namespaces", "pods"])?;
+        let pods = &subject["pods"];
+        self.known(pods, &["namespaceSelector", "podSelector"])?;
+        let spaces =
+            if pods.is_null() { &subject["namespaces"] } else { &pods["namespaceSelector"] };
+        let selector = self.labels(&pods["podSelector"])?;
+        let mut policy =
+            Policy { namespace: self.namespace(spaces)?, ..self.policy(tier, selector) };
+        for rule in list(&spec["egress"]) {
+            policy.rules.push(self.cluster_rule(rule)?);
+        }
+        policy.is_on_egress = !policy.rules.is_empty();
+        Ok(policy)
+    }
+
+    fn cluster_rule(&self, rule: &Value) -> Result<Rule> {
+        self.known(rule, &["name", "action", "to", "protocols"])?;
+        let action = match &*text(&rule["action"]) {
+            "Accept" => Action::Accept,
+            "Deny" => Action::Deny,
+            "Pass" => Action::Pass,
+            other => return Err(self.unsupported(&format!("action {other:?}"))),
+        };
+        let mut peers = Vec::new();
+        for to in list(&rule["to"]) {
+            self.known(to, &["namespaces", "pods", "networks", "domainNames"])?;
+            // Here a single `*` is any number of labels.
+            peers.extend(list(&to["domainNames"]).map(|name| {
+                let name = text(name);
+                let pattern =
+                    name.strip_prefix("*.").map_or(name.clone(), |rest| format!("**.{rest}"));
+                Peer::Name { pattern, is_outside: false }
+            }));
+            for one in list(&to["networks"]) {
+                peers.push(prefix(one, false)?);
+            }
+            if let Some(spaces) = to.get("namespaces") {
+                peers.push(Peer::Cluster { namespace: self.namespace(spaces)?, service: None });
+            }
+            if let Some(pods) = to.get("pods") {
+                self.known(pods, &["namespaceSelector", "podSelector"])?;
+                self.pods(&pods["podSelector"], action)?;
+                let namespace = self.namespace(&pods["namespaceSelector"])?;
+                peers.push(Peer::Cluster { namespace, service: None });
+            }
+        }
+        let mut ports = Vec::new();
+        for one in list(&rule["protocols"]) {
+            self.known(one, &["tcp", "udp", "sctp"])?;
+            for (protocol, port) in one.as_object().into_iter().flatten() {
+                let port = &port["destinationPort"];
+                self.known(port, &["number", "range"])?;
+                let (first, last) = match port.get("range") {
+                    Some(range) => (&range["start"], &range["end"]),
+                    None => (&port["number"], &Value::Null),
+                };
+                ports.push(self.ports(&Value::from(&**protocol), "TCP", first, last)?);
+            }
+        }
+        let ports = Some(ports).filter(|ports| !ports.is_empty());
+        Ok(Rule { action, peers, ports })
+    }
+}
+
+/// Returns a label without the source that Cilium writes before it.
+fn plain_label(label: &str) -> String {
+    let plain = ["k8s:", "any:"].into_iter().find_map(|source| label.strip_prefix(source));
+    plain.unwrap_or(label).to_owned()
+}
+
+/// Returns a scalar as text: documents of YAML have all scalars so.
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(
+        || if value.is_null() { String::new() } else { value.to_string() },
+        str::to_owned,
+    )
+}
+
+fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+fn prefix(value: &Value, is_outside: bool) -> Result<Peer> {
+    let text = text(value);
+    let whole = text.parse::<IpAddr>().map(IpNet::from).ok();
+    let prefix = text.parse().ok().or(whole).ok_or(PolicyError::Prefix(text))?;
+    Ok(Peer::Prefix { prefix, is_outside })
+}
