@@ -1,6 +1,6 @@
 //! Dimension tables: what accounts, domains, campaigns, partners and top-level domains are, from when on.
 
-use crate::event::Rejection;
+use crate::event::{Rejection, host_name};
 use crate::input::Row;
 use clap::ValueEnum;
 use jiff::Timestamp;
@@ -92,7 +92,7 @@ impl Attributes {
         for (name, text) in fields {
             let place = ATTRIBUTES.iter().position(|known| *known == name);
             match (name.as_str(), place) {
-                (name, _) if name == kind.key() => attributes.key = key(kind, &text),
+                (name, _) if name == kind.key() => attributes.key = key(kind, &text)?,
                 ("valid_from", _) if text.is_empty() => {}
                 ("valid_from", _) => attributes.from_us = time(&text)?,
                 (_, Some(place)) => {
@@ -112,13 +112,14 @@ impl Attributes {
     }
 }
 
-/// Names are in lower case, as those of events.
-fn key(kind: Kind, text: &str) -> String {
-    match kind {
-        Kind::Domain => text.trim_end_matches('.').to_lowercase(),
-        Kind::Tld => text.trim_matches('.').to_lowercase(),
-        Kind::Account | Kind::Campaign | Kind::Partner => text.to_owned(),
-    }
+/// Names are those of events.
+fn key(kind: Kind, text: &str) -> Result<String, Rejection> {
+    let name = match kind {
+        Kind::Domain => text.trim_end_matches('.'),
+        Kind::Tld => text.trim_matches('.'),
+        Kind::Account | Kind::Campaign | Kind::Partner => return Ok(text.to_owned()),
+    };
+    host_name(name).ok_or_else(|| Rejection::new("bad_domain", format!("\"{text}\"")))
 }
 
 /// Reads a day in UTC, or a time with its offset.

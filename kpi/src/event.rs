@@ -247,13 +247,19 @@ fn time(name: &str, text: &str) -> Result<Timestamp, Rejection> {
     text.parse().map_err(|_| Rejection::new("bad_timestamp", format!("{name}: \"{text}\"")))
 }
 
-/// Returns a name in lower case without trailing dot.
+/// Returns a name in lower case with A-labels, as records of DNS have it; `None` if it has no such form.
+pub(crate) fn host_name(text: &str) -> Option<String> {
+    if text.is_ascii() { Some(text.to_ascii_lowercase()) } else { dnscribe_dns::to_ascii(text) }
+}
+
+/// Returns a name as [`host_name`], without trailing dot.
 fn domain(text: &str) -> Result<Option<String>, Rejection> {
     let text = text.trim_end_matches('.');
+    let refused = || Rejection::new("bad_domain", format!("\"{text}\""));
     if text.contains(|letter: char| letter.is_whitespace() || letter.is_control()) {
-        return Err(Rejection::new("bad_domain", format!("\"{text}\"")));
+        return Err(refused());
     }
-    Ok((!text.is_empty()).then(|| text.to_lowercase()))
+    Ok(Some(host_name(text).ok_or_else(refused)?).filter(|name| !name.is_empty()))
 }
 
 fn country(text: &str) -> Result<Option<String>, Rejection> {
@@ -328,6 +334,13 @@ mod tests {
         assert_eq!(event.event_ts.to_string(), "2026-02-01T01:30:00.000000000Z");
         assert_eq!(event.domain.as_deref(), Some("shop.example"));
         assert_eq!(event.tld.as_deref(), Some("example"));
+        for name in ["München.рф", "xn--MNCHEN-3ya.xn--p1ai"] {
+            let mut event = minimal();
+            event["domain"] = json!(name);
+            let event = parse(&event).unwrap();
+            assert_eq!(event.domain.as_deref(), Some("xn--mnchen-3ya.xn--p1ai"));
+            assert_eq!(event.tld.as_deref(), Some("xn--p1ai"));
+        }
     }
 
     #[test]
