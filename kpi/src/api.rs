@@ -22,7 +22,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use url::form_urlencoded;
 
@@ -344,6 +344,7 @@ async fn change(allowed: AllowedKpi, RawQuery(query): RawQuery) -> Response {
 /// Reads the parameters of a comparison: `at`, `parts`, and those of a question.
 fn asked_change(dictionary: &Dictionary, kpi: &Kpi, query: &str) -> Result<ChangeQuestion, String> {
     let (mut at, mut parts, mut has_grain) = (None, DEFAULT_PARTS, false);
+    refuse_unclear(query)?;
     let mut rest = form_urlencoded::Serializer::new(String::new());
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -418,6 +419,7 @@ impl Asked {
             filter: BTreeMap::new(),
         };
         let (mut limit, mut offset) = (DEFAULT_LIMIT, 0);
+        refuse_unclear(query)?;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             match &*name {
                 "date" => {
@@ -460,6 +462,20 @@ impl Asked {
         }
         Ok(Self { question, limit, offset })
     }
+}
+
+/// Refuses parameters that contradict each other.
+fn refuse_unclear(query: &str) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+        if let Some(name) = seen.replace(name) {
+            return Err(format!("{name} is given twice"));
+        }
+    }
+    if seen.contains("date") && (seen.contains("from") || seen.contains("to")) {
+        return Err("date is one day: leave out from and to, or date".to_owned());
+    }
+    Ok(())
 }
 
 fn day(name: &str, text: &str) -> Result<Date, String> {
@@ -512,6 +528,10 @@ mod tests {
             "filter=tld",
             "a=b",
             "from=2026-02-01&to=2026-01-01",
+            "date=2026-01-01&from=2026-01-01",
+            "to=2026-01-01&date=2026-01-01",
+            "from=2026-01-01&from=2026-01-02",
+            "by=tld&by=tld",
         ] {
             assert!(Asked::parse(bad, &["tld"]).is_err(), "{bad}");
         }
