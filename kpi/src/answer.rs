@@ -7,6 +7,7 @@ use crate::store::Undone;
 use crate::values::{Change, Grain, KpiValue};
 use crate::verdict::Verdict;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -157,6 +158,8 @@ pub struct Lineage<'a> {
     pub imports: Vec<LineageImport<'a>>,
     /// The newest imports that were taken back, 100 at most.
     pub undone: Vec<&'a Undone>,
+    /// Final days that were reopened, the newest time first, 100 at most.
+    pub reopened: Vec<LineageReopening<'a>>,
     /// SHA-256 of the dictionary.
     pub dictionary_sha256: &'a str,
 }
@@ -213,6 +216,17 @@ pub struct LineageImport<'a> {
     pub accepted: u64,
     /// Rows refused.
     pub rejected: u64,
+}
+
+/// A final day that was reopened.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LineageReopening<'a> {
+    /// The day.
+    pub day: Date,
+    /// When.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: &'a str,
 }
 
 /// Age of values and sources.

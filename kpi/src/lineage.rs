@@ -1,6 +1,6 @@
 //! What the dictionary says about a KPI, and its lineage: measures, models, sources and imported files.
 
-use crate::answer::{self, Lineage, LineageImport, LineageMeasure, LineageModel};
+use crate::answer::{self, Lineage, LineageImport, LineageMeasure, LineageModel, LineageReopening};
 use crate::dictionary::{Dictionary, Kpi, Measure, Model};
 use crate::query::{self, Dialect};
 use crate::store::{State, Table};
@@ -36,6 +36,18 @@ pub fn describe<'a>(
         decision: answer::Decision::of(kpi),
         verdicts,
     }
+}
+
+fn reopened<'a>(kpi: &Kpi, state: &'a State) -> Vec<LineageReopening<'a>> {
+    let all = state.days.iter().flat_map(|(day, of_day)| {
+        let all = of_day.reopened.iter();
+        let all = all.filter(|reopening| reopening.previous.contains_key(&kpi.name));
+        all.map(|one| LineageReopening { day: *day, at: one.at, reason: &one.reason })
+    });
+    let mut all: Vec<_> = all.collect();
+    all.sort_by_key(|one| std::cmp::Reverse((one.at, one.day)));
+    all.truncate(NEWEST);
+    all
 }
 
 /// Describes where the values of a KPI come from.
@@ -74,6 +86,7 @@ pub fn of_kpi<'a>(dictionary: &'a Dictionary, kpi: &'a Kpi, state: &'a State) ->
         models: models.map(describe_model).collect(),
         sources,
         undone: state.undone.iter().rev().take(NEWEST).collect(),
+        reopened: reopened(kpi, state),
         dictionary_sha256: &dictionary.sha256,
     }
 }

@@ -12,11 +12,12 @@ pub use question::{
 
 use crate::completeness::{Needs, TOO_LARGE};
 use crate::definition::{Definition, Formula, Window};
-use crate::dictionary::{DIMENSIONS, Dictionary, Kpi};
+use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, KpiType};
 use crate::error::KpiError;
 use crate::facts::epoch_day;
 use crate::rows::{Columns, date, text};
 use crate::store::{Coverage, DayState, Frozen, State, Store, Table};
+use crate::verdict::LOOK_BACK_DAYS;
 use calendar::{Calendar, Place, beginnings};
 use datafusion::arrow::array::Array as _;
 use jiff::civil::Date;
@@ -90,10 +91,15 @@ impl DayValues {
         self.frozen(self.state.frozen.get(&kpi.name), present)
     }
 
-    /// As they were published before the day was reopened.
-    fn previous<'a>(&'a self, kpi: &Kpi, present: &'a Formula) -> (&'a MeasureRows, &'a Formula) {
-        let reopened = self.state.reopened.as_ref();
-        let previous = reopened.and_then(|reopening| reopening.previous.get(&kpi.name));
+    /// As they were published before a time at which days were reopened.
+    fn previous<'a>(
+        &'a self,
+        kpi: &Kpi,
+        present: &'a Formula,
+        at: jiff::Timestamp,
+    ) -> (&'a MeasureRows, &'a Formula) {
+        let mut later = self.state.reopened.iter().filter(|reopening| reopening.at >= at);
+        let previous = later.find_map(|reopening| reopening.previous.get(&kpi.name));
         self.frozen(previous.or_else(|| self.state.frozen.get(&kpi.name)), present)
     }
 
@@ -113,6 +119,11 @@ impl DayValues {
         let frozen = self.state.frozen.get(&kpi.name);
         frozen.is_some_and(|frozen| frozen.path != self.state.current)
     }
+}
+
+/// First of the days that say which slices a sum has.
+fn before(day: Date) -> Date {
+    date(epoch_day(day) - LOOK_BACK_DAYS)
 }
 
 /// What is added up: which rows, by which spans.
@@ -355,20 +366,12 @@ impl Values {
         let is_adjusted = counted.any(|(_, day)| day.is_adjusted(kpi));
         let is_adjusted = is_adjusted || spans.iter().any(|span| span.definition.is_some());
         let current = is_adjusted.then(|| self.collect(&scope, |day| (day.current(), present)));
-        let is_restated = spans.iter().any(|span| span.reopened.is_some());
-        let previous = is_restated.then(|| self.collect(&scope, |day| day.previous(kpi, present)));
-        let types = dictionary.event_types(kpi);
-        let absent = types.iter().filter(|kind| self.coverage.absent.contains(**kind));
-        let never = |kind: &&str| {
-            format!("{kind} has never come, and no sources are declared: none is counted")
-        };
-        let mut notes: Vec<String> = absent.map(never).collect();
-        if scope.opening > Date::MIN {
-            let opening = scope.opening;
-            notes.push(format!(
-                "counted from {opening} on, when its sources begin: nothing before is in it"
-            ));
-        }
+        let times: BTreeSet<_> = spans.iter().flat_map(|span| span.reopened.keys()).collect();
+        let previous = times
+            .into_iter()
+            .map(|at| (*at, self.collect(&scope, |day| day.previous(kpi, present, *at))));
+        let previous: BTreeMap<_, _> = previous.collect();
+        let notes = self.notes(dictionary, kpi);
         let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or_default();
         // Where data are missing, a day without slices has one value that says so.
         let nothing = vec![0; scope.selection.by.len()];
@@ -380,12 +383,13 @@ impl Values {
                 span.state() == ValueState::Incomplete && !has_rows.contains(index)
             })
             .map(|(index, _)| (index, nothing.clone()));
-        let without_rows: Vec<Key> = without_rows.collect();
+        let without_rows: Vec<Key> =
+            without_rows.chain(self.stopped(kpi, question, &scope, present, &spans)).collect();
         let keys: BTreeSet<&Key> = official
             .keys()
             .chain(&without_rows)
             .chain(current.iter().flat_map(BTreeMap::keys))
-            .chain(previous.iter().flat_map(BTreeMap::keys))
+            .chain(previous.values().flat_map(BTreeMap::keys))
             .collect();
         let values = keys.into_iter().map(|key| {
             let (place, mut span) = (&scope.calendar.spans[key.0], spans[key.0].clone());
@@ -408,12 +412,13 @@ impl Values {
             let adjustment = current
                 .as_ref()
                 .and_then(|current| Adjustment::between(&official, value(current, present), cause));
-            let restatement = previous.as_ref().zip(span.reopened.as_ref());
-            let restatement = restatement.map(|(previous, (at, reason))| Restatement {
-                previous: value(previous, then),
+            let restatements = span.reopened.iter().map(|(at, reason)| Restatement {
+                previous: value(&previous[at], then),
                 at: *at,
                 reason: reason.clone(),
             });
+            let mut earlier_restatements: Vec<_> = restatements.collect();
+            let restatement = earlier_restatements.pop();
             let closes = date(epoch_day(span.last) + horizon);
             let today = self.as_of.map(|at| crate::facts::day_of(at.as_microsecond()));
             let is_open = horizon > 0 && today.is_some_and(|today| today <= closes);
@@ -428,12 +433,67 @@ impl Values {
                 open_until: is_open.then_some(closes),
                 adjustment,
                 restatement,
+                earlier_restatements,
                 reasons: span.reasons(),
                 notes: if state == ValueState::Incomplete { Vec::new() } else { notes.clone() },
                 rejected_rows: span.rejected,
             }
         });
         values.collect()
+    }
+
+    /// What values of a KPI take for granted.
+    fn notes(&self, dictionary: &Dictionary, kpi: &Kpi) -> Vec<String> {
+        let types = dictionary.event_types(kpi);
+        let absent = types.iter().filter(|kind| self.coverage.absent.contains(**kind));
+        let never = |kind: &&str| {
+            format!("{kind} has never come, and no sources are declared: none is counted")
+        };
+        let mut notes: Vec<String> = absent.map(never).collect();
+        let opening = self.coverage.opening(&kpi.name);
+        if opening > Date::MIN {
+            notes.push(format!(
+                "counted from {opening} on, when its sources begin: nothing before is in it"
+            ));
+        }
+        notes
+    }
+
+    /// Slices of a sum that is always sliced, by spans of whole days that lack nothing, of which the days before have rows: their sum is 0
+    /// where the span has none.
+    fn stopped(
+        &self,
+        kpi: &Kpi,
+        question: &Question,
+        scope: &Scope<'_>,
+        formula: &Formula,
+        spans: &[SpanState],
+    ) -> BTreeSet<Key> {
+        let is_sum = matches!(kpi.kind, KpiType::Simple | KpiType::Derived);
+        let is_plain = question.by.iter().all(|name| kpi.always_by.contains(name));
+        let whole = scope.calendar.has_utc_days && question.grain.step_us().is_none();
+        let Some((first, last)) = scope.days() else { return BTreeSet::new() };
+        if kpi.always_by.is_empty() || !is_sum || !is_plain || !whole {
+            return BTreeSet::new();
+        }
+        let mut slices = AnswerSlices::new(&scope.selection);
+        let mut seen: BTreeMap<i32, BTreeSet<u32>> = BTreeMap::new();
+        for (day, values) in self.days.range(before(first)..=last) {
+            let of_day = seen.entry(epoch_day(*day)).or_default();
+            let (rows, formula) = values.official(kpi, formula);
+            slices.add(formula, rows, |_, number, _| of_day.extend([number]));
+        }
+        let complete =
+            spans.iter().enumerate().filter(|(_, span)| span.state() != ValueState::Incomplete);
+        let keys = complete.flat_map(|(index, _)| {
+            let from = scope.calendar.spans[index].from;
+            let days = seen.range(epoch_day(before(from))..epoch_day(from));
+            days.flat_map(|(_, of_day)| of_day).map(move |number| (index, *number))
+        });
+        let keys: BTreeSet<SpanSlice> = keys.collect();
+        keys.into_iter()
+            .map(|(index, number)| (index, slices.slices[number as usize].clone()))
+            .collect()
     }
 
     /// Finds out what is known of each span. A running total needs all days before its span, too, from its opening on.

@@ -149,6 +149,7 @@ mod tests {
             open_until: None,
             adjustment: None,
             restatement: None,
+            earlier_restatements: Vec::new(),
             reasons: Vec::new(),
             notes: Vec::new(),
             rejected_rows: 0,

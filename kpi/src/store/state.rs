@@ -41,7 +41,7 @@ pub struct State {
     /// Imports that were taken back, in the order of time.
     pub undone: Vec<Undone>,
     /// What was final on days that lost their facts with an import, until they are computed again.
-    emptied: BTreeMap<Date, Reopening>,
+    emptied: BTreeMap<Date, Vec<Reopening>>,
 }
 
 /// What the sources of a computation cover.
@@ -68,14 +68,14 @@ pub struct Frozen {
     pub definition: Arc<Definition>,
 }
 
-/// The last time that a day was reopened.
+/// One time that a day was reopened.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reopening {
     /// When.
     pub at: jiff::Timestamp,
     /// Why, in the user's words.
     pub reason: String,
-    /// What was final before, by KPI.
+    /// What was final until then, by KPI.
     pub previous: BTreeMap<String, Frozen>,
 }
 
@@ -86,8 +86,8 @@ pub struct DayState {
     pub current: String,
     /// Final values by KPI.
     pub frozen: BTreeMap<String, Frozen>,
-    /// The last time that the day was reopened.
-    pub reopened: Option<Reopening>,
+    /// All times that the day was reopened, in the order of time.
+    pub reopened: Vec<Reopening>,
     /// Sources that are incomplete, with the reason.
     pub incomplete: BTreeMap<String, String>,
     /// Rejected rows of the day that wait for a correction.
@@ -160,8 +160,8 @@ impl State {
                     compute.definitions.into_iter().map(shared).collect();
                 for (day, values) in compute.days {
                     let state = self.days.entry(day).or_default();
-                    if let Some(reopening) = self.emptied.remove(&day) {
-                        state.reopened = Some(reopening);
+                    if let Some(reopened) = self.emptied.remove(&day) {
+                        state.reopened = reopened;
                     }
                     for kpi in values.finalised {
                         let Some(definition) = definitions.get(&kpi) else { continue };
@@ -194,10 +194,8 @@ impl State {
     fn reopen(&mut self, day: Date, at: jiff::Timestamp, reason: &str) {
         let has_final = |state: &&mut DayState| !state.frozen.is_empty();
         let Some(state) = self.days.get_mut(&day).filter(has_final) else { return };
-        let known = state.reopened.take().map(|reopening| reopening.previous);
-        let mut previous = known.unwrap_or_default();
-        previous.append(&mut state.frozen);
-        state.reopened = Some(Reopening { at, reason: reason.to_owned(), previous });
+        let previous = std::mem::take(&mut state.frozen);
+        state.reopened.push(Reopening { at, reason: reason.to_owned(), previous });
     }
 
     fn undo(&mut self, sha256: &str, at: jiff::Timestamp, reason: &str) {
@@ -224,8 +222,8 @@ impl State {
         let (days, gone): (BTreeMap<_, _>, BTreeMap<_, _>) =
             std::mem::take(&mut self.days).into_iter().partition(|(day, state)| stays(*day, state));
         self.days = days;
-        let gone = gone.into_iter().filter_map(|(day, state)| Some((day, state.reopened?)));
-        self.emptied.extend(gone);
+        let gone = gone.into_iter().map(|(day, state)| (day, state.reopened));
+        self.emptied.extend(gone.filter(|(_, reopened)| !reopened.is_empty()));
         self.undone.push(Undone {
             sha256: import.sha256,
             source: import.source,
@@ -239,8 +237,8 @@ impl State {
     /// Whether a KPI is final on some day, or was before the day was reopened.
     #[must_use]
     pub fn was_final(&self, kpi: &str) -> bool {
-        let reopened = self.days.values().filter_map(|day| day.reopened.as_ref());
-        let mut reopened = reopened.chain(self.emptied.values());
+        let reopened = self.days.values().map(|day| &day.reopened).chain(self.emptied.values());
+        let mut reopened = reopened.flatten();
         self.days.values().any(|day| day.frozen.contains_key(kpi))
             || reopened.any(|reopening| reopening.previous.contains_key(kpi))
     }

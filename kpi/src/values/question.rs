@@ -238,9 +238,12 @@ pub struct KpiValue {
     /// What has changed since the value became final.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adjustment: Option<Adjustment>,
-    /// What the value was before its day was reopened.
+    /// What the value was before its day was reopened last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub restatement: Option<Restatement>,
+    /// What it was before its day was reopened earlier, in the order of time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub earlier_restatements: Vec<Restatement>,
     /// Why the value is incomplete.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,

@@ -4,7 +4,7 @@ use super::SpanSlice;
 use super::question::ValueState;
 use crate::definition::{Definition, Formula};
 use crate::dictionary::{Kpi, KpiType};
-use crate::store::DayState;
+use crate::store::{DayState, Reopening};
 use jiff::civil::Date;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -115,8 +115,8 @@ pub(super) struct SpanState {
     pub(super) rejected: u64,
     /// Definition of the last final value, if it is not the present one.
     pub(super) definition: Option<Arc<Definition>>,
-    /// When and why one of the days was reopened last.
-    pub(super) reopened: Option<(jiff::Timestamp, String)>,
+    /// When and why days were reopened.
+    pub(super) reopened: BTreeMap<jiff::Timestamp, String>,
 }
 
 impl SpanState {
@@ -128,7 +128,7 @@ impl SpanState {
             more_reasons: 0,
             rejected: 0,
             definition: None,
-            reopened: None,
+            reopened: BTreeMap::new(),
         }
     }
 
@@ -164,11 +164,9 @@ impl SpanState {
             return;
         };
         self.rejected += state.rejected;
-        if let Some(reopening) = &state.reopened
-            && reopening.previous.contains_key(&kpi.name)
-        {
-            self.reopened = Some((reopening.at, reopening.reason.clone()));
-        }
+        let has = |one: &&Reopening| one.previous.contains_key(&kpi.name);
+        let reopened = state.reopened.iter().filter(has);
+        self.reopened.extend(reopened.map(|one| (one.at, one.reason.clone())));
         match state.frozen.get(&kpi.name) {
             // What was complete when it became final stays final.
             Some(frozen) if frozen.definition.sha256 == sha256 => {}
