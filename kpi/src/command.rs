@@ -148,6 +148,7 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
             };
         print(&text)?;
     }
+    let mut code = ExitCode::SUCCESS;
     for path in &args.files {
         let is_stdin = path == Path::new("-");
         let spooled = is_stdin.then(|| input::spooled(std::io::stdin())).transpose()?;
@@ -164,13 +165,11 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
             ..import::Request::new(name, &policy, sources)
         };
         let imported = import::import(store, file, &request).await?;
-        print(&import_text(&path.display().to_string(), &imported, args.output))?;
-        if let Imported::Added(commit) = &imported
-            && commit.rows > 0
-            && commit.accepted + commit.skipped == 0
-        {
-            let remedy = "`dnscribe-kpi rejected` has the reason of each";
-            tracing::warn!("{}: no row was accepted: {remedy}", path.display());
+        let shown = path.display().to_string();
+        print(&import_text(&shown, &imported, args.output))?;
+        if let Some(problem) = import_problem(&imported, args) {
+            tracing::warn!("{shown}: {problem}");
+            code = ExitCode::FAILURE;
         }
     }
     if let (Some(day), Some(source)) = (args.complete, &args.source) {
@@ -179,7 +178,34 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
             print(&format!("{source}: {day} is complete; `compute` takes it into account\n"))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
+}
+
+/// Why a file does not count as it was meant to, and what to do.
+fn import_problem(imported: &Imported, args: &ImportArgs) -> Option<String> {
+    const REMEDY: &str = "`dnscribe-kpi rejected` has the reason of each";
+    match imported {
+        Imported::Already(commit) => {
+            let wanted = args.source.as_ref().filter(|wanted| **wanted != commit.source)?;
+            let earlier = &commit.source;
+            Some(format!(
+                "its rows are those of source {earlier}, not {wanted}: take them back with \
+                 `import --undo {} --reason TEXT`, and import the file again",
+                commit.sha256
+            ))
+        }
+        Imported::Added(commit) if commit.rows > 0 && commit.accepted + commit.skipped == 0 => {
+            Some(format!("no row was accepted: {REMEDY}"))
+        }
+        // A row of a table is of no day that could be marked.
+        Imported::Added(commit) if args.dimension.is_some() && !commit.rejected.is_empty() => {
+            let rejected: u64 = commit.rejected.values().sum();
+            Some(format!(
+                "{rejected} rows of the table were refused, and slices lack them: {REMEDY}"
+            ))
+        }
+        Imported::Added(_) => None,
+    }
 }
 
 /// Pulls sources. One that cannot be read does not keep the others away.
@@ -233,7 +259,7 @@ fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String 
         return format!("{line}\n");
     }
     if !is_new {
-        return format!("{name}: imported before, nothing changed\n");
+        return format!("{name}: imported before (source {}), nothing changed\n", commit.source);
     }
     let reasons = commit.rejected.iter().map(|(reason, count)| format!("{reason} {count}"));
     let reasons = reasons.collect::<Vec<_>>().join(", ");
@@ -409,8 +435,14 @@ fn reconciliation_text(report: &Report) -> String {
     for line in report.unreadable_lines() {
         let _ = writeln!(page, "{line}");
     }
-    let verdict = if report.within_tolerance { "ok" } else { "beyond the tolerance" };
-    let Report { compared, differences, extent, .. } = report;
+    let Report { compared, not_compared, differences, extent, unreadable, .. } = report;
+    let verdict = match (report.within_tolerance, not_compared) {
+        (true, _) => "ok".to_owned(),
+        (false, 1..) if differences.is_empty() && unreadable.is_empty() => format!(
+            "agrees as far as it goes: {not_compared} of ours not compared: say by --from, --to and --has what the export must have"
+        ),
+        (false, _) => "beyond the tolerance".to_owned(),
+    };
     let names = extent.names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
     let days = extent.from.zip(extent.to).map(|(from, to)| format!("{from} to {to}, "));
     let _ = writeln!(

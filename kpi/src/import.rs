@@ -2,7 +2,7 @@
 
 pub mod undo;
 
-use crate::attributes::{Attributes, Kind};
+use crate::attributes::{ATTRIBUTES, Attributes, Kind};
 use crate::dead_letter;
 use crate::error::KpiError;
 use crate::event::{self, EventType, Rejection, event_id};
@@ -64,6 +64,9 @@ pub async fn import(
         Some(format) => format,
         None => input::detect(file)?,
     };
+    if format == Format::Csv {
+        input::require_known_column(file, |name| request.knows(name), request.remedy())?;
+    }
     let mut importer = Importer::new(store, request, &digest, format);
     let has_event_ids = request.sources.find(request.source);
     let has_event_ids = has_event_ids.is_none_or(|source| source.key == KeyRule::EventId);
@@ -181,6 +184,26 @@ impl<'a> Request<'a> {
             offsets: BTreeMap::new(),
             last_messages: BTreeMap::new(),
             position: None,
+        }
+    }
+}
+
+impl Request<'_> {
+    /// Whether rows can have a column of this name.
+    fn knows(&self, column: &str) -> bool {
+        match (self.mapping, self.dimension) {
+            (Some(mapping), _) => mapping.has_column(column),
+            (None, Some(kind)) => column == kind.key() || ATTRIBUTES.contains(&column),
+            (None, None) => event::FIELDS.contains(&column),
+        }
+    }
+
+    /// What to do with a file without a known column.
+    const fn remedy(&self) -> &'static str {
+        match (self.mapping, self.dimension) {
+            (Some(_), _) => "its map names others",
+            (None, Some(_)) => "a dimension table has a column of its key",
+            (None, None) => "give --map FILE, which says what its columns are",
         }
     }
 }

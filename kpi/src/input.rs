@@ -107,12 +107,18 @@ impl Format {
 /// Decides the format of a file by its beginning.
 ///
 /// # Errors
-/// The file cannot be read, or is a JSON array.
+/// The file cannot be read, is a JSON array, or is no text.
 pub fn detect(path: &Path) -> Result<Format, KpiError> {
     let fail = |error: std::io::Error| KpiError::Usage(format!("{}: {error}", path.display()));
     let mut reader = open(path)?;
     skip_byte_order_mark(&mut reader).map_err(fail)?;
     let beginning = reader.fill_buf().map_err(fail)?;
+    if beginning.contains(&0) {
+        return Err(KpiError::Usage(format!(
+            "{}: neither CSV nor JSON, or not UTF-8: export it as CSV or as lines of JSON in UTF-8",
+            path.display()
+        )));
+    }
     match beginning.iter().find(|byte| !byte.is_ascii_whitespace()) {
         None | Some(b'{') => Ok(Format::Json),
         Some(b'[') => Err(KpiError::Usage(format!(
@@ -121,6 +127,28 @@ pub fn detect(path: &Path) -> Result<Format, KpiError> {
         ))),
         Some(_) => Ok(Format::Csv),
     }
+}
+
+/// Refuses a CSV file without any of the columns that `is_known`: it may be no export at all.
+///
+/// # Errors
+/// The file cannot be read, or none of its columns is known.
+pub fn require_known_column(
+    path: &Path,
+    is_known: impl Fn(&str) -> bool,
+    remedy: &str,
+) -> Result<(), KpiError> {
+    let fail = |problem: String| Err(KpiError::Usage(format!("{}: {problem}", path.display())));
+    let mut reader = open(path)?;
+    if let Err(error) = skip_byte_order_mark(&mut reader) {
+        return fail(error.to_string());
+    }
+    let (_, names) = csv_reader(path, reader)?;
+    if names.iter().any(|name| is_known(name)) {
+        return Ok(());
+    }
+    let found: String = names.join(", ").chars().take(80).collect();
+    fail(format!("no column of the header is known ({found}): {remedy}"))
 }
 
 /// Calls `row` with each row of a file and its line, counted from 1.
@@ -168,20 +196,29 @@ fn skip_byte_order_mark(reader: &mut Box<dyn BufRead>) -> std::io::Result<()> {
     Ok(())
 }
 
-fn read_csv(
-    path: &Path,
-    mut reader: Box<dyn BufRead>,
-    mut row: impl FnMut(u64, Row) -> Result<(), KpiError>,
-) -> Result<(), KpiError> {
+/// Reader of a CSV file behind its header, and the names of its columns.
+type CsvReader = (csv::Reader<Box<dyn BufRead>>, Vec<String>);
+
+fn csv_reader(path: &Path, mut reader: Box<dyn BufRead>) -> Result<CsvReader, KpiError> {
     let beginning = reader.fill_buf();
     let beginning =
         beginning.map_err(|error| KpiError::Usage(format!("{}: {error}", path.display())))?;
     let delimiter = delimiter(beginning);
     let mut csv = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(reader);
+    let header = csv.byte_headers();
+    let header = header.map_err(|error| KpiError::Usage(format!("{}: {error}", path.display())))?;
+    let names = header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned());
+    let names = names.collect();
+    Ok((csv, names))
+}
+
+fn read_csv(
+    path: &Path,
+    reader: Box<dyn BufRead>,
+    mut row: impl FnMut(u64, Row) -> Result<(), KpiError>,
+) -> Result<(), KpiError> {
     let bad = |error: csv::Error| KpiError::Usage(format!("{}: {error}", path.display()));
-    let header = csv.byte_headers().map_err(bad)?.clone();
-    let names: Vec<String> =
-        header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned()).collect();
+    let (mut csv, names) = csv_reader(path, reader)?;
     let mut record = csv::ByteRecord::new();
     while csv.read_byte_record(&mut record).map_err(bad)? {
         let line = record.position().map_or(0, csv::Position::line);

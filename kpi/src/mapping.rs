@@ -103,6 +103,12 @@ impl Mapping {
         Ok(map)
     }
 
+    /// Whether a field is made of this column.
+    #[must_use]
+    pub fn has_column(&self, name: &str) -> bool {
+        self.columns.values().any(|column| column == name)
+    }
+
     /// Returns the identity of a file's content together with this map: another map makes other facts of it.
     #[must_use]
     pub fn identity(&self, sha256: &str) -> String {

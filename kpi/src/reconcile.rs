@@ -83,6 +83,8 @@ pub struct Report {
     pub extent: Extent,
     /// Keys or slices that were compared.
     pub compared: u64,
+    /// Facts or values of ours on days, or of types, that the export neither has nor is said to have: nothing is known of them.
+    pub not_compared: u64,
     /// Rows of the export that could not be read, by reason.
     pub unreadable: BTreeMap<String, u64>,
     /// Differences, by day and key.
@@ -126,7 +128,7 @@ pub async fn reconcile(
         report
     };
     report.unreadable.extend(export.unreadable);
-    report.within_tolerance &= report.unreadable.is_empty();
+    report.within_tolerance &= report.unreadable.is_empty() && report.not_compared == 0;
     Ok(report)
 }
 
@@ -146,7 +148,7 @@ fn compare_values(
     };
     // Rows of one KPI and the same dimensions are compared at once.
     let mut groups: BTreeMap<(&str, Vec<String>), Vec<NamedRow>> = BTreeMap::new();
-    let is_said = report.extent != Extent::default();
+    let (is_said, limits) = (report.extent != Extent::default(), report.extent.clone());
     let said = std::mem::take(&mut report.extent.names);
     for row in rows {
         let by = named_slice(dictionary, find(&row.kpi)?, row)?;
@@ -161,10 +163,11 @@ fn compare_values(
     let Extent { from, to, .. } = report.extent;
     for ((name, by), rows) in groups {
         let kpi = find(name)?;
-        let days: BTreeSet<Date> = rows.iter().map(|(day, ..)| *day).collect();
+        let days = || rows.iter().map(|(day, ..)| *day);
+        let (first, last) = if is_said { (from, to) } else { (days().min(), days().max()) };
         let question = Question {
-            from: if is_said { from } else { days.first().copied() },
-            to: if is_said { to } else { days.last().copied() },
+            from: limits.from.and(first),
+            to: limits.to.and(last),
             grain: Grain::Day,
             time_zone: UTC.to_owned(),
             by,
@@ -178,13 +181,17 @@ fn compare_values(
             let found = ours.remove(&(day, by.clone()));
             report.differences.extend(difference(kpi, day, &by, found, theirs, tolerance));
         }
-        // Slices that the authority does not have on a day of which it has others, or is said to have.
-        let ours = ours.into_iter().filter(|((day, _), _)| is_said || days.contains(day));
+        // Slices that the authority does not have.
         for ((day, by), value) in ours {
-            if value.value.as_f64().is_some_and(|value| value != 0.0) {
-                report.compared += 1;
-                report.differences.extend(difference(kpi, day, &by, Some(value), None, tolerance));
+            if value.value.as_f64().is_none_or(|value| value == 0.0) {
+                continue;
             }
+            if first.is_some_and(|first| day < first) || last.is_some_and(|last| day > last) {
+                report.not_compared += 1;
+                continue;
+            }
+            report.compared += 1;
+            report.differences.extend(difference(kpi, day, &by, Some(value), None, tolerance));
         }
     }
     report.differences.sort_by(|a, b| (a.day, &a.what, &a.key).cmp(&(b.day, &b.what, &b.key)));
@@ -273,23 +280,47 @@ fn difference(
 /// Query for the facts of both sides with their type and business key, of which only differences remain.
 fn comparison(extent: &Extent) -> Option<String> {
     let (from, to) = extent.from.zip(extent.to)?;
-    let names: Vec<String> =
-        extent.names.iter().map(|name| format!("'{}'", name.replace('\'', "''"))).collect();
+    let names = quoted(&extent.names);
     Some(format!(
         "SELECT coalesce(o.event_type, t.event_type) AS event_type, \
          coalesce(o.business_key, t.business_key) AS business_key, \
          o.day AS our_day, t.day AS their_day, o.amount_micros AS our_amount, t.amount_micros AS their_amount, \
          o.currency AS our_currency, t.currency AS their_currency \
          FROM (SELECT event_type, business_key, day, amount_micros, currency FROM events \
-         WHERE event_type IN ({}) AND day >= CAST('{from}' AS DATE) AND day <= CAST('{to}' AS DATE)) AS o \
+         WHERE event_type IN ({names}) AND day >= CAST('{from}' AS DATE) AND day <= CAST('{to}' AS DATE)) AS o \
          FULL OUTER JOIN (SELECT event_type, business_key, day, amount_micros, currency FROM their_events) AS t \
          ON o.event_type = t.event_type AND o.business_key = t.business_key \
          WHERE o.business_key IS NULL OR t.business_key IS NULL OR o.day <> t.day \
          OR (t.amount_micros IS NOT NULL AND coalesce(o.amount_micros, -1) <> t.amount_micros) \
          OR (t.currency IS NOT NULL AND coalesce(o.currency, '') <> t.currency) \
-         ORDER BY coalesce(t.day, o.day), 1, 2",
-        names.join(", ")
+         ORDER BY coalesce(t.day, o.day), 1, 2"
     ))
+}
+
+/// Condition on those of our facts that are not compared, although the export was not said (`limits`) to lack them.
+fn not_compared(extent: &Extent, limits: &Extent) -> Option<String> {
+    let (from, to) = extent.from.zip(extent.to)?;
+    let names = quoted(&extent.names);
+    let day = |sign: &str, day: Date| format!("day {sign} CAST('{day}' AS DATE)");
+    let is_lacked = [
+        limits.names.is_empty().then(|| format!("event_type NOT IN ({names})")),
+        limits.from.is_none().then(|| day("<", from)),
+        limits.to.is_none().then(|| day(">", to)),
+    ];
+    let is_lacked: Vec<String> = is_lacked.into_iter().flatten().collect();
+    let within = [
+        (!limits.names.is_empty()).then(|| format!("event_type IN ({names})")),
+        limits.from.map(|_| day(">=", from)),
+        limits.to.map(|_| day("<=", to)),
+    ];
+    let mut all = vec![format!("({})", is_lacked.join(" OR "))];
+    all.extend(within.into_iter().flatten());
+    (!is_lacked.is_empty()).then(|| all.join(" AND "))
+}
+
+fn quoted(names: &BTreeSet<String>) -> String {
+    let names = names.iter().map(|name| format!("'{}'", name.replace('\'', "''")));
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Adds what the rows of an export have to what it is said to have.
@@ -318,13 +349,15 @@ async fn compare_events(
     let engine = Engine::open(store, state).await?;
     engine.register_batches(Table::Events, "their_raw", batches)?;
     engine.net("their_raw", "their_").await?;
+    let limits = extent.clone();
     include_rows(&engine, &mut extent).await?;
     let Some(comparison) = comparison(&extent) else { return Ok(Report::default()) };
+    let lacked = not_compared(&extent, &limits);
     let mut report = Report { extent, ..Report::default() };
-    let count = "SELECT count(*) AS n FROM their_events";
-    for batch in engine.query("rows of the export", count).await? {
-        report.compared +=
-            u64::try_from(Columns(&batch).integers("n")?.value(0)).unwrap_or_default();
+    report.compared = count(&engine, "rows of the export", "their_events").await?;
+    if let Some(condition) = lacked {
+        let facts = format!("events WHERE {condition}");
+        report.not_compared = count(&engine, "facts that the export lacks", &facts).await?;
     }
     for batch in engine.query("comparison", &comparison).await? {
         let columns = Columns(&batch);
@@ -370,17 +403,26 @@ async fn compare_events(
             });
         }
     }
-    let several = "SELECT count(*) AS n FROM (SELECT event_type, business_key FROM their_raw \
-                   GROUP BY event_type, business_key \
-                   HAVING min(amount_micros) <> max(amount_micros)) AS several";
-    for batch in engine.query("contradictions of the export", several).await? {
-        let facts = u64::try_from(Columns(&batch).integers("n")?.value(0)).unwrap_or_default();
+    for (column, what) in [("amount_micros", "amounts"), ("domain", "domains")] {
+        let several = format!(
+            "(SELECT event_type, business_key FROM their_raw GROUP BY event_type, business_key \
+             HAVING min({column}) <> max({column})) AS several"
+        );
+        let facts = count(&engine, "contradictions of the export", &several).await?;
         if facts > 0 {
-            report.unreadable.insert("a fact has several amounts".to_owned(), facts);
+            report.unreadable.insert(format!("a fact has several {what}"), facts);
         }
     }
     explain(&engine, &mut report).await?;
     Ok(report)
+}
+
+async fn count(engine: &Engine, what: &str, from: &str) -> Result<u64, KpiError> {
+    let mut found = 0;
+    for batch in engine.query(what, &format!("SELECT count(*) AS n FROM {from}")).await? {
+        found += u64::try_from(Columns(&batch).integers("n")?.value(0)).unwrap_or_default();
+    }
+    Ok(found)
 }
 
 /// Finds out why facts of the authority are not among ours.

@@ -121,8 +121,10 @@ fn record<'a>(
 
 /// Returns the summary of a comparison, and its first differences.
 fn describe(source: &str, report: &Report) -> (String, Vec<String>) {
-    let Report { compared, differences, .. } = report;
-    let summary = if report.within_tolerance {
+    let Report { compared, differences, not_compared, unreadable, .. } = report;
+    let summary = if *not_compared > 0 && differences.is_empty() && unreadable.is_empty() {
+        format!("{source} lacks {not_compared} of our facts or values: nothing is known of them.")
+    } else if report.within_tolerance {
         format!("{source} agrees again: {} differences of {compared} compared.", differences.len())
     } else {
         format!("{source} and the facts differ: {} of {compared} compared.", differences.len())

@@ -12,7 +12,11 @@ impl World {
         fs::write(&path, text).unwrap();
         let all = [&["import", path.to_str().unwrap(), "--dimension", kind, "-o", "json"], words]
             .concat();
-        serde_json::from_str(&self.ok(&all)).unwrap()
+        let output = self.run(&all);
+        let imported: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let is_whole = imported["rejected"] == json!({});
+        assert_eq!(output.status.code(), Some(if is_whole { 0 } else { 1 }), "{imported}");
+        imported
     }
 
     /// Registrations by the values of a dimension, over all days.

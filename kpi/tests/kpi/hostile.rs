@@ -450,7 +450,8 @@ fn an_empty_export_agrees_with_nothing() {
             world.run(&[&["reconcile", "--against", file.to_str().unwrap()], more].concat());
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    assert_eq!(reconcile(&format!("{header}{row}"), &[]).0, Some(0));
+    let whole = ["--has", "payment_captured"];
+    assert_eq!(reconcile(&format!("{header}{row}"), &whole).0, Some(0));
     for empty in ["", header, "day,kpi,by,value\n"] {
         let (code, text) = reconcile(empty, &[]);
         assert_eq!(code, Some(2), "{text}");
@@ -476,6 +477,18 @@ fn half_an_export_lacks_what_it_is_said_to_have() {
     };
     let half = format!("{}\n{}\n", rows[0], rows[1]);
     let (code, text) = reconcile(&half, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    let said = "2026-03-01 to 2026-03-02, payment_captured: 2 compared, 0 differences: agrees as far as it goes: \
+                2 of ours not compared";
+    assert!(text.contains(said), "{text}");
+    let (code, text) = reconcile(&half, &["--has", "payment_captured"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("1 of ours not compared"), "{text}");
+    let (code, text) = reconcile(&half, &["--from", DAY, "--to", "2026-03-02"]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("1 of ours not compared"), "{text}");
+    let all = ["--from", DAY, "--to", "2026-03-02", "--has", "payment_captured"];
+    let (code, text) = reconcile(&half, &all);
     assert_eq!(code, Some(0), "{text}");
     let said = "2026-03-01 to 2026-03-02, payment_captured: 2 compared, 0 differences: ok";
     assert!(text.contains(said), "{text}");
@@ -487,7 +500,18 @@ fn half_an_export_lacks_what_it_is_said_to_have() {
     assert!(text.contains("registration_completed r-1: extra"), "{text}");
     // Values, of which a day or a KPI is missing.
     let half = "day,kpi,by,value\n2026-03-02,revenue,EUR,10000000\n";
-    assert_eq!(reconcile(half, &[]).0, Some(0));
+    let (code, text) = reconcile(half, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(
+        text.contains("1 compared, 0 differences: agrees as far as it goes: 2 of ours"),
+        "{text}"
+    );
+    // A day in the middle.
+    let ends =
+        "day,kpi,by,value\n2026-03-01,revenue,EUR,10000000\n2026-03-03,revenue,EUR,10000000\n";
+    let (code, text) = reconcile(ends, &[]);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("2026-03-02 revenue currency=EUR: value"), "{text}");
     assert_eq!(reconcile(half, &["--from", "2026-03-02", "--to", "2026-03-02"]).0, Some(0));
     let (code, text) = reconcile(half, &["--to", "2026-03-03"]);
     assert_eq!(code, Some(1), "{text}");
