@@ -42,7 +42,11 @@ impl OtelEncoder {
         let text = |value: Value| value.as_str().map(str::to_owned);
         let time = record.remove("ts").and_then(text).and_then(|ts| ts.parse().ok());
         let mut resource = vec![("service.name".to_owned(), "dnscribe".into())];
-        resource.extend(record.remove("node").map(|node| ("host.name".to_owned(), node)));
+        if let Some(node) = record.remove("node") {
+            // Prometheus makes `instance` of it: without, all hosts would be one.
+            resource.push(("service.instance.id".to_owned(), node.clone()));
+            resource.push(("host.name".to_owned(), node));
+        }
         resource
             .extend(record.remove("region").map(|region| ("dnscribe.region".to_owned(), region)));
         if let Some(Value::Object(labels)) = record.remove("labels") {
@@ -201,7 +205,8 @@ mod tests {
             }),
         );
         let resource = json!({
-            "service.name": "dnscribe", "host.name": "n", "dnscribe.region": "eu", "env": "test",
+            "service.name": "dnscribe", "service.instance.id": "n", "host.name": "n", "dnscribe.region": "eu",
+            "env": "test",
         });
         assert_eq!(Value::Object(found.resource.into_iter().collect()), resource);
         assert_eq!(found.time.to_string(), "2026-11-26T10:00:00.500000000Z");
