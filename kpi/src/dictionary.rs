@@ -84,7 +84,7 @@ pub struct Model {
     pub keys: Option<Vec<String>>,
 }
 
-/// What is begun, and what follows it: a row for the first event of type `start` of each request, with `hours` until the first of
+/// What is begun, and what follows it: a row for the first event of type `start` of each request, and domain of it, with `hours` until the first of
 /// type `end` that comes after it, or null.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,7 +103,7 @@ pub struct Follows {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Link {
-    /// The request; the domain where an event has none.
+    /// The request, and of it the domain, for events that have both; the one of the two that an event has.
     Request,
     /// The request.
     RequestId,
@@ -142,16 +142,24 @@ impl Follows {
             let names = dimensions.iter().map(|name| format!("{prefix}{name}{}", suffix(name)));
             names.collect::<Vec<_>>().join(", ")
         };
+        // One request may be for several domains.
+        let (each, is_same) = match by {
+            Link::Request => (
+                "request_id, coalesce(domain, '')",
+                " AND (e.domain = s.domain OR e.domain IS NULL OR s.domain IS NULL)",
+            ),
+            Link::RequestId | Link::Domain | Link::AccountId => (column, ""),
+        };
         let (plain, of_start) = (list("", |_| String::new()), list("s.", |_| String::new()));
         let named = list("s.", |name| format!(" AS {name}"));
         format!(
             "SELECT s.day AS day, s.event_us AS event_us, {named}, \
-             (min(CASE WHEN e.event_us >= s.event_us{in_time} THEN e.event_us END) - s.event_us) / 3600000000.0 AS hours \
-             FROM (SELECT * FROM (SELECT day, event_us, row_id, {link} AS link, {plain}, \
-             row_number() OVER (PARTITION BY {column}, \
+             (min(CASE WHEN e.event_us >= s.event_us{in_time}{is_same} THEN e.event_us END) - s.event_us) / 3600000000.0 AS hours \
+             FROM (SELECT * FROM (SELECT day, event_us, row_id, domain, {link} AS link, {plain}, \
+             row_number() OVER (PARTITION BY {each}, \
              CASE WHEN {column} IS NULL THEN business_key END ORDER BY event_us, row_id) AS nth \
              FROM events WHERE event_type = '{start}') AS numbered WHERE nth = 1) AS s \
-             LEFT JOIN (SELECT {link} AS link, event_us FROM events WHERE event_type = '{end}') AS e ON s.link = e.link \
+             LEFT JOIN (SELECT {link} AS link, domain, event_us FROM events WHERE event_type = '{end}') AS e ON s.link = e.link \
              GROUP BY s.day, s.event_us, s.row_id, s.link, {of_start}"
         )
     }
@@ -614,9 +622,10 @@ impl Dictionary {
                 problems.push(format!("{place}: model {} has no dimension {name}", model.name));
             }
         }
-        if measure.horizon_days > measure.lateness_days {
+        let least = measure.horizon_days.saturating_add(three_days());
+        if measure.horizon_days > 0 && measure.lateness_days < least {
             problems.push(format!(
-                "{place}: horizon_days: final before it has closed: raise lateness_days"
+                "{place}: lateness_days: what happens on the last day of horizon_days may come later: give {least} or more"
             ));
         }
         if (measure.agg == Aggregation::Count) == measure.expr.is_some() {
@@ -742,7 +751,12 @@ mod tests {
         let made = made.kpi("made").unwrap();
         assert_eq!(
             made.plus,
-            ["registration_completed", "transfer_in_completed", "transfer_out_completed"]
+            [
+                "registration_completed",
+                "transfer_in_completed",
+                "restore_completed",
+                "transfer_out_completed"
+            ]
         );
         assert_eq!(made.minus, ["deleted", "transfer_out_completed", "transfer_in_completed"]);
         assert_eq!(made.over, ["transfer_in_completed"]);
@@ -800,6 +814,11 @@ mod tests {
             ("events: [expired]", "events: [expired], types: [expired]", "leave out types"),
             ("by: request_id }", "by: request_id }\n    sql: SELECT 1", "give sql or follows"),
             ("model: cart,", "model: basket,", "there is no model basket"),
+            (
+                "10, horizon_days: 7",
+                "9, horizon_days: 7",
+                "lateness_days: what happens on the last",
+            ),
             ("  - name: churn\n", "  - name: portfolio\n", "kpi portfolio: defined twice"),
         ] {
             let text = BUILT_IN.replacen(from, to, 1);

@@ -241,10 +241,11 @@ class Truth:
         self.simple("transfers_out", t_out)
         gone = count("deleted", "transfer_out_completed")
         self.simple("churn", gone)
-        self.simple("portfolio_growth", done + t_in, gone)
+        back = count("restore_completed")
+        self.simple("portfolio_growth", done + t_in + back, gone)
         total = 0
         for day in self.days:
-            total += done[day] + t_in[day] - gone[day]
+            total += done[day] + t_in[day] + back[day] - gone[day]
             self.values["portfolio"][day] = total
         self.simple("quotes", count("quote_created"))
         captured, failed = count("payment_captured"), count("payment_failed")

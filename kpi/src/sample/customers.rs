@@ -92,6 +92,7 @@ impl Sample {
             1 => {
                 self.event(&case, "expired", at, &[]);
                 if self.random.chance(300) {
+                    self.event(&case, "deleted", at + DAY_US / 2, &[]);
                     self.event(&case, "restore_requested", at + DAY_US, &[]);
                     let wait = i64::try_from(self.random.below(40)).unwrap_or(0) * 3_600_000_000;
                     self.event(&case, "restore_completed", at + DAY_US + wait, &[]);

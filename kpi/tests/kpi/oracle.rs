@@ -12,7 +12,8 @@ use scenes::MORE_SCENES;
 use serde_json::{Value, json};
 
 /// Events of one day and the value that the description of a KPI gives them. An event is `HH:MM:SS TYPE KEY FIELD=VALUE…`; with
-/// `+N` before it, it comes N days later. Keys, domains and requests are those of the scene alone.
+/// `+N` before it, it comes N days later. Keys, domains and requests are those of the scene alone; without `domain`, that of a request has
+/// its name, and any other the name of the event's key.
 struct Scene {
     kpi: &'static str,
     events: &'static [&'static str],
@@ -492,7 +493,7 @@ fn record(index: usize, number: usize, line: &str) -> Value {
                     let timeout: i64 = value.parse().unwrap();
                     window["statuses"] = json!({"answered": 0, "timeout": timeout});
                 }
-                "grouping" => window["grouping"] = json!(value),
+                "grouping" | "region" => window[name] = json!(value),
                 _ => window[name] = json!(value.parse::<i64>().unwrap()),
             }
         }
@@ -516,15 +517,19 @@ fn record(index: usize, number: usize, line: &str) -> Value {
         }
         return alert;
     }
+    let request = words.clone().find_map(|word| word.strip_prefix("request_id="));
     let mut event = json!({"event_id": format!("s{index}-{number}"), "business_key": own(key), "event_type": kind,
-        "event_ts": format!("{day}T{time}Z"), "domain": format!("{}.com", own(key))});
+        "event_ts": format!("{day}T{time}Z"), "domain": format!("{}.com", own(request.unwrap_or(key)))});
     for (name, value) in words.map(|word| word.split_once('=').unwrap()) {
         if name == "arrival" {
-            event["ingest_ts"] = json!(format!("{day}T{value}Z"));
+            let next = value.strip_prefix("+1:");
+            let (day, time) = next.map_or((day, value), |time| (day.tomorrow().unwrap(), time));
+            event["ingest_ts"] = json!(format!("{day}T{time}Z"));
             continue;
         }
         event[name] = match name {
             "amount_micros" | "latency_ms" => json!(value.parse::<i64>().unwrap()),
+            "domain" if value.is_empty() => Value::Null,
             "domain" => json!(format!("{}.com", own(value))),
             "corrects" | "request_id" | "account_id" => json!(own(value)),
             _ => json!(value),

@@ -66,7 +66,7 @@ impl Declared {
     }
 }
 
-const REGISTRY: &str = "\x20 - { name: registry, types: [\"registration_*\", \"transfer_*\", deleted], \
+const REGISTRY: &str = "\x20 - { name: registry, types: [\"registration_*\", \"transfer_*\", \"restore_*\", deleted], \
     first_day: 2026-03-03 }\n";
 
 /// A registration on a day of March 2026.

@@ -86,7 +86,7 @@ pub(super) const SCENES_OF_CUSTOMERS: &[Scene] = &[
         ],
         "2",
     ),
-    // Accounts that were locked.
+    // Times that an account was locked.
     scene("account_lockouts", &["10:00:00 account_locked a", "11:00:00 account_locked b"], "2"),
     scene(
         "account_lockouts",
@@ -107,7 +107,7 @@ pub(super) const SCENES_OF_CUSTOMERS: &[Scene] = &[
         ],
         "2",
     ),
-    // Domains and accounts that somebody may have taken over.
+    // Times that somebody may have taken over a domain or an account.
     scene(
         "hijack_indicators",
         &["10:00:00 hijack_suspected a", "11:00:00 hijack_suspected b"],
@@ -202,7 +202,7 @@ pub(super) const SCENES_OF_CUSTOMERS: &[Scene] = &[
         ],
         "1.0",
     ),
-    // Accounts that paid within 30 days of the beginning of their trial, of all that began one, by the day of the beginning.
+    // Accounts that paid within 30 days of the beginning of their first trial, of all that began one, by the day of that beginning.
     scene(
         "trial_conversion_ratio",
         &[

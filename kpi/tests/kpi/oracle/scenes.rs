@@ -71,6 +71,26 @@ pub(super) const MORE_SCENES: &[Scene] = &[
         ],
         "0.25",
     ),
+    // One request for two domains, of which one is completed; an end that does not say its domain.
+    scene(
+        "transfer_sla_ratio",
+        &[
+            "10:00:00 transfer_in_requested a domain=a request_id=a",
+            "10:00:00 transfer_in_requested b domain=b request_id=a",
+            "+1 10:00:00 transfer_in_completed c domain=a request_id=a",
+        ],
+        "0.5",
+    ),
+    scene(
+        "restore_completion_ratio",
+        &[
+            "10:00:00 restore_requested a domain=a request_id=a",
+            "+1 10:00:00 restore_completed b domain= request_id=a",
+            "10:00:00 restore_requested c domain= request_id=c",
+            "+1 10:00:00 restore_completed d domain=d request_id=c",
+        ],
+        "1.0",
+    ),
     // Median time from the request of a restore to its completion.
     scene(
         "restore_hours_p50",
@@ -162,7 +182,7 @@ pub(super) const MORE_SCENES: &[Scene] = &[
         ],
         "70",
     ),
-    // Seconds of the day that windows of the fleet cover, summed over vantages.
+    // Seconds of the day that windows of the fleet cover, summed over vantages and their regions.
     scene("dns_covered_seconds", &["10:00:00 dns queries=1 servfail=0 timeout=0"], "3600"),
     scene(
         "dns_covered_seconds",
@@ -177,9 +197,10 @@ pub(super) const MORE_SCENES: &[Scene] = &[
         &[
             "10:00:00 dns queries=1 servfail=0 timeout=0 revision=0",
             "10:00:00 dns queries=2 servfail=0 timeout=0 revision=1",
+            "10:00:00 dns queries=2 servfail=0 timeout=0 region=eu",
             "11:00:00 dns queries=2 servfail=0 timeout=0 grouping=zone",
         ],
-        "3600",
+        "7200",
     ),
     // Measurements of the probes that found their target as it should be.
     scene("probe_success_ratio", &["10:00:00 probe a ok=true duration_ms=5"], "1.0"),
@@ -420,7 +441,7 @@ pub(super) const MORE_SCENES: &[Scene] = &[
         ],
         "{\"EUR\": 1000000.0}",
     ),
-    // Registrations and incoming transfers minus deletions and outgoing transfers.
+    // Registrations, incoming transfers and restores minus deletions and outgoing transfers.
     scene(
         "portfolio_growth",
         &[
@@ -433,6 +454,15 @@ pub(super) const MORE_SCENES: &[Scene] = &[
         "1",
     ),
     scene("portfolio_growth", &["10:00:00 deleted a", "10:00:00 transfer_out_completed b"], "-2"),
+    scene(
+        "portfolio_growth",
+        &[
+            "10:00:00 deleted a",
+            "11:00:00 restore_completed b domain=a",
+            "12:00:00 restore_failed c",
+        ],
+        "0",
+    ),
     scene(
         "portfolio_growth",
         &[
@@ -658,7 +688,7 @@ pub(super) const MORE_SCENES: &[Scene] = &[
         ],
         "30.0",
     ),
-    // 95th percentile of the time from an event to its arrival.
+    // 95th percentile of the time from an event to its arrival, in whole minutes.
     scene("ingest_lag_minutes_p95", &["10:00:00 api_request a arrival=10:30:00"], "30.0"),
     scene(
         "ingest_lag_minutes_p95",
@@ -692,6 +722,15 @@ pub(super) const MORE_SCENES: &[Scene] = &[
             "10:00:00 api_request c",
         ],
         "0.25",
+    ),
+    // A day and half a minute.
+    scene(
+        "late_ratio",
+        &[
+            "10:00:00 api_request a arrival=+1:10:00:30",
+            "10:00:00 api_request b arrival=+1:10:00:00",
+        ],
+        "0.5",
     ),
     // Rows that repeat a fact.
     scene("duplicate_ratio", &["10:00:00 api_request a", "10:00:00 api_request b"], "0.0"),

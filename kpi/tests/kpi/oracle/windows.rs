@@ -90,6 +90,56 @@ fn totals_over_windows() {
     assert_eq!(cohorts.len(), 2, "{cohorts:#?}");
 }
 
+/// A payment has the cohort of the registration that it is for, also if it comes first.
+#[test]
+fn payments_before_their_registration_are_in_its_cohort() {
+    let world = World::new();
+    let start = |number: u32, day: &str, more: Value| {
+        event(number, "registration_completed", &format!("{day}T10:00:00Z"), more)
+    };
+    let pay = |number: u32, at: &str, domain: &str, request: &str| {
+        let money = json!({"domain": domain, "request_id": request, "amount_micros": number, "currency": "EUR"});
+        event(number, "payment_captured", at, money)
+    };
+    world.import(
+        "a.ndjson",
+        &[
+            pay(1, "2025-01-05T09:59:59Z", "a.com", "q1"),
+            start(2, "2025-01-05", json!({"domain": "a.com"})),
+            // Lapsed, and registered anew.
+            pay(4, "2026-02-01T09:59:59Z", "a.com", "q2"),
+            start(5, "2026-02-01", json!({"domain": "a.com"})),
+            // Paid three days before, by the same request.
+            start(6, "2025-01-06", json!({"domain": "b.com"})),
+            pay(16, "2026-01-31T10:00:00Z", "b.com", "q3"),
+            start(8, "2026-02-03", json!({"domain": "b.com", "request_id": "q3"})),
+        ],
+    );
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    check(
+        &server,
+        "cohort_lifetime_value?date=2026-02-03",
+        &[("2026-02-03/2025-01-01/EUR", json!(1.0)), ("2026-02-03/2026-02-01/EUR", json!(10.0))],
+    );
+}
+
+#[test]
+fn a_restored_domain_is_back() {
+    let world = World::new();
+    let one = |number: u32, kind: &str| {
+        event(number, kind, &format!("2026-01-0{number}T10:00:00Z"), json!({"domain": "a.com"}))
+    };
+    world.import(
+        "a.ndjson",
+        &[one(1, "registration_completed"), one(2, "deleted"), one(3, "restore_completed")],
+    );
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let expected = [("2026-01-01", json!(1)), ("2026-01-02", json!(0)), ("2026-01-03", json!(1))];
+    check(&server, "portfolio", &expected);
+}
+
 #[test]
 fn lifetime_value_is_of_domains_that_have_paid() {
     let world = World::new();
