@@ -42,6 +42,8 @@ pub struct Spool {
     max_bytes: u64,
     max_age: Duration,
     when_full: WhenFull,
+    /// Whether lookups wait for the transactions that were appended before them.
+    pub(super) causes_first: bool,
     segment_bytes: u64,
     node: Arc<str>,
     slot: Slot,
@@ -193,8 +195,8 @@ enum ReadError {
 }
 
 impl Spool {
-    /// Takes the next unsent frame, most important stream first, oldest first within a stream, and
-    /// marks it as sent. `None` if there is none, or if reading fails temporarily, for example
+    /// Takes the next unsent frame, most important stream first, oldest first within a stream (or within transactions and
+    /// lookups), and marks it as sent. `None` if there is none, or if reading fails temporarily, for example
     /// without free file descriptors; then [`Spool::has_unsent`] is true, and a later call tries
     /// again.
     ///
@@ -202,7 +204,7 @@ impl Spool {
     #[expect(clippy::should_implement_trait, reason = "not an iterator: appending adds more items")]
     pub fn next(&mut self) -> Option<UnsentFrame> {
         for stream in IMPORTANCE {
-            while let Some((segment, frame)) = self.queues[stream as usize].next_waiting() {
+            while let Some((stream, (segment, frame))) = self.next_waiting(stream) {
                 let id = FrameId { stream, segment, frame };
                 match self.read(id) {
                     Ok(unsent) => {
@@ -219,6 +221,19 @@ impl Spool {
             }
         }
         None
+    }
+
+    /// Returns a stream's next frame, or that of what must be sent before.
+    fn next_waiting(&mut self, stream: Stream) -> Option<(Stream, (u64, usize))> {
+        let mut next = |stream: Stream| {
+            let queue = &mut self.queues[stream as usize];
+            let place = queue.next_waiting()?;
+            Some((queue.frame(place.0, place.1)?.header.time_ns, (stream, place)))
+        };
+        let (time, own) = next(stream)?;
+        let is_later = self.causes_first && stream == Stream::Lookups;
+        let before = if is_later { next(Stream::Transactions) } else { None };
+        Some(before.filter(|(first, _)| *first <= time).map_or(own, |(_, first)| first))
     }
 
     /// Returns whether [`Spool::next`] has a frame to return.

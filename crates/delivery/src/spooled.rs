@@ -56,7 +56,7 @@ pub(crate) fn open<D: Destination>(
     let in_flight = Arc::new(InFlight::new(tallies));
     let gauges = Arc::new(BacklogGauges::default());
     let plan = Arc::new(plan.clone());
-    let backlog = Backlog::new(&plan, Arc::clone(&in_flight), Arc::clone(&gauges));
+    let backlog = Backlog::new(&plan, D::CAUSES_FIRST, Arc::clone(&in_flight), Arc::clone(&gauges));
     // A flush that comes before the thread runs waits for recovered records, too.
     shared.draining.set(!backlog.is_empty());
     let destination = connect(&in_flight)?;

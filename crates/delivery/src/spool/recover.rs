@@ -39,6 +39,7 @@ impl Spool {
             max_bytes: config.max_bytes,
             max_age: config.max_age,
             when_full: config.when_full,
+            causes_first: false,
             segment_bytes: (config.max_bytes / 32).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES),
             node: node.into(),
             checkpointed: slot.checkpoint_path().exists().then_some(0),

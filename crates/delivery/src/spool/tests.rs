@@ -96,6 +96,28 @@ fn drain(spool: &mut Spool) -> Vec<u128> {
     ids
 }
 
+/// Lookups may be sent first, as they are more important, or after the transactions that were appended before them.
+#[test]
+fn sends_causes_first() {
+    for (causes_first, expected) in [(false, [2, 4, 5, 1, 3]), (true, [1, 2, 3, 4, 5])] {
+        let dir = TempDir::new().unwrap();
+        let (mut spool, _) = open(&config(dir.path(), 1 << 20));
+        spool.causes_first = causes_first;
+        let (transactions, lookups) = (Stream::Transactions, Stream::Lookups);
+        let order = [
+            (transactions, 1, 1),
+            (lookups, 2, 1),
+            (transactions, 3, 2),
+            (lookups, 4, 2),
+            (lookups, 5, 3),
+        ];
+        for (stream, id, second) in order {
+            append(&mut spool, &batch(stream, [id], 10), false, time(second)).unwrap();
+        }
+        assert_eq!(drain(&mut spool), expected);
+    }
+}
+
 /// All segments, by path.
 fn segments(dir: &Path) -> Vec<PathBuf> {
     files(dir, |path| path.extension().is_some_and(|extension| extension == "seg"))

@@ -26,6 +26,7 @@ const REOPEN_EVERY: Duration = Duration::from_secs(30);
 /// The spool of a sink, if it has one.
 pub(crate) struct Backlog {
     plan: Arc<SpooledPlan>,
+    causes_first: bool,
     spool: Option<Spool>,
     in_flight: Arc<InFlight>,
     gauges: Arc<BacklogGauges>,
@@ -50,12 +51,14 @@ impl Backlog {
     /// Opens the spool if one is configured. A failure is logged, and opening is tried again later.
     pub(crate) fn new(
         plan: &Arc<SpooledPlan>,
+        causes_first: bool,
         in_flight: Arc<InFlight>,
         gauges: Arc<BacklogGauges>,
     ) -> Self {
         let now = Instant::now();
         let mut backlog = Self {
             plan: Arc::clone(plan),
+            causes_first,
             spool: None,
             in_flight,
             gauges,
@@ -75,7 +78,8 @@ impl Backlog {
         self.next_open = now + REOPEN_EVERY;
         let SpooledPlan { name, destination, node, .. } = &*self.plan;
         match Spool::open(config, destination, node, SystemTime::now()) {
-            Ok((spool, recovered)) => {
+            Ok((mut spool, recovered)) => {
+                spool.causes_first = self.causes_first;
                 let tally = &self.in_flight.tallies.recovered;
                 tally.add_recovered(&recovered.records);
                 tally.add_recovered(&recovered.torn_records);

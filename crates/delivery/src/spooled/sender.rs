@@ -23,6 +23,8 @@ pub(crate) trait Destination: Send + 'static {
     const STALL: Duration;
     /// Timeout before the first acknowledgement, which includes connecting and authentication.
     const FIRST_STALL: Duration;
+    /// Whether lookups, which are more important, leave the spool behind their transactions all the same.
+    const CAUSES_FIRST: bool = false;
 
     /// Replaces a failed client. Returns whether the new one needs the records in flight again.
     fn replace_failed(&mut self, _now: Instant) -> bool {
