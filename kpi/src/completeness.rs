@@ -5,6 +5,7 @@
 //! - Windows of the fleet, or measurements of probes, do not cover a day.
 //! - Rows of one type and day, or of one file, were refused and have not been corrected.
 //! - A key stands for more than one fact.
+//! - A correction takes nothing away, or facts of several types.
 //! - No source has ever delivered what a KPI is made of.
 //! - A sum of a measure is too large.
 
@@ -153,19 +154,28 @@ impl Gaps {
         gaps.find_uncovered("dns.fleet/1", &window_hours(summary)?, span);
         gaps.find_uncovered("dns.probe/1", &probe_hours(summary)?, span);
         gaps.find_rejected(summary, store, state, sources).await?;
-        for (kind, what) in [
-            (Kind::SharedKeys, "events share their technical key with another fact"),
-            (Kind::Amounts, "events repeat a fact with another amount"),
-        ] {
-            summary.of(kind, |Count { day, name, number, .. }| {
+        for kind in [Kind::SharedKeys, Kind::Conflicts] {
+            summary.of(kind, |Count { day, name, detail, number, .. }| {
                 let Some(day) = day else { return };
-                gaps.add(
-                    date(day),
-                    event_key(name.unwrap_or_default()),
-                    format!("{number} {what}"),
-                );
+                let reason = match detail {
+                    None => format!("{number} events share their technical key with another fact"),
+                    Some(other) => format!("{number} events repeat a fact with another {other}"),
+                };
+                gaps.add(date(day), event_key(name.unwrap_or_default()), reason);
             })?;
         }
+        let needed = dictionary.kpis.iter().flat_map(|kpi| dictionary.event_types(kpi));
+        let types: BTreeSet<&str> = needed.chain(present.iter().map(String::as_str)).collect();
+        summary.of(Kind::Corrections, |Count { day, name, detail, number, .. }| {
+            let Some((day, family)) = day.zip(name) else { return };
+            let reason = match detail {
+                Some("several") => "take away facts of several types: give corrects_type",
+                _ => "take nothing away: their fact has never come",
+            };
+            for kind in types.iter().filter(|kind| kind.starts_with(family)) {
+                gaps.add(date(day), event_key(kind), format!("{number} corrections {reason}"));
+            }
+        })?;
         Ok(gaps)
     }
 

@@ -221,11 +221,7 @@ impl Sample {
         if self.random.chance(15) {
             let mut again = event.clone();
             again.insert("event_id".into(), json!(format!("again-{key}")));
-            let later = at + i64::try_from(self.random.below(3)).unwrap_or(0) * DAY_US;
-            again.insert("event_ts".into(), json!(stamp(later)));
-            if self.is_past(later) {
-                self.rows.push(Value::Object(again).to_string());
-            }
+            self.rows.push(Value::Object(again).to_string());
         }
         if self.random.chance(3) {
             self.rows.push(format!("{{\"event_id\": \"broken-{key}\""));

@@ -33,21 +33,25 @@ pub enum Kind {
     ProbeHours,
     /// Technical keys that stand for several facts, of which only one counts: `name` is the type.
     SharedKeys,
-    /// Facts with several amounts: `name` is the type.
-    Amounts,
+    /// Facts that are repeated as something else, of which only one counts: `name` is the type, `detail` what differs.
+    Conflicts,
+    /// Corrections that take nothing away, or facts of several types without `corrects_type`: `name` is what the types begin with
+    /// that they can take away, `detail` is `several` if it is more than one.
+    Corrections,
     /// Refused rows that were not corrected: `source` is the SHA-256 of the file, `name` the type, `detail` the reason.
     Refused,
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Events,
         Self::Alerts,
         Self::Quarters,
         Self::WindowSeconds,
         Self::ProbeHours,
         Self::SharedKeys,
-        Self::Amounts,
+        Self::Conflicts,
+        Self::Corrections,
         Self::Refused,
     ];
 
@@ -59,7 +63,8 @@ impl Kind {
             Self::WindowSeconds => "window_seconds",
             Self::ProbeHours => "probe_hours",
             Self::SharedKeys => "shared_keys",
-            Self::Amounts => "amounts",
+            Self::Conflicts => "conflicts",
+            Self::Corrections => "corrections",
             Self::Refused => "refused",
         }
     }
@@ -93,23 +98,55 @@ impl Kind {
                 ON r.event_type = u.event_type AND r.business_key = u.business_key \
                 GROUP BY r.day, r.event_type"
                 .to_owned(),
-            Self::Amounts => "SELECT u.day AS day, u.event_type AS name, count(*) AS number \
-                FROM (SELECT event_type, business_key, amount_micros, currency FROM events_raw \
-                WHERE row_id IN (SELECT row_id FROM duplicates)) AS r INNER JOIN events AS u \
-                ON r.event_type = u.event_type AND r.business_key = u.business_key \
-                WHERE coalesce(r.amount_micros, -1) <> coalesce(u.amount_micros, -1) \
-                OR coalesce(r.currency, '') <> coalesce(u.currency, '') GROUP BY u.day, u.event_type"
+            Self::Conflicts => conflicts(),
+            Self::Corrections => "SELECT e.day AS day, coalesce(c.corrects_type, c.family) AS name, \
+                CASE WHEN k.types > 1 THEN 'several' ELSE 'none' END AS detail, count(*) AS number \
+                FROM corrections AS c INNER JOIN events AS e ON c.row_id = e.row_id \
+                LEFT JOIN (SELECT t.row_id AS row_id, count(DISTINCT u.event_type) AS types \
+                FROM correction_targets AS t INNER JOIN events_unique AS u ON t.target = u.row_id \
+                GROUP BY t.row_id) AS k ON c.row_id = k.row_id WHERE k.types IS NULL OR (k.types > 1 \
+                AND c.corrects_type IS NULL) GROUP BY e.day, coalesce(c.corrects_type, c.family), \
+                CASE WHEN k.types > 1 THEN 'several' ELSE 'none' END"
                 .to_owned(),
+            // An accepted row corrects a refused one of the same key if it was imported later: beside each other they are two facts.
             Self::Refused => "SELECT r.day AS day, r.source_sha256 AS source, r.event_type AS name, \
                 r.reason AS detail, count(*) AS number FROM rejected_raw AS r \
-                LEFT JOIN (SELECT DISTINCT e.event_type AS event_type, e.business_key AS business_key \
-                FROM events_raw AS e INNER JOIN rejected_raw AS k ON e.business_key = k.business_key) AS done \
-                ON r.business_key = done.business_key \
+                LEFT JOIN (SELECT e.event_type AS event_type, e.business_key AS business_key, \
+                max(e.imported_us) AS imported_us FROM events_raw AS e INNER JOIN rejected_raw AS k \
+                ON e.business_key = k.business_key GROUP BY e.event_type, e.business_key) AS done \
+                ON r.business_key = done.business_key AND r.imported_us < done.imported_us \
                 AND coalesce(r.event_type, done.event_type) = done.event_type \
                 WHERE done.business_key IS NULL GROUP BY r.day, r.source_sha256, r.event_type, r.reason"
                 .to_owned(),
         }
     }
+}
+
+/// Query for facts that are repeated as something else: on the day of the one that counts, and on that of the other. A file's name is
+/// no source system, and an event without one may be of any.
+fn conflicts() -> String {
+    let columns =
+        "event_type, business_key, day, amount_micros, currency, domain, account_id, source_system";
+    let differs = |name: &str, none: &str| {
+        format!("coalesce(r.{name}, {none}) <> coalesce(u.{name}, {none})")
+    };
+    let (amount, currency) = (differs("amount_micros", "-1"), differs("currency", "''"));
+    let (domain, account) = (differs("domain", "''"), differs("account_id", "''"));
+    let pairs = |side: &str, more: &str| {
+        format!(
+            "SELECT {side}.day AS day, u.event_type AS name, CASE WHEN {amount} OR {currency} THEN 'amount' \
+             WHEN {domain} THEN 'domain' WHEN r.day <> u.day THEN 'day' WHEN {account} THEN 'account' \
+             WHEN r.source_system <> u.source_system THEN 'source' END AS detail FROM (SELECT {columns} FROM events_raw \
+             WHERE row_id IN (SELECT row_id FROM duplicates)) AS r INNER JOIN events AS u \
+             ON r.event_type = u.event_type AND r.business_key = u.business_key{more}"
+        )
+    };
+    format!(
+        "SELECT day, name, detail, count(*) AS number FROM ({} UNION ALL {}) AS pairs WHERE detail IS NOT NULL \
+         GROUP BY day, name, detail",
+        pairs("u", ""),
+        pairs("r", " WHERE r.day <> u.day")
+    )
 }
 
 /// One count.

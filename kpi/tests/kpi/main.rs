@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
 mod api;
+mod conflicts;
 mod dimensions;
 mod edges;
 mod engines;
