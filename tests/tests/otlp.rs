@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -269,6 +270,150 @@ fn records_wait_for_a_collector_that_is_away() -> Result<()> {
             logs.iter().map(|log| attributes(log)["log.record.uid"].clone()).collect();
         ensure!((logs.len(), ids.len()) == (1500, 1500), "{} {}", logs.len(), ids.len());
         second.close();
+    }
+    Ok(())
+}
+
+/// Lookups, each with a transaction of its own before it.
+fn lookups(first: u64, count: u64) -> Arc<Batch> {
+    let mut batch = Batch::default();
+    for number in first..first + count {
+        let (transaction, lookup) = (2 * number + 1, 2 * number + 2);
+        let id = format!("{transaction:032x}");
+        let record = json!({
+            "schema": "dns.transaction/1", "event_id": id, "ts": Timestamp::now(), "node": "n", "vantage": "client",
+            "status": "answered", "qname": "www.example.com", "qtype": "A", "latency_ms": 1.0,
+        });
+        batch.push_json(Stream::Transactions, transaction.into(), &record, b"");
+        let record = json!({
+            "schema": "dns.lookup/1", "event_id": format!("{lookup:032x}"), "ts": Timestamp::now(), "node": "n",
+            "vantage": "client", "outcome": "answered", "qname": "www.example.com", "duration_ms": 1.0,
+            "transaction_ids": [id],
+        });
+        batch.push_json(Stream::Lookups, lookup.into(), &record, b"");
+    }
+    Arc::new(batch)
+}
+
+/// After an outage each lookup has its span, with its transaction below it, and log records name their spans.
+#[test]
+fn traces_outlive_an_outage() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut collector = Collector::new(folder.path())?;
+    let spool = SpoolConfig {
+        directory: folder.path().join("spool"),
+        max_bytes: 64 << 20,
+        max_age: Duration::from_hours(1),
+        when_full: WhenFull::DropOldest,
+    };
+    let mut sink = sink(&collector.sink("http", "logs,traces"), Some(&spool))?;
+    for number in 0..20 {
+        sink.offer(&lookups(number * 10, 10));
+        thread::sleep(Duration::from_millis(50));
+    }
+    shell::wait_for("the spool", LIMIT, || {
+        Ok((sink.counters()["lookups"].spooled == 200).then_some(()))
+    })?;
+    collector.start()?;
+    ensure!(sink.flush(LIMIT), "{:?}", sink.counters());
+    let spans = shell::wait_for("all spans", LIMIT, || {
+        let spans = collector.items("traces")?;
+        Ok((spans.len() >= 400).then_some(spans))
+    })?;
+    let ids: HashSet<(&Value, &Value)> =
+        spans.iter().map(|span| (&span["traceId"], &span["spanId"])).collect();
+    ensure!((spans.len(), ids.len()) == (400, 400), "{} {}", spans.len(), ids.len());
+    for span in spans.iter().filter(|span| span["kind"] == 3) {
+        ensure!(ids.contains(&(&span["traceId"], &span["parentSpanId"])), "{span}");
+    }
+    let logs = collector.items("logs")?;
+    for log in logs.iter().filter(|log| log["eventName"] == "dnscribe.lookup") {
+        ensure!(ids.contains(&(&log["traceId"], &log["spanId"])), "{log}");
+    }
+    sink.close();
+    Ok(())
+}
+
+/// A record that is larger than a receiver accepts is dropped, and no other one with it.
+#[test]
+fn one_record_is_too_large_for_grpc() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut collector = Collector::new(folder.path())?;
+    collector.start()?;
+    let mut sink = sink(&collector.sink("grpc", "logs"), None)?;
+    let mut batch = Batch::default();
+    for number in 0_u128..21 {
+        let length = if number == 10 { 5 << 20 } else { 10 };
+        let record = json!({ "event_id": format!("{number:032x}"), "qname": "x".repeat(length) });
+        batch.push_json(Stream::Transactions, number, &record, b"");
+    }
+    sink.offer(&Arc::new(batch));
+    ensure!(sink.flush(LIMIT), "{:?}", sink.counters());
+    let own = &sink.counters()["transactions"];
+    ensure!((own.delivered, own.dropped["message_too_large"]) == (20, 1), "{own:?}");
+    sink.close();
+    Ok(())
+}
+
+/// Windows come seconds after lookups that ended later: of two nodes, Prometheus has every point, without one refused.
+#[test]
+fn prometheus_receives_points_as_an_agent_sends_them() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let prometheus = Receiver::up(folder.path())?;
+    let mut sink = sink(&prometheus.sink(), None)?;
+    let start = Timestamp::now().as_nanos() / 10_000_000_000 * 10 - 300;
+    let at = |second: u64| Timestamp::from_nanos((start + second) * 1_000_000_000).to_string();
+    let (mut sent, mut number) = (0, 0_u128);
+    for step in 0..5 {
+        // Lookups of 13 s, and 3 s later the windows that ended at 10 s.
+        for stream in [Stream::Lookups, Stream::Metrics] {
+            let mut batch = Batch::default();
+            for (node, count) in [("a", 1), ("b", 2)] {
+                for name in ["one.example", "two.example"] {
+                    number += 1;
+                    let record = if stream == Stream::Lookups {
+                        json!({
+                            "event_id": format!("{number:032x}"), "ts": at(step * 10 + 13), "node": node,
+                            "vantage": "client", "outcome": "answered", "qname": name, "duration_ms": 5.0,
+                        })
+                    } else {
+                        json!({
+                            "event_id": format!("{number:032x}"), "ts": at(step * 10), "node": node,
+                            "window_seconds": 10, "step_seconds": 10, "grouping": "zone", "vantage": "client",
+                            "zone": name, "queries": count,
+                        })
+                    };
+                    batch.push_json(stream, number, &record, b"");
+                    sent += 1;
+                }
+            }
+            sink.offer(&Arc::new(batch));
+            ensure!(sink.flush(LIMIT), "{:?}", sink.counters());
+        }
+    }
+    let counters = sink.counters();
+    let delivered: u64 = ["lookups", "metrics"].iter().map(|name| counters[*name].delivered).sum();
+    ensure!(delivered == sent, "{delivered} of {sent}: {counters:?}");
+    let found = |expression: &str| -> Result<BTreeMap<String, String>> {
+        let data = prometheus.ask(&format!("query?query={}", http::quoted(expression)))?;
+        let results = data["result"].as_array().context("no result")?.clone();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let one = |one: Value| (text(&one["metric"]["instance"]), text(&one["value"][1]));
+        Ok(results.into_iter().map(one).collect())
+    };
+    for (expression, [a, b]) in [
+        ("sum by (instance) (last_over_time(dnscribe_zone_queries_total[1h]))", ["10", "20"]),
+        ("sum by (instance) (last_over_time(dns_lookup_duration_seconds_count[1h]))", ["10", "10"]),
+        ("sum by (instance) (count_over_time(dnscribe_zone_queries_total[1h]))", ["10", "10"]),
+        (
+            "sum by (instance) (count_over_time(dns_lookup_duration_seconds_count[1h]))",
+            ["10", "10"],
+        ),
+    ] {
+        let found = found(expression)?;
+        let expected =
+            [("a", a), ("b", b)].map(|(node, value)| (node.to_owned(), value.to_owned()));
+        ensure!(found == BTreeMap::from(expected), "{expression}: {found:?}");
     }
     Ok(())
 }

@@ -93,6 +93,11 @@ impl SignalSet {
         Self(self.0 | 1 << signal as u8)
     }
 
+    /// Removes a signal.
+    const fn without(self, signal: Signal) -> Self {
+        Self(self.0 & !(1 << signal as u8))
+    }
+
     const fn contains(self, signal: Signal) -> bool {
         self.0 & 1 << signal as u8 != 0
     }

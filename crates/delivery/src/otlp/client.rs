@@ -1,9 +1,11 @@
 //! OTLP over HTTP and gRPC: one request at a time.
 
-use super::proto::{PartialSuccess, Response};
+use super::proto::{PartialSuccess, Response, RetryInfo, StatusDetails};
 use super::{OtlpConfig, Protocol, Signal, Target};
 use crate::http::{self, HttpClient, Method};
 use crate::tally::DropReason;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::client::SendRequest;
 use openssl::ssl::{SslConnector, SslMethod};
@@ -183,7 +185,9 @@ impl Grpc {
             CallError::Broken(why) => {
                 RequestError::temporary(format!("no answer from {}: {why}", self.url))
             }
-            CallError::Status(code, said) => grpc_error(&self.url, code, &said),
+            CallError::Status(code, said, retry_after) => {
+                grpc_error(&self.url, code, &said, retry_after)
+            }
         })
     }
 
@@ -229,8 +233,8 @@ impl Grpc {
 enum CallError {
     /// No answer. The connection is closed.
     Broken(String),
-    /// A status of gRPC and its message.
-    Status(u32, String),
+    /// A status of gRPC, its message, and after which time to try again, if the server says so.
+    Status(u32, String, Option<Duration>),
 }
 
 impl CallError {
@@ -286,21 +290,56 @@ async fn exchange(
     match text("grpc-status").map(str::parse) {
         Some(Ok(0)) => Ok(bytes.split_off(FRAME.min(bytes.len())).freeze()),
         Some(Ok(code)) => {
-            Err(CallError::Status(code, text("grpc-message").unwrap_or_default().to_owned()))
+            let said = text("grpc-message").unwrap_or_default().to_owned();
+            let details = text("grpc-status-details-bin");
+            Err(CallError::Status(code, said, details.and_then(retry_after)))
         }
         _ => Err(CallError::Broken("it does not answer as gRPC does".to_owned())),
     }
 }
 
-fn grpc_error(url: &str, code: u32, said: &str) -> RequestError {
+/// Returns the delay of a `RetryInfo` in the details of a status.
+fn retry_after(details: &str) -> Option<Duration> {
+    let bytes = STANDARD_NO_PAD.decode(details.trim_end_matches('=')).ok()?;
+    let StatusDetails { details } = StatusDetails::decode(&*bytes).ok()?;
+    let info = details.iter().find(|one| one.type_url.ends_with("/google.rpc.RetryInfo"))?;
+    let delay = RetryInfo::decode(&*info.value).ok()?.delay.unwrap_or_default();
+    let seconds = Duration::from_secs(delay.seconds.try_into().ok()?);
+    Some(seconds + Duration::from_nanos(delay.nanos.try_into().ok()?))
+}
+
+fn grpc_error(url: &str, code: u32, said: &str, retry_after: Option<Duration>) -> RequestError {
     // Codes of gRPC: https://grpc.io/docs/guides/status-codes/.
     let (permanent, remedy) = match code {
         3 => (Some(DropReason::Rejected), ""),
+        // OTLP: without a time to try again it is the request that is too large.
+        8 if retry_after.is_none() => (Some(DropReason::MessageTooLarge), ""),
         7 | 16 => (None, "; see otlp.username and password_file, bearer_token_file, or headers"),
         12 => (None, "; name the signals that it takes, such as #metrics"),
         _ => (None, ""),
     };
     let why =
         format!("{url} answers with code {code} of gRPC: {}{remedy}", http::error_message(said));
-    RequestError { why, permanent, retry_after: None }
+    RequestError { why, permanent, retry_after }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exhausted_resources_are_temporary_with_a_time_only() {
+        // google.rpc.Status with a RetryInfo of 2.5 s.
+        let delay = [0x0a, 0x07, 0x08, 2, 0x10, 0x80, 0xca, 0xb5, 0xee, 0x01];
+        let delay = [&[0x0a, 8][..], &delay[2..]].concat();
+        let name = b"type.googleapis.com/google.rpc.RetryInfo";
+        let detail = [&[0x0a, 40][..], name, &[0x12, 10], &delay].concat();
+        let details = [&[0x08, 8, 0x1a, 54][..], &detail].concat();
+        let after = retry_after(&STANDARD_NO_PAD.encode(details));
+        assert_eq!(after, Some(Duration::from_millis(2500)));
+        assert_eq!(grpc_error("u", 8, "", after).permanent, None);
+        assert_eq!(grpc_error("u", 8, "", after).retry_after, after);
+        let too_large = Some(DropReason::MessageTooLarge);
+        assert_eq!(grpc_error("u", 8, "", retry_after("CAg=")).permanent, too_large);
+    }
 }

@@ -5,9 +5,10 @@ use super::proto::{
     Any, AnyValue, ArrayValue, KeyValue, KeyValueList, LogRecord, OfResource, OfScope, Request,
     Resource, Scope, Span,
 };
-use super::traces::Tracer;
+use super::traces::{Trace, Tracer};
 use super::{OtlpConfig, Signal, SignalSet};
 use crate::Stream;
+use dnscribe_record::time::Timestamp;
 use dnscribe_record::{Attribute, OtelEncoder, OtelRecord, text_line};
 use prost::Message;
 use serde_json::{Map, Value};
@@ -21,7 +22,11 @@ pub(super) struct Encoder {
     otel: OtelEncoder,
     signals: SignalSet,
     metrics: Metrics,
+    /// Time of the last point of each resource.
+    latest: ByResource<Timestamp>,
     tracer: Tracer,
+    /// What made the last record.
+    resource: Vec<Attribute>,
 }
 
 /// What becomes of a record.
@@ -29,7 +34,7 @@ pub(super) struct Encoder {
 pub(super) enum Inclusion {
     /// It is in the requests of these signals.
     Sent(SignalSet),
-    /// A window that others contain, or a record that none of the signals has.
+    /// A window that others contain, a record that none of the signals has, or one without a span where traces are all.
     Filtered,
     /// It is no record.
     Invalid,
@@ -80,8 +85,14 @@ impl<T: Default> ByResource<T> {
 
 impl Encoder {
     pub(super) fn new(config: &OtlpConfig, signals: SignalSet) -> Self {
-        let metrics = Metrics::new(config);
-        Self { otel: OtelEncoder::default(), signals, metrics, tracer: Tracer::default() }
+        Self {
+            otel: OtelEncoder::default(),
+            signals,
+            metrics: Metrics::new(config),
+            latest: ByResource(Vec::new()),
+            tracer: Tracer::default(),
+            resource: Vec::new(),
+        }
     }
 
     /// Makes requests of JSON lines. Cumulative metrics count them: call it once for each record.
@@ -98,8 +109,17 @@ impl Encoder {
                 inclusions.push(Inclusion::Invalid);
                 continue;
             };
-            let signals = self.signals.of(stream);
+            let mut signals = self.signals.of(stream);
             let head = self.otel.encode(stream, record.clone());
+            let mut trace = Trace::Absent;
+            if signals.contains(Signal::Traces) {
+                let spans = spans.of(&head.resource);
+                trace = self.tracer.add(stream, &record, event_id, &head, spans);
+                if trace == Trace::Absent {
+                    signals = signals.without(Signal::Traces);
+                }
+                self.resource.clone_from(&head.resource);
+            }
             let mut inclusion = Inclusion::Sent(signals);
             if self.signals.contains(Signal::Metrics) {
                 self.metrics.note_slow(stream, &record, head.time, event_id);
@@ -112,16 +132,14 @@ impl Encoder {
                 inclusion = Inclusion::Filtered;
             } else if signals.contains(Signal::Metrics) {
                 let set = metrics.of(&head.resource);
+                set.before = *self.latest.of(&head.resource);
                 self.metrics.add(&self.otel, stream, &record, head.time, set);
-            }
-            if signals.contains(Signal::Traces) {
-                let spans = spans.of(&head.resource);
-                self.tracer.add(stream, &record, event_id, &head, spans);
             }
             if signals.contains(Signal::Logs) {
                 let mut log = log(stream, &record, line, &head);
-                if stream == Stream::Lookups && self.signals.contains(Signal::Traces) {
-                    (log.trace_id, log.span_id) = (trace_id(event_id), span_id(event_id));
+                if let Trace::Known(trace) = trace {
+                    log.trace_id = trace.to_be_bytes().into();
+                    log.span_id = span_id(event_id).into();
                 }
                 log.attributes = key_values(head.attributes);
                 logs.of(&head.resource).push(log);
@@ -130,10 +148,27 @@ impl Encoder {
         }
         let mut requests = Vec::new();
         logs.encode(Signal::Logs, |all| all, &mut requests);
-        metrics.encode(Signal::Metrics, |all| self.metrics.finish(all), &mut requests);
+        for (resource, set) in &mut metrics.0 {
+            self.metrics.finish(set);
+            let latest = self.latest.of(resource);
+            *latest = set.latest.max(*latest);
+        }
+        metrics.encode(Signal::Metrics, MetricSet::into_metrics, &mut requests);
         spans.0.retain(|(_, all)| !all.is_empty());
         spans.encode(Signal::Traces, |all| all, &mut requests);
         Encoded { requests, inclusions }
+    }
+
+    /// Makes a request of the spans that wait, because the sink ends.
+    pub(super) fn end(&mut self) -> Option<(Signal, Vec<u8>)> {
+        let mut spans = Vec::new();
+        self.tracer.end(&mut spans);
+        let mut requests = Vec::new();
+        if !spans.is_empty() {
+            let resource = std::mem::take(&mut self.resource);
+            ByResource(vec![(resource, spans)]).encode(Signal::Traces, |all| all, &mut requests);
+        }
+        requests.pop()
     }
 }
 
@@ -161,16 +196,10 @@ fn log(stream: Stream, record: &Map<String, Value>, line: &[u8], head: &OtelReco
     }
 }
 
-/// The trace of a record is its id.
-pub(super) fn trace_id(event_id: u128) -> Vec<u8> {
-    event_id.to_be_bytes().to_vec()
-}
-
 /// The span of a record: all of its id is in it.
-pub(super) fn span_id(event_id: u128) -> Vec<u8> {
+pub(super) fn span_id(event_id: u128) -> [u8; 8] {
     let bytes = event_id.to_be_bytes();
-    let (high, low) = bytes.split_at(8);
-    high.iter().zip(low).map(|(one, other)| one ^ other).collect()
+    std::array::from_fn(|index| bytes[index] ^ bytes[index + 8])
 }
 
 pub(super) fn key_values(attributes: Vec<Attribute>) -> Vec<KeyValue> {

@@ -2,6 +2,7 @@
 
 use super::client::{Client, RequestError};
 use super::encode::{Encoded, Encoder, Inclusion};
+use super::proto::{self, record_ids};
 use super::{OtlpConfig, Signal, SignalSet};
 use crate::spooled::{Cursor, Destination, InFlight, InFlightBatch, Outcome};
 use crate::tally::DropReason;
@@ -14,8 +15,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
-/// A request has records of at most this many bytes; collectors accept 4 MiB.
+/// A request has records of at most this many bytes, or one record.
 const REQUEST_BYTES: usize = 1 << 20;
+/// A window becomes points of many metrics, which have so many times its bytes.
+const WINDOW_FACTOR: usize = 8;
+/// Larger requests are halved: receivers of gRPC accept 4 MiB.
+const MAX_REQUEST_BYTES: usize = 3 << 20;
 /// How long records wait for others of their request.
 const LINGER: Duration = Duration::from_secs(1);
 /// Pause after the first failure. It doubles with each further failure.
@@ -33,6 +38,9 @@ struct Job {
     cursor: Cursor,
 }
 
+/// A record in flight: its number, stream, id and line.
+type Record<'a> = (usize, Stream, u128, &'a [u8]);
+
 /// State that the sender, the thread and the metrics share.
 #[derive(Default)]
 pub(super) struct Progress {
@@ -40,6 +48,8 @@ pub(super) struct Progress {
     stop: Flag,
     /// Records must not wait for others.
     hurry: Flag,
+    /// The thread has sent everything.
+    ended: Flag,
     /// The last request failed.
     down: Flag,
     /// Why.
@@ -99,6 +109,8 @@ impl Exporter {
 impl Destination for Exporter {
     const STALL: Duration = Duration::from_secs(15);
     const FIRST_STALL: Duration = Duration::from_secs(15);
+    /// A lookup's span is made when those of its transactions are known.
+    const CAUSES_FIRST: bool = true;
 
     fn is_down(&mut self, _now: Instant) -> bool {
         self.progress.down.get()
@@ -125,6 +137,10 @@ impl Destination for Exporter {
         while !away && self.in_flight.load().0 > 0 && start.elapsed() < END_TIMEOUT {
             thread::sleep(TICK);
         }
+        self.jobs = None;
+        while !away && !self.progress.ended.get() && start.elapsed() < END_TIMEOUT {
+            thread::sleep(TICK);
+        }
         self.purge();
     }
 
@@ -148,6 +164,9 @@ impl Worker {
         while let Some(jobs) = self.collect(jobs) {
             self.export(&jobs);
         }
+        let left = if self.progress.stop.get() { None } else { self.encoder.end() };
+        left.and_then(|(signal, request)| self.deliver(signal, request));
+        self.progress.ended.set(true);
     }
 
     /// Waits for the jobs of the next request. `None` at the end.
@@ -170,7 +189,7 @@ impl Worker {
     }
 
     fn export(&mut self, jobs: &[Job]) {
-        let records: Vec<(usize, Stream, u128, &[u8])> = jobs
+        let records: Vec<Record> = jobs
             .iter()
             .flat_map(|Job { batch, cursor }| {
                 let left = batch.unsettled().filter(|(index, _)| *index >= cursor.index);
@@ -179,22 +198,66 @@ impl Worker {
                 })
             })
             .collect();
+        let mut left = records.as_slice();
+        while !left.is_empty() {
+            let (next, rest) = left.split_at(request_length(left));
+            if self.export_part(next).is_none() {
+                return;
+            }
+            left = rest;
+        }
+    }
+
+    /// Sends records and settles them. `None`: the sink ends.
+    fn export_part(&mut self, records: &[Record]) -> Option<()> {
         let lines = records.iter().map(|(_, stream, id, line)| (*stream, *id, *line));
         let Encoded { requests, inclusions } = self.encoder.encode(lines);
         let mut outcomes: Vec<Outcome> =
             inclusions.iter().map(|inclusion| outcome(*inclusion)).collect();
         for (signal, request) in requests {
-            let rejected = match self.send(signal, &request) {
-                Sent::Accepted => continue,
-                Sent::Stopped => return,
-                Sent::Partly(rejected) => (rejected, DropReason::PartialSuccess),
-                Sent::Refused(reason) => (usize::MAX, reason),
-            };
-            reject(&mut outcomes, &inclusions, signal, rejected);
+            for refusal in self.deliver(signal, request)? {
+                reject(&mut outcomes, &inclusions, records, signal, refusal);
+            }
         }
         for ((number, ..), outcome) in records.iter().zip(outcomes) {
             self.in_flight.settle(*number, outcome);
         }
+        Some(())
+    }
+
+    /// Sends a request, in halves if it is too large. Returns what is refused; `None` if the sink ends.
+    fn deliver(&mut self, signal: Signal, request: Vec<u8>) -> Option<Vec<Refusal>> {
+        let (mut refusals, mut left) = (Vec::new(), vec![request]);
+        let mut is_whole = true;
+        while let Some(request) = left.pop() {
+            let halve = |left: &mut Vec<_>| {
+                let halves = proto::halve(signal, &request);
+                halves.map(|[first, second]| left.extend([second, first])).is_some()
+            };
+            if request.len() > MAX_REQUEST_BYTES && halve(&mut left) {
+                is_whole = false;
+                continue;
+            }
+            let (reason, why) = match self.send(signal, &request) {
+                Sent::Accepted => continue,
+                Sent::Stopped => return None,
+                Sent::Partly(count) => {
+                    refusals.push((Refused::Last(count), DropReason::PartialSuccess));
+                    continue;
+                }
+                Sent::Refused(DropReason::MessageTooLarge, _) if halve(&mut left) => {
+                    is_whole = false;
+                    continue;
+                }
+                Sent::Refused(reason, why) => (reason, why),
+            };
+            self.rejected(signal, 1, &why);
+            // Each window is in every metric.
+            let is_all = is_whole || signal == Signal::Metrics;
+            let ids = || Refused::Ids(record_ids(signal, &request));
+            refusals.push((if is_all { Refused::All } else { ids() }, reason));
+        }
+        Some(refusals)
     }
 
     /// Sends a request until it is accepted or refused.
@@ -217,8 +280,7 @@ impl Worker {
             self.progress.failed.fetch_add(1, Ordering::Relaxed);
             if let Some(reason) = error.permanent {
                 self.recovered();
-                self.rejected(signal, 1, &error.why);
-                return Sent::Refused(reason);
+                return Sent::Refused(reason, error.why);
             }
             self.failed(&error);
             let until = Instant::now() + error.retry_after.unwrap_or(pause).min(LONGEST_PAUSE);
@@ -260,9 +322,31 @@ enum Sent {
     Accepted,
     /// All but this many items.
     Partly(usize),
-    Refused(DropReason),
+    /// With the server's words.
+    Refused(DropReason, String),
     /// The sink ends.
     Stopped,
+}
+
+/// Records that a server refuses, and why.
+type Refusal = (Refused, DropReason);
+
+enum Refused {
+    All,
+    /// So many: a server does not say which they are.
+    Last(usize),
+    Ids(Vec<u128>),
+}
+
+/// Returns how many of the records the next request has.
+fn request_length(records: &[Record]) -> usize {
+    let mut bytes = 0;
+    let fits = |(_, stream, _, line): &&Record| {
+        let is_first = bytes == 0;
+        bytes += line.len() * if *stream == Stream::Metrics { WINDOW_FACTOR } else { 1 };
+        is_first || bytes <= REQUEST_BYTES
+    };
+    records.iter().take_while(fits).count().max(1)
 }
 
 fn outcome(inclusion: Inclusion) -> Outcome {
@@ -273,17 +357,20 @@ fn outcome(inclusion: Inclusion) -> Outcome {
     }
 }
 
-/// Counts records of a signal as rejected, the last first: a server does not say which they are.
+/// Counts records of a signal as rejected.
 fn reject(
     outcomes: &mut [Outcome],
     inclusions: &[Inclusion],
+    records: &[Record],
     signal: Signal,
-    (count, reason): (usize, DropReason),
+    (refused, reason): Refusal,
 ) {
     let of_signal = |inclusion: &Inclusion| matches!(inclusion, Inclusion::Sent(signals) if signals.contains(signal));
-    let records =
-        outcomes.iter_mut().zip(inclusions).rev().filter(|(_, inclusion)| of_signal(inclusion));
-    for (outcome, _) in records.take(count) {
-        *outcome = Outcome::Rejected(reason);
-    }
+    let is_refused = |id: &u128| !matches!(&refused, Refused::Ids(ids) if !ids.contains(id));
+    let own = outcomes.iter_mut().zip(inclusions).zip(records).rev();
+    let own = own
+        .filter(|((_, inclusion), (_, _, id, _))| of_signal(inclusion) && is_refused(id))
+        .map(|((outcome, _), _)| outcome);
+    let count = if let Refused::Last(count) = refused { count } else { usize::MAX };
+    own.take(count).for_each(|outcome| *outcome = Outcome::Rejected(reason));
 }

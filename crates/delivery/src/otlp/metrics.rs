@@ -28,12 +28,23 @@ const MAX_SLOW: usize = 8192;
 
 type Record = Map<String, Value>;
 
+/// The node, name and `error.type` of lookups; without the last two, those beyond the limit.
+type LookupKey = (String, Option<(String, String)>);
+
 /// Metrics of one resource in one request.
 #[derive(Default)]
 pub(super) struct MetricSet {
     metrics: BTreeMap<String, Metric>,
     /// Lookups of this request, which have one point for each series.
-    lookups: BTreeMap<(String, String), Vec<Exemplar>>,
+    lookups: BTreeMap<LookupKey, Vec<Exemplar>>,
+    /// The latest end of these lookups.
+    lookups_end: Timestamp,
+    /// Windows beyond the limit, by key with their grouping: one point for each series, too.
+    overflow: BTreeMap<String, String>,
+    /// No point of the resource in an earlier request is later.
+    pub(super) before: Timestamp,
+    /// The latest point of the resource.
+    pub(super) latest: Timestamp,
 }
 
 pub(super) struct Metrics {
@@ -44,7 +55,7 @@ pub(super) struct Metrics {
     window: (u64, u64),
     max_series: usize,
     windows: HashMap<String, WindowSeries>,
-    lookups: HashMap<(String, String), LookupSeries>,
+    lookups: HashMap<LookupKey, LookupSeries>,
     /// The slowest transaction of a window by start and group.
     slow: BTreeMap<(u64, String), Exemplar>,
 }
@@ -54,7 +65,10 @@ pub(super) struct Metrics {
 struct WindowSeries {
     attributes: Vec<KeyValue>,
     start: Timestamp,
+    /// End of the last window.
     last: Timestamp,
+    /// Time of the last point.
+    stamped: Timestamp,
     /// By metric and part.
     sums: BTreeMap<(usize, String), u64>,
     latency: Latencies,
@@ -132,6 +146,7 @@ impl Metrics {
         let mut key = format!("{grouping} {} {}", text("node"), Value::Object(group.clone()));
         let mut fresh = WindowSeries { start, ..WindowSeries::default() };
         let is_delta = self.temporality == Temporality::Delta;
+        let mut is_overflow = false;
         if is_delta || self.windows.contains_key(&key) {
             fresh.attributes = key_values(otel.attributes(Stream::Metrics, group));
         } else {
@@ -141,12 +156,16 @@ impl Metrics {
             if self.windows.len() >= self.max_series {
                 key = format!("{grouping} {}", text("node"));
                 fresh.attributes = overflow();
+                is_overflow = true;
             } else {
                 fresh.attributes = key_values(otel.attributes(Stream::Metrics, group));
             }
         }
+        if is_overflow {
+            set.overflow.insert(key.clone(), grouping.clone());
+        }
         let series = if is_delta { &mut fresh } else { self.windows.entry(key).or_insert(fresh) };
-        series.last = end;
+        series.last = series.last.max(end);
         for (number, field) in self.fields.iter().enumerate() {
             let Some(value) = record.get(&field.field) else { continue };
             if value.get("sketch").is_some() {
@@ -158,38 +177,9 @@ impl Metrics {
             }
         }
         let slow_key = slow_key(&grouping, record);
-        let exemplar = self.slow.get(&(start.as_nanos(), slow_key)).cloned();
-        for (number, field) in self.fields.iter().enumerate() {
-            let metric = set.metric(&format!("dnscribe.{grouping}.{}", field.name), &field.unit);
-            let temporality = self.temporality.number();
-            if field.unit == "s" {
-                let mut point = series.latency.point();
-                point.attributes.clone_from(&series.attributes);
-                point.start_time_unix_nano = series.start.as_nanos();
-                point.time_unix_nano = end.as_nanos();
-                point.exemplars = exemplar.clone().into_iter().collect();
-                let empty = ExponentialHistogram { temporality, ..Default::default() };
-                let data = metric.data.get_or_insert(Data::ExponentialHistogram(empty));
-                if let Data::ExponentialHistogram(histogram) = data {
-                    histogram.points.push(point);
-                }
-                continue;
-            }
-            let empty = Sum { temporality, is_monotonic: true, ..Sum::default() };
-            let Data::Sum(sum) = metric.data.get_or_insert(Data::Sum(empty)) else { continue };
-            let first = (number, String::new());
-            let of_field = series.sums.range(first..).take_while(|((of, _), _)| *of == number);
-            sum.points.extend(of_field.map(|((_, part), value)| {
-                let by = field.by.iter().map(|by| (by.clone(), part.as_str().into()));
-                let mut attributes = series.attributes.clone();
-                attributes.extend(key_values(by.collect()));
-                NumberPoint {
-                    attributes,
-                    start_time_unix_nano: series.start.as_nanos(),
-                    time_unix_nano: end.as_nanos(),
-                    as_int: Some(i64::try_from(*value).unwrap_or(i64::MAX)),
-                }
-            }));
+        let exemplar = self.slow.get(&(start.as_nanos(), slow_key));
+        if !is_overflow {
+            set.push_window(series, &grouping, exemplar, &self.fields, self.temporality);
         }
     }
 
@@ -199,30 +189,31 @@ impl Metrics {
         let milliseconds = record.get("duration_ms").and_then(Value::as_f64);
         let Some(milliseconds) = milliseconds.filter(|_| is_call(record)) else { return };
         let error = error_type(Stream::Lookups, record).unwrap_or_default();
-        let mut key = (text("qname").to_owned(), error);
+        let mut key = (text("node").to_owned(), Some((text("qname").to_owned(), error)));
         let end =
             start.plus(Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default());
         if !self.lookups.contains_key(&key) && self.lookups.len() >= self.max_series {
             self.lookups.retain(|_, series| end.since(series.last) < IDLE);
             if self.lookups.len() >= self.max_series {
-                key = <(String, String)>::default();
+                key.1 = None;
             }
         }
         let series = self.lookups.entry(key.clone()).or_insert_with(|| {
-            let (name, error) = &key;
-            let mut attributes = vec![("dns.question.name".to_owned(), name.as_str().into())];
-            if !error.is_empty() {
-                attributes.push(("error.type".to_owned(), error.as_str().into()));
-            }
-            let attributes = if name.is_empty() { overflow() } else { key_values(attributes) };
+            let attributes = key.1.as_ref().map_or_else(overflow, |(name, error)| {
+                let both = [("dns.question.name", name), ("error.type", error)];
+                // Masking may have dropped the name.
+                let known = both.into_iter().filter(|(_, value)| !value.is_empty());
+                let known = known.map(|(name, value)| (name.to_owned(), value.as_str().into()));
+                key_values(known.collect())
+            });
             LookupSeries { attributes, start, ..LookupSeries::default() }
         });
         let seconds = milliseconds / 1000.0;
         let bucket = LOOKUP_BOUNDS.iter().position(|bound| seconds <= *bound);
         series.counts[bucket.unwrap_or(LOOKUP_BOUNDS.len())] += 1;
         series.sum += seconds;
-        // Later than the point before, also where lookups of the same millisecond are in two requests.
-        series.last = end.max(series.last.plus(Duration::from_millis(1)));
+        series.last = series.last.max(end);
+        set.lookups_end = set.lookups_end.max(end);
         let exemplars = set.lookups.entry(key).or_default();
         let id = text("event_id");
         match exemplars.first_mut() {
@@ -260,35 +251,109 @@ impl Metrics {
         }
     }
 
-    /// The metrics of a resource.
-    pub(super) fn finish(&mut self, mut set: MetricSet) -> Vec<Metric> {
+    /// Adds the points of series that have one for each request.
+    pub(super) fn finish(&mut self, set: &mut MetricSet) {
+        for (key, grouping) in std::mem::take(&mut set.overflow) {
+            if let Some(series) = self.windows.get_mut(&key) {
+                set.push_window(series, &grouping, None, &self.fields, self.temporality);
+            }
+        }
+        if set.lookups.is_empty() {
+            return;
+        }
+        let is_delta = self.temporality == Temporality::Delta;
+        let after = set.before.plus(Duration::from_millis(1));
+        let time = if is_delta { set.lookups_end } else { set.stamp(set.lookups_end, after) };
         let mut points = Vec::new();
         for (key, exemplars) in std::mem::take(&mut set.lookups) {
             let Some(series) = self.lookups.get(&key) else { continue };
             points.push(HistogramPoint {
                 attributes: series.attributes.clone(),
                 start_time_unix_nano: series.start.as_nanos(),
-                time_unix_nano: series.last.as_nanos(),
+                time_unix_nano: time.as_nanos(),
                 count: series.counts.iter().sum(),
                 sum: Some(series.sum),
                 bucket_counts: series.counts.to_vec(),
                 explicit_bounds: LOOKUP_BOUNDS.to_vec(),
                 exemplars,
             });
+            if is_delta {
+                self.lookups.remove(&key);
+            }
         }
-        if !points.is_empty() {
-            let temporality = self.temporality.number();
-            let metric = set.metric("dns.lookup.duration", "s");
-            metric.data = Some(Data::Histogram(Histogram { points, temporality }));
-        }
-        if self.temporality == Temporality::Delta {
-            self.lookups.clear();
-        }
-        set.metrics.into_values().filter(|metric| metric.data.is_some()).collect()
+        let temporality = self.temporality.number();
+        let metric = set.metric("dns.lookup.duration", "s");
+        metric.data = Some(Data::Histogram(Histogram { points, temporality }));
     }
 }
 
 impl MetricSet {
+    /// All metrics, once they are finished.
+    pub(super) fn into_metrics(self) -> Vec<Metric> {
+        // Prometheus answers one without points, such as responses while all queries time out, with 500.
+        let has_points = |metric: &Metric| match &metric.data {
+            Some(Data::Sum(sum)) => !sum.points.is_empty(),
+            data => data.is_some(),
+        };
+        self.metrics.into_values().filter(has_points).collect()
+    }
+
+    /// Returns the time of a cumulative point of what ended at `end`. Windows come seconds after lookups that ended later, but
+    /// Prometheus refuses a request with a point before the last one of its resource, or with one in the future after a restart.
+    fn stamp(&mut self, end: Timestamp, at_least: Timestamp) -> Timestamp {
+        let time = end.min(Timestamp::now()).max(self.before).max(at_least);
+        self.latest = self.latest.max(time);
+        time
+    }
+
+    /// Adds the points of a window's series.
+    fn push_window(
+        &mut self,
+        series: &mut WindowSeries,
+        grouping: &str,
+        exemplar: Option<&Exemplar>,
+        fields: &[WindowMetric],
+        temporality: Temporality,
+    ) {
+        let mut time = series.last;
+        if temporality == Temporality::Cumulative {
+            time = self.stamp(time, series.stamped.plus(Duration::from_millis(1)));
+            series.stamped = time;
+        }
+        let temporality = temporality.number();
+        for (number, field) in fields.iter().enumerate() {
+            let metric = self.metric(&format!("dnscribe.{grouping}.{}", field.name), &field.unit);
+            if field.unit == "s" {
+                let mut point = series.latency.point();
+                point.attributes.clone_from(&series.attributes);
+                point.start_time_unix_nano = series.start.as_nanos();
+                point.time_unix_nano = time.as_nanos();
+                point.exemplars = exemplar.cloned().into_iter().collect();
+                let empty = ExponentialHistogram { temporality, ..Default::default() };
+                let data = metric.data.get_or_insert(Data::ExponentialHistogram(empty));
+                if let Data::ExponentialHistogram(histogram) = data {
+                    histogram.points.push(point);
+                }
+                continue;
+            }
+            let empty = Sum { temporality, is_monotonic: true, ..Sum::default() };
+            let Data::Sum(sum) = metric.data.get_or_insert(Data::Sum(empty)) else { continue };
+            let first = (number, String::new());
+            let of_field = series.sums.range(first..).take_while(|((of, _), _)| *of == number);
+            sum.points.extend(of_field.map(|((_, part), value)| {
+                let by = field.by.iter().map(|by| (by.clone(), part.as_str().into()));
+                let mut attributes = series.attributes.clone();
+                attributes.extend(key_values(by.collect()));
+                NumberPoint {
+                    attributes,
+                    start_time_unix_nano: series.start.as_nanos(),
+                    time_unix_nano: time.as_nanos(),
+                    as_int: Some(i64::try_from(*value).unwrap_or(i64::MAX)),
+                }
+            }));
+        }
+    }
+
     fn metric(&mut self, name: &str, unit: &str) -> &mut Metric {
         self.metrics.entry(name.to_owned()).or_insert_with(|| Metric {
             name: name.to_owned(),

@@ -2,6 +2,8 @@
 //! <https://github.com/open-telemetry/opentelemetry-proto>. The crate `opentelemetry-proto` has them all, together with
 //! OpenTelemetry's SDK.
 
+use super::Signal;
+use dnscribe_record::EventId;
 use prost::{Message, Oneof};
 use std::fmt::Debug;
 
@@ -275,4 +277,93 @@ pub(super) struct Span {
 pub(super) struct Status {
     #[prost(int32, tag = "3")]
     pub(super) code: i32,
+}
+
+/// `google/rpc/status.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct StatusDetails {
+    #[prost(message, repeated, tag = "3")]
+    pub(super) details: Vec<Detail>,
+}
+
+/// `google/protobuf/any.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Detail {
+    #[prost(string, tag = "1")]
+    pub(super) type_url: String,
+    #[prost(bytes = "vec", tag = "2")]
+    pub(super) value: Vec<u8>,
+}
+
+/// `google/rpc/error_details.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct RetryInfo {
+    #[prost(message, optional, tag = "1")]
+    pub(super) delay: Option<Delay>,
+}
+
+/// `google/protobuf/duration.proto`.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct Delay {
+    #[prost(int64, tag = "1")]
+    pub(super) seconds: i64,
+    #[prost(int32, tag = "2")]
+    pub(super) nanos: i32,
+}
+
+/// Makes two requests of one. `None`: it has one item.
+pub(super) fn halve(signal: Signal, request: &[u8]) -> Option<[Vec<u8>; 2]> {
+    match signal {
+        Signal::Logs => halve_items::<LogRecord>(request),
+        Signal::Metrics => halve_items::<Metric>(request),
+        Signal::Traces => halve_items::<Span>(request),
+    }
+}
+
+fn halve_items<T: Message + Clone + Default + Debug>(request: &[u8]) -> Option<[Vec<u8>; 2]> {
+    let mut second = Request::<T>::decode(request).ok()?;
+    let mut left = second.scopes().map(|scope| scope.items.len()).sum::<usize>() / 2;
+    if left == 0 {
+        return None;
+    }
+    let mut first = second.clone();
+    for (first, second) in first.scopes().zip(second.scopes()) {
+        let here = left.min(first.items.len());
+        first.items.truncate(here);
+        second.items.drain(..here);
+        left -= here;
+    }
+    Some([first, second].map(|mut half| {
+        let has_items = |scope: &OfScope<T>| !scope.items.is_empty();
+        half.resources.retain(|resource| resource.scopes.iter().any(has_items));
+        half.encode_to_vec()
+    }))
+}
+
+impl<T: Message + Default + Debug> Request<T> {
+    fn scopes(&mut self) -> impl Iterator<Item = &mut OfScope<T>> {
+        self.resources.iter_mut().flat_map(|resource| &mut resource.scopes)
+    }
+}
+
+/// Returns the ids of the records in a request of logs or traces.
+pub(super) fn record_ids(signal: Signal, request: &[u8]) -> Vec<u128> {
+    match signal {
+        Signal::Logs => ids_of(request, |log: &LogRecord| &log.attributes),
+        Signal::Metrics => Vec::new(),
+        Signal::Traces => ids_of(request, |span: &Span| &span.attributes),
+    }
+}
+
+fn ids_of<T: Message + Default + Debug>(
+    request: &[u8],
+    attributes: impl Fn(&T) -> &[KeyValue],
+) -> Vec<u128> {
+    let id = |item: &T| {
+        let uid = attributes(item).iter().find(|one| one.key == "log.record.uid")?;
+        let Some(Any::String(id)) = &uid.value.as_ref()?.value else { return None };
+        id.parse::<EventId>().ok().map(|id| id.0)
+    };
+    let mut request = Request::<T>::decode(request).unwrap_or_default();
+    request.scopes().flat_map(|scope| &scope.items).filter_map(id).collect()
 }

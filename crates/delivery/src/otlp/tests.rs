@@ -1,6 +1,6 @@
 //! Targets, requests, and what a server's answers do to records.
 
-use super::encode::{Encoder, Inclusion};
+use super::encode::{Encoded, Encoder, Inclusion};
 use super::proto::{Data, LogRecord, Metric, Request, Span};
 use super::*;
 use crate::Batch;
@@ -188,6 +188,163 @@ fn a_resolvers_upstream_queries_are_below_its_clients() {
     assert!(spans.iter().all(|span| span.trace_id == 77_u128.to_be_bytes()));
 }
 
+fn id(number: u128) -> String {
+    format!("{number:032x}")
+}
+
+fn transaction(number: u128, more: &Value) -> (Stream, Value) {
+    let mut record = json!({
+        "event_id": id(number), "ts": "2026-11-26T10:00:00Z", "vantage": "client", "qtype": "A",
+        "status": "answered", "latency_ms": 2.0,
+    });
+    record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    (Stream::Transactions, record)
+}
+
+fn lookup(number: u128, ids: &[u128]) -> (Stream, Value) {
+    let ids: Vec<String> = ids.iter().copied().map(id).collect();
+    let record =
+        json!({ "event_id": id(number), "ts": "2026-11-26T10:00:00Z", "transaction_ids": ids });
+    (Stream::Lookups, record)
+}
+
+/// Encodes records with the ids that they say.
+fn encode_numbered(encoder: &mut Encoder, records: &[(Stream, Value)]) -> Encoded {
+    let number =
+        |record: &Value| record["event_id"].as_str().map(|id| u128::from_str_radix(id, 16));
+    let line = |(stream, record): &(Stream, Value)| {
+        (*stream, number(record).unwrap().unwrap(), record.to_string().into_bytes())
+    };
+    let lines: Vec<(Stream, u128, Vec<u8>)> = records.iter().map(line).collect();
+    encoder.encode(lines.iter().map(|(stream, id, line)| (*stream, *id, line.as_slice())))
+}
+
+/// Encodes records one after the other. Returns the spans by id, and what became of each record.
+fn traces(
+    encoder: &mut Encoder,
+    records: &[(Stream, Value)],
+) -> (BTreeMap<u8, Span>, Vec<Inclusion>) {
+    let (mut spans, mut inclusions) = (BTreeMap::new(), Vec::new());
+    let mut add = |requests: Vec<(Signal, Vec<u8>)>| {
+        for (_, request) in requests {
+            let request = Request::<Span>::decode(&*request).unwrap();
+            let scopes = request.resources.into_iter().flat_map(|one| one.scopes);
+            for span in scopes.flat_map(|scope| scope.items) {
+                assert_eq!(spans.insert(span.span_id[7], span), None);
+            }
+        }
+    };
+    for record in records {
+        let encoded = encode_numbered(encoder, std::slice::from_ref(record));
+        inclusions.extend(encoded.inclusions);
+        add(encoded.requests);
+    }
+    add(encoder.end().into_iter().collect());
+    (spans, inclusions)
+}
+
+/// Trace and parent of spans by id, by their last bytes.
+fn places(spans: &BTreeMap<u8, Span>) -> Vec<(u8, u8, Option<u8>)> {
+    let place =
+        |(id, span): (&u8, &Span)| (*id, span.trace_id[15], span.parent_span_id.last().copied());
+    spans.iter().map(place).collect()
+}
+
+#[test]
+fn what_ends_after_its_cause_is_below_it() {
+    let mut encoder = Encoder::new(&OtlpConfig::default(), signals(&[Signal::Traces]));
+    let late = json!({ "parent_event_id": id(1), "status": "timeout", "latency_ms": null });
+    let records = [
+        transaction(2, &json!({ "parent_event_id": id(1) })),
+        transaction(1, &json!({ "vantage": "server" })),
+        transaction(3, &late),
+        transaction(4, &json!({ "parent_event_id": id(3) })),
+        // At the resolver it is none of an application.
+        lookup(9, &[2, 3]),
+        transaction(5, &json!({ "status": "late" })),
+    ];
+    let (spans, inclusions) = traces(&mut encoder, &records);
+    assert_eq!(places(&spans), [(1, 1, None), (2, 1, Some(1)), (3, 1, Some(1)), (4, 1, Some(3))]);
+    assert_eq!(spans[&3].end_time_unix_nano, spans[&1].end_time_unix_nano);
+    let sent = Inclusion::Sent(signals(&[Signal::Traces]));
+    assert_eq!(inclusions, [sent, sent, sent, sent, Inclusion::Filtered, Inclusion::Filtered]);
+}
+
+#[test]
+fn spans_do_not_depend_on_all_records_being_there() {
+    let mut encoder = Encoder::new(&OtlpConfig::default(), signals(&[Signal::Traces]));
+    let records = [
+        lookup(1, &[2, 3]),
+        transaction(3, &json!({})),
+        // Nothing claims these, whose parent is missing.
+        transaction(5, &json!({ "parent_event_id": id(4) })),
+        transaction(6, &json!({ "parent_event_id": id(5) })),
+    ];
+    let (spans, _) = traces(&mut encoder, &records);
+    assert_eq!(places(&spans), [(1, 1, None), (3, 1, Some(1)), (5, 5, None), (6, 5, Some(5))]);
+}
+
+#[test]
+fn log_records_name_their_spans() {
+    let mut encoder =
+        Encoder::new(&OtlpConfig::default(), signals(&[Signal::Logs, Signal::Traces]));
+    let context = |trace: u128| json!({ "traceparent": format!("00-{trace:032x}-{:016x}-01", 78) });
+    let records = [
+        transaction(1, &context(77)),
+        transaction(2, &context(76)),
+        transaction(3, &json!({})),
+        lookup(4, &[1, 2, 3]),
+        transaction(5, &json!({ "vantage": "server" })),
+        transaction(6, &json!({ "parent_event_id": id(5) })),
+        lookup(7, &[6]),
+    ];
+    let requests = encode_numbered(&mut encoder, &records).requests;
+    let logs = Request::<LogRecord>::decode(&*requests[0].1).unwrap();
+    let logs = &logs.resources[0].scopes[0].items;
+    let traces: Vec<_> = logs.iter().map(|log| log.trace_id.last().copied()).collect();
+    // What a lookup decides comes too late for the log record of its transaction, and one has no span.
+    assert_eq!(traces, [Some(77), Some(76), None, Some(77), Some(5), Some(5), None]);
+    let spans = Request::<Span>::decode(&*requests[1].1).unwrap();
+    let spans = &spans.resources[0].scopes[0].items;
+    assert_eq!(spans.len(), 6);
+    for log in logs.iter().filter(|log| !log.trace_id.is_empty()) {
+        let is_own =
+            |span: &&Span| (&span.trace_id, &span.span_id) == (&log.trace_id, &log.span_id);
+        assert!(spans.iter().any(|span| is_own(&span)), "{log:?}");
+    }
+}
+
+#[test]
+fn lookups_without_a_name_keep_their_errors() {
+    let mut encoder = Encoder::new(&OtlpConfig::default(), signals(&[Signal::Metrics]));
+    let lookup = |outcome: &str| {
+        let record = json!({
+            "event_id": "00", "ts": "2026-11-26T10:00:00Z", "vantage": "client", "outcome": outcome, "duration_ms": 7.0,
+        });
+        (Stream::Lookups, record)
+    };
+    let found = metrics(&encode(&mut encoder, &["answered", "nxdomain"].map(lookup)).0);
+    let Some(Data::Histogram(histogram)) = &found[0].data else { unreachable!("a histogram") };
+    let attributes = histogram.points.iter().map(|point| &point.attributes);
+    let names: Vec<Vec<&str>> =
+        attributes.map(|all| all.iter().map(|one| one.key.as_str()).collect()).collect();
+    assert_eq!(names, [vec![], vec!["error.type"]]);
+}
+
+/// A request with windows beyond the limit has one point for all of them.
+#[test]
+fn overflowing_windows_are_one_point() {
+    let config = OtlpConfig { max_series: 1, ..OtlpConfig::default() };
+    let mut encoder = Encoder::new(&config, signals(&[Signal::Metrics]));
+    let zones = ["a", "b", "c"].map(|zone| {
+        (Stream::Metrics, window("2026-11-26T10:00:00Z", 10, 10, &json!({ "zone": zone })))
+    });
+    let found = metrics(&encode(&mut encoder, &zones).0);
+    assert_eq!(sums(&found, "dnscribe.resolver_zone.queries"), [3, 6]);
+    // A window says nothing of these; Prometheus accepts no metric without points.
+    assert!(found.iter().all(|metric| metric.name != "dnscribe.resolver_zone.retries"));
+}
+
 /// A server that gives these answers, each on a connection of its own, and sends what it received.
 fn server(answers: Vec<Vec<u8>>) -> (String, thread::JoinHandle<Vec<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -231,7 +388,7 @@ fn deliver(url: &str) -> (u64, BTreeMap<String, u64>) {
     let mut sink = crate::open(&[url.parse().unwrap()], &with).unwrap().remove(0);
     let mut batch = Batch::default();
     for number in 0..10 {
-        batch.push_json(Stream::Transactions, number, &json!({ "event_id": "00" }), b"");
+        batch.push_json(Stream::Transactions, number, &json!({ "event_id": id(number) }), b"");
     }
     sink.offer(&Arc::new(batch));
     assert!(sink.flush(Duration::from_secs(30)));
@@ -249,19 +406,23 @@ fn answers_decide_what_is_delivered() {
     };
     let partial = partial.encode_to_vec();
     let busy = || answer("503 Service Unavailable", "retry-after: 0\r\n", b"");
+    let fine = || answer("200 OK", "", b"");
+    let large = || answer("413 Payload Too Large", "", b"");
+    // Ten are too many, then the first five, of which two are taken; of the other three, one alone is too large.
+    let halves = vec![large(), large(), fine(), large(), large(), fine(), fine()];
     for (answers, delivered, dropped) in [
-        (vec![answer("200 OK", "", b"")], 10, None),
-        (vec![busy(), busy(), answer("200 OK", "", b"")], 10, None),
+        (vec![fine()], 10, None),
+        (vec![busy(), busy(), fine()], 10, None),
         (vec![answer("200 OK", "", &partial)], 7, Some(("partial_success", 3))),
         (vec![answer("400 Bad Request", "", b"no")], 0, Some(("rejected", 10))),
-        (vec![answer("413 Payload Too Large", "", b"")], 0, Some(("message_too_large", 10))),
+        (std::iter::repeat_with(large).take(19).collect(), 0, Some(("message_too_large", 10))),
+        (halves, 9, Some(("message_too_large", 1))),
     ] {
         let (url, served) = server(answers);
         let dropped = dropped.map(|(reason, count)| (reason.to_owned(), count));
         assert_eq!(deliver(&url), (delivered, dropped.into_iter().collect()));
-        for request in served.join().unwrap() {
-            let request = Request::<LogRecord>::decode(&*request).unwrap();
-            assert_eq!(request.resources[0].scopes[0].items.len(), 10);
-        }
+        let request = &served.join().unwrap()[0];
+        let request = Request::<LogRecord>::decode(&**request).unwrap();
+        assert_eq!(request.resources[0].scopes[0].items.len(), 10);
     }
 }

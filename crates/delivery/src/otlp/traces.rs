@@ -1,6 +1,6 @@
 //! Traces: a lookup and its transactions, at a resolver a client's transaction and those that it caused.
 
-use super::encode::{key_values, span_id, trace_id};
+use super::encode::{key_values, span_id};
 use super::proto::{Span, Status};
 use crate::Stream;
 use dnscribe_record::{EventId, OtelRecord};
@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// Most transactions that wait for what caused them.
 const MAX_WAITING: usize = 16_384;
+/// Most transactions whose place in a trace is remembered for what they cause later.
+const MAX_PLACES: usize = 16_384;
 
 /// Kinds of span.
 const INTERNAL: i32 = 1;
@@ -23,21 +25,44 @@ pub(super) struct Tracer {
     waiting: HashMap<u128, Waiting>,
     /// Transactions by the one that caused them.
     children: HashMap<u128, Vec<u128>>,
-    /// Ids in order of arrival, with what caused them.
-    order: VecDeque<(u128, Option<u128>)>,
+    /// Ids in order of arrival.
+    order: VecDeque<u128>,
+    /// Where transactions are that have a span, or that a lookup with a span names.
+    places: HashMap<u128, Place>,
+    /// Their ids in order of arrival.
+    placed: VecDeque<u128>,
+}
+
+/// The trace of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trace {
+    /// The record has no span.
+    Absent,
+    /// What caused the record decides.
+    Open,
+    /// Its id.
+    Known(u128),
 }
 
 /// A span whose trace is not complete.
 struct Waiting {
     span: Span,
+    parent: Option<u128>,
     context: Option<Context>,
 }
 
-/// The trace and the span of the application that a query belongs to.
-#[derive(Clone)]
+/// A trace and the span in it that is above: for a query with `traceparent`, the application's.
+#[derive(Clone, Copy)]
 struct Context {
-    trace_id: Vec<u8>,
-    span_id: Vec<u8>,
+    trace: u128,
+    above: Option<[u8; 8]>,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    context: Context,
+    /// When whoever waited had its answer, in nanoseconds.
+    end: u64,
 }
 
 impl Context {
@@ -46,12 +71,12 @@ impl Context {
         let mut parts = text.split('-').skip(1);
         let trace = u128::from_str_radix(parts.next()?, 16).ok()?;
         let span = u64::from_str_radix(parts.next()?, 16).ok()?;
-        Some(Self { trace_id: trace.to_be_bytes().into(), span_id: span.to_be_bytes().into() })
+        Some(Self { trace, above: Some(span.to_be_bytes()) })
     }
 }
 
 impl Tracer {
-    /// Adds a transaction or a lookup. A finished trace is appended to `spans`.
+    /// Adds a transaction or a lookup. Spans whose trace is known are appended to `spans`.
     pub(super) fn add(
         &mut self,
         stream: Stream,
@@ -59,23 +84,13 @@ impl Tracer {
         event_id: u128,
         head: &OtelRecord,
         spans: &mut Vec<Span>,
-    ) {
+    ) -> Trace {
         let text = |name: &str| record.get(name).and_then(Value::as_str);
         if stream == Stream::Lookups {
-            let ids = record.get("transaction_ids").and_then(Value::as_array);
-            let ids = ids.into_iter().flatten().filter_map(parse_id);
-            // At a resolver, what its clients asked has caused its transactions.
-            let own: Vec<u128> = ids.filter(|id| self.is_root(*id)).collect();
-            if !own.is_empty() {
-                let root = span(record, event_id, head, "DNS lookup".to_owned(), INTERNAL);
-                let waiting = |id: &u128| self.waiting.get(id)?.context.clone();
-                let context = own.iter().find_map(waiting);
-                self.finish(event_id, Waiting { span: root, context }, own, spans);
-            }
-            return;
+            return self.add_lookup(record, event_id, head, spans);
         }
         if matches!(text("status"), Some("late" | "duplicate" | "orphan") | None) {
-            return;
+            return Trace::Absent;
         }
         let kind = match text("vantage") {
             Some("server") => SERVER,
@@ -84,62 +99,145 @@ impl Tracer {
         };
         let name = format!("DNS {}", text("qtype").unwrap_or("query"));
         let span = span(record, event_id, head, name, kind);
-        let waiting = Waiting { span, context: text("traceparent").and_then(Context::parse) };
+        let context = text("traceparent").and_then(Context::parse);
         let parent = record.get("parent_event_id").and_then(parse_id);
-        if kind == SERVER && parent.is_none() {
-            let own = self.children.remove(&event_id).unwrap_or_default();
-            return self.finish(event_id, waiting, own, spans);
+        let waiting = Waiting { span, parent, context };
+        let above = parent.and_then(|parent| {
+            let Place { context, end } = *self.places.get(&parent)?;
+            let context = Context { above: Some(span_id(parent)), ..context };
+            Some(Place { context, end })
+        });
+        let place = self.places.get(&event_id).copied().or(above);
+        if place.is_some() || kind == SERVER && parent.is_none() {
+            return Trace::Known(self.finish(event_id, waiting, place, spans));
         }
+        let trace = context.map_or(Trace::Open, |context| Trace::Known(context.trace));
         if self.waiting.insert(event_id, waiting).is_none() {
-            self.order.push_back((event_id, parent));
+            self.order.push_back(event_id);
             if let Some(parent) = parent {
                 self.children.entry(parent).or_default().push(event_id);
             }
         }
         while self.order.len() > MAX_WAITING {
-            if let Some((oldest, parent)) = self.order.pop_front() {
-                self.waiting.remove(&oldest);
-                parent.and_then(|parent| self.children.remove(&parent));
+            self.give_up(spans);
+        }
+        trace
+    }
+
+    fn add_lookup(
+        &mut self,
+        record: &Map<String, Value>,
+        event_id: u128,
+        head: &OtelRecord,
+        spans: &mut Vec<Span>,
+    ) -> Trace {
+        let ids = record.get("transaction_ids").and_then(Value::as_array);
+        let ids: Vec<u128> = ids.into_iter().flatten().filter_map(parse_id).collect();
+        let waiting = |id: &u128| self.waiting.get(id);
+        // At a resolver, what its clients asked has caused its transactions.
+        let is_root = |id: &u128| waiting(id).is_some_and(|waiting| waiting.parent.is_none());
+        let is_elsewhere = |id: &u128| waiting(id).is_some() || self.places.contains_key(id);
+        if !ids.iter().any(is_root) && ids.iter().any(is_elsewhere) {
+            return Trace::Absent;
+        }
+        let own = ids.into_iter().filter(|id| is_root(id) || !is_elsewhere(id));
+        let own: Vec<u128> = own.collect();
+        let context = own.iter().find_map(|id| waiting(id)?.context);
+        let Context { trace, above } = context.unwrap_or(Context { trace: event_id, above: None });
+        let mut span = span(record, event_id, head, "DNS lookup".to_owned(), INTERNAL);
+        span.trace_id = trace.to_be_bytes().into();
+        span.parent_span_id = above.map(Vec::from).unwrap_or_default();
+        span.end_time_unix_nano = span.end_time_unix_nano.max(span.start_time_unix_nano);
+        let context = Context { trace, above: Some(span_id(event_id)) };
+        let place = Place { context, end: span.end_time_unix_nano };
+        spans.push(span);
+        for id in own {
+            // One that comes later finds its place.
+            match self.waiting.remove(&id) {
+                Some(waiting) => drop(self.finish(id, waiting, Some(place), spans)),
+                None => self.remember(id, place),
             }
+        }
+        Trace::Known(trace)
+    }
+
+    /// Appends the spans of transactions that nothing claimed, because the sink ends.
+    pub(super) fn end(&mut self, spans: &mut Vec<Span>) {
+        while !self.order.is_empty() {
+            self.give_up(spans);
         }
     }
 
-    /// Returns whether a transaction waits that no other one caused.
-    fn is_root(&self, id: u128) -> bool {
-        self.waiting.get(&id).is_some_and(|waiting| waiting.span.parent_span_id.is_empty())
+    /// Stops waiting for what caused the oldest transaction: what is known of it becomes a trace.
+    fn give_up(&mut self, spans: &mut Vec<Span>) {
+        let Some(mut top) = self.order.pop_front() else { return };
+        while let Some(parent) = self.waiting.get(&top).and_then(|waiting| waiting.parent)
+            && self.waiting.contains_key(&parent)
+        {
+            top = parent;
+        }
+        if let Some(waiting) = self.waiting.remove(&top) {
+            if let Some(parent) = waiting.parent
+                && let Some(children) = self.children.get_mut(&parent)
+            {
+                children.retain(|child| *child != top);
+                if children.is_empty() {
+                    self.children.remove(&parent);
+                }
+            }
+            self.finish(top, waiting, None, spans);
+        }
     }
 
-    /// Appends a trace: `root`, below the application's span if its context is known, and the waiting spans below it.
-    fn finish(&mut self, id: u128, root: Waiting, below: Vec<u128>, spans: &mut Vec<Span>) {
-        let Waiting { span: root, context } = root;
-        let (trace, above) = match context {
-            Some(Context { trace_id, span_id }) => (trace_id, span_id),
-            None => (trace_id(id), Vec::new()),
-        };
-        let end = root.end_time_unix_nano.max(root.start_time_unix_nano);
-        let mut next: Vec<(u128, u128)> = below.into_iter().map(|child| (child, id)).collect();
-        spans.push(Span {
-            trace_id: trace.clone(),
-            parent_span_id: above,
-            end_time_unix_nano: end,
-            ..root
-        });
-        while let Some((child, parent)) = next.pop() {
-            let Some(Waiting { mut span, .. }) = self.waiting.remove(&child) else { continue };
-            span.trace_id.clone_from(&trace);
-            span.parent_span_id = span_id(parent);
+    /// Appends a transaction and those that it caused. Its place is that of its `traceparent` if it names another trace, or
+    /// `place`; else it begins a trace. Returns the id of the trace.
+    fn finish(
+        &mut self,
+        id: u128,
+        waiting: Waiting,
+        place: Option<Place>,
+        spans: &mut Vec<Span>,
+    ) -> u128 {
+        let mut next = vec![(id, waiting, place)];
+        let mut first = None;
+        while let Some((id, Waiting { mut span, context, .. }, place)) = next.pop() {
+            let start = span.start_time_unix_nano;
             // Without a response it lasts as long as whoever asked waited.
+            let end = place.map_or(start, |place| place.end.max(start));
             if span.end_time_unix_nano == 0 {
-                span.end_time_unix_nano = end.max(span.start_time_unix_nano);
+                span.end_time_unix_nano = end;
             }
-            let below = self.children.remove(&child).unwrap_or_default();
-            next.extend(below.into_iter().map(|grandchild| (grandchild, child)));
+            let given = place.map(|place| place.context);
+            let is_own = |own: &Context| given.is_none_or(|given| given.trace != own.trace);
+            let begun = Context { trace: id, above: None };
+            let context = context.filter(is_own).or(given).unwrap_or(begun);
+            first.get_or_insert(context.trace);
+            span.trace_id = context.trace.to_be_bytes().into();
+            span.parent_span_id = context.above.map(Vec::from).unwrap_or_default();
+            let end = place.map_or(span.end_time_unix_nano, |place| place.end);
+            self.remember(id, Place { context, end });
+            let below = Context { above: Some(span_id(id)), ..context };
+            for child in self.children.remove(&id).unwrap_or_default() {
+                let child = self.waiting.remove(&child).map(|waiting| (child, waiting));
+                let place = Place { context: below, end };
+                next.extend(child.map(|(id, waiting)| (id, waiting, Some(place))));
+            }
             spans.push(span);
+        }
+        first.unwrap_or(id)
+    }
+
+    fn remember(&mut self, id: u128, place: Place) {
+        if self.places.insert(id, place).is_none() {
+            self.placed.push_back(id);
+        }
+        while self.placed.len() > MAX_PLACES {
+            self.placed.pop_front().map(|oldest| self.places.remove(&oldest));
         }
     }
 }
 
-/// Makes a span. Its parent is a mark only, until the trace is finished.
+/// Makes a span, without its trace and parent.
 fn span(
     record: &Map<String, Value>,
     event_id: u128,
@@ -151,10 +249,8 @@ fn span(
     let seconds = duration.and_then(Value::as_f64).map(|milliseconds| milliseconds / 1000.0);
     let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let failed = head.attributes.iter().any(|(name, _)| name == "error.type");
-    let parent = record.get("parent_event_id").and_then(parse_id);
     Span {
-        span_id: span_id(event_id),
-        parent_span_id: parent.map(span_id).unwrap_or_default(),
+        span_id: span_id(event_id).into(),
         name,
         kind,
         start_time_unix_nano: head.time.as_nanos(),
