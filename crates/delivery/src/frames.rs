@@ -22,6 +22,10 @@ use std::time::{Duration, Instant};
 /// Pause before a program that does not listen is tried again.
 const RECONNECT_EVERY: Duration = Duration::from_secs(1);
 
+/// Time after a new connection for which messages must be written until its program counts as reading them: one that does
+/// not read has buffers, too.
+const RECOVERED_AFTER: Duration = Duration::from_secs(10);
+
 const REASONS: &[DropReason] = &[
     DropReason::QueueFull,
     DropReason::NotEncodable,
@@ -194,7 +198,7 @@ struct FrameWriter<F: FrameFormat> {
     output: Option<F::Output>,
     patience: Option<Duration>,
     next_try: Instant,
-    /// When the program was first found not to listen, unless it has accepted messages since.
+    /// When the program was first found not to listen or read, unless it has accepted messages since.
     failing_since: Option<Instant>,
 }
 
@@ -278,8 +282,8 @@ impl<F: FrameFormat> FrameWriter<F> {
         let Some(output) = &mut self.output else { return Ok(false) };
         let (written, outcome) = write_all(output, &frames.bytes);
         let Err(error) = outcome else {
-            // Many accept a connection and do not read.
-            if written > 0 && self.failing_since.take().is_some() {
+            let is_recovered = written > 0 && self.next_try.elapsed() >= RECOVERED_AFTER;
+            if is_recovered && self.failing_since.take().is_some() {
                 tracing::info!("{} accepts messages again", self.format);
             }
             return Ok(true);

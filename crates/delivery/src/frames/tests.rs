@@ -100,7 +100,7 @@ proptest! {
 
 /// A program that accepts connections, and does not read, does not accept messages again.
 #[test]
-fn a_program_recovers_with_the_first_message_written() {
+fn a_program_recovers_once_it_takes_messages_for_a_while() {
     let folder = tempfile::tempdir().unwrap();
     let format = TestFormat { path: folder.path().join("frames"), is_file: false, space: 0 };
     let mut writer = FrameWriter {
@@ -112,14 +112,14 @@ fn a_program_recovers_with_the_first_message_written() {
     };
     let shared = SharedState::new(StreamSet::MESSAGES, REASONS);
     let frames = Frames { bytes: vec![b'x'; 9], ends: vec![9] };
-    let mut write = |frames: &Frames, space| {
+    let mut write = |frames: &Frames, space, connected: Duration| {
         writer.format.space = space;
-        writer.next_try = Instant::now();
+        writer.next_try = Instant::now().checked_sub(connected).unwrap();
         let written = writer.write(frames, &shared).map_err(|(_, error)| error.kind());
         (written, writer.failing_since.is_some())
     };
-    assert_eq!(write(&frames, 0), (Ok(false), true));
-    assert_eq!(write(&frames, 0), (Ok(false), true), "connected again");
-    assert_eq!(write(&Frames::default(), 9), (Ok(true), true), "nothing was written");
-    assert_eq!(write(&frames, 0), (Ok(true), false), "the output has space");
+    assert_eq!(write(&frames, 0, Duration::ZERO), (Ok(false), true));
+    assert_eq!(write(&frames, 20, Duration::ZERO), (Ok(true), true), "into its buffer");
+    assert_eq!(write(&Frames::default(), 0, RECOVERED_AFTER), (Ok(true), true), "nothing written");
+    assert_eq!(write(&frames, 0, RECOVERED_AFTER), (Ok(true), false));
 }
