@@ -193,7 +193,7 @@ fn only_what_is_new_is_asked_for() {
     assert!(again.contains("1 rows, 1 accepted"), "{again}");
     let hour_before = "after=2026-03-05T09%3A00%3A00Z";
     assert_eq!(api.asked(), [format!("/v1/events?kind=all&{hour_before}")]);
-    assert!(store.ok(&[]).contains("imported before, nothing changed"));
+    assert!(store.ok(&[]).contains("imported before (source registry), nothing changed"));
     api.add(6..=8);
     assert!(store.ok(&[]).contains("4 rows, 4 accepted"));
     let asked = api.asked();

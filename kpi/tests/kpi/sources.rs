@@ -49,8 +49,9 @@ impl Declared {
             .collect();
         fs::write(&file, rows.join("\n")).unwrap();
         let file = file.to_str().unwrap();
-        let imported = self.ok(&["import", file, "--source", source, "-o", "json"]);
-        serde_json::from_str::<Value>(&imported).unwrap()["rejected"].clone()
+        // It ends with 1 where no row is accepted.
+        let output = self.run(&["import", file, "--source", source, "-o", "json"]);
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["rejected"].clone()
     }
 
     fn compute(&self) {
