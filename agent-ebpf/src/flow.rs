@@ -72,15 +72,27 @@ pub unsafe fn read_direct<const UPPER: usize>(ip: usize) -> Flow {
     }
     // SAFETY: the caller guarantees these bytes; any values are valid.
     unsafe {
-        let (src, dst): (Address, Address) = if UPPER == 20 {
+        let (src, dst) = addresses::<UPPER>(ip);
+        let ports = (ip + UPPER) as *const [u8; 2];
+        let port = |at: usize| u16::from_be_bytes(ports.add(at).read_unaligned());
+        Flow::hashed(hash(src, dst, port(0), port(1)))
+    }
+}
+
+/// Reads source and destination as [`read_direct`] does.
+///
+/// # Safety
+/// `UPPER` bytes from `ip` on must be readable.
+#[inline(always)]
+pub unsafe fn addresses<const UPPER: usize>(ip: usize) -> (Address, Address) {
+    // SAFETY: the caller guarantees these bytes; any values are valid.
+    unsafe {
+        if UPPER == 20 {
             let addresses = (ip + 12) as *const [u8; 4];
             (four(addresses.read_unaligned()), four(addresses.add(1).read_unaligned()))
         } else {
             let addresses = (ip + 8) as *const [u8; 16];
             (six(addresses.read_unaligned()), six(addresses.add(1).read_unaligned()))
-        };
-        let ports = (ip + UPPER) as *const [u8; 2];
-        let port = |at: usize| u16::from_be_bytes(ports.add(at).read_unaligned());
-        Flow::hashed(hash(src, dst, port(0), port(1)))
+        }
     }
 }

@@ -10,4 +10,5 @@ pub mod sock_addr;
 pub mod socket_error;
 pub mod socket_read;
 pub mod tap;
+pub mod translation;
 pub mod unconnected;

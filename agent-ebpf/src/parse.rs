@@ -37,6 +37,8 @@ pub struct Verdict {
     pub needs_resolver: bool,
     /// Address to look up, see [`transport::PortMatch`]. Never compared, like `payload`.
     pub resolver_ref: u32,
+    /// Whether its socket has other addresses or ports.
+    pub is_translated: bool,
     pub flow: Flow,
 }
 
@@ -69,6 +71,7 @@ impl Verdict {
             payload: 0,
             needs_resolver: false,
             resolver_ref: 0,
+            is_translated: false,
             flow,
         }
     }

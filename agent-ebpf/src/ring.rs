@@ -2,6 +2,7 @@
 
 use crate::counters::Counters;
 use crate::hook::kernel_packet::KernelPacket;
+use crate::hook::translation;
 use crate::maps;
 use crate::parse::{PacketSummary, Skb};
 use crate::sample;
@@ -68,6 +69,8 @@ pub struct Context {
     pub tunnelled: bool,
     /// Whether the program has direct access to the packet.
     pub direct: bool,
+    /// Whether the packet's socket has other addresses or ports, which are exported in place of the packet's.
+    pub translated: bool,
     /// Hash of the packet's flow; 0 with a single ring.
     pub flow: u32,
     /// See [`Header::arrived_ns`].
@@ -93,6 +96,7 @@ impl Context {
             parent_pid: 0,
             tunnelled: false,
             direct: false,
+            translated: false,
             flow: 0,
             arrived_ns: 0,
         }
@@ -215,6 +219,11 @@ fn write_sized<const N: usize>(
         && unsafe { bpf_skb_load_bytes(skb.cast(), start, bytes.cast(), captured as u32) } != 0
     {
         captured = 0;
+    }
+    if context.translated {
+        const { assert!(CLASSES[0] >= 44) };
+        // SAFETY: `bytes` has `N` bytes.
+        unsafe { translation::undo(skb, bytes.cast()) };
     }
     let captured = captured as u32;
     write_header(header, KIND_PACKET, seq, wire, captured, context);

@@ -23,6 +23,7 @@ use dnscribe_tests::environment::privileged;
 use dnscribe_transaction::packet::Body;
 use dnscribe_transaction::packet::encrypted::{Encrypted, Prefix};
 use frames::{PORT, QUERY, ethernet, ip_of, tagged, tcp, udp, v4, v6};
+use std::collections::BTreeMap;
 
 const UDP: u8 = 17;
 const TCP: u8 = 6;
@@ -112,18 +113,47 @@ fn verifier_accepts_every_program() {
     if !privileged() {
         return;
     }
+    let mut counts = BTreeMap::new();
     for (tap, connects, count) in [(false, false, 9), (false, true, 12), (true, false, 2)] {
         let options = LiveOptions { connects, ..options() };
         let bench = Bench::load(&options, tap).expect("loads");
         let loaded = bench.live.loaded().unwrap();
         assert_eq!(loaded.refused, [], "this kernel lacks a feature");
         assert_eq!(loaded.entries.len(), count);
-        for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_check"] {
+        for program in loaded.ebpf.programs().map(|(name, _)| name) {
             // The limit is a million, but older kernels need more for the same program.
             let info = bench.live.program_info(program);
             if let Some(count) = info.and_then(|info| info.verified_instruction_count()) {
                 assert!(count < 200_000, "{program}: {count} instructions to verify");
+                counts.insert(program.to_owned(), count);
             }
+        }
+    }
+    compare_verified(&counts);
+}
+
+/// Compares numbers of instructions to verify with those of the commit before, so that what makes a program dearer is seen
+/// and said. Each series of kernels has its own.
+fn compare_verified(counts: &BTreeMap<String, u32>) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("readable");
+    let series: Vec<_> = release.split(['.', '-']).take(2).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/goldens/verified.json");
+    let text = std::fs::read_to_string(path).expect("readable");
+    let mut all: BTreeMap<String, BTreeMap<String, u32>> =
+        serde_json::from_str(&text).expect("numbers by kernel and program");
+    if std::env::var_os("DNSCRIBE_BLESS").is_some() {
+        all.insert(series.join("."), counts.clone());
+        let text = serde_json::to_string_pretty(&all).expect("JSON") + "\n";
+        std::fs::write(path, text).expect("writable");
+    } else if let Some(known) = all.get(&series.join(".")) {
+        let programs = |counts: &BTreeMap<String, u32>| counts.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(programs(counts), programs(known), "DNSCRIBE_BLESS=1 writes {path}");
+        for (program, count) in counts {
+            let known = known[program];
+            assert!(
+                count.abs_diff(known) * 50 <= known,
+                "{program}: {count} instructions to verify, {known} before; DNSCRIBE_BLESS=1 writes {path}"
+            );
         }
     }
 }

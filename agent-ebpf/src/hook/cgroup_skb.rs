@@ -3,7 +3,7 @@
 use crate::counters::Counters;
 use crate::diagnose;
 use crate::flow;
-use crate::hook::connect;
+use crate::hook::{connect, translation};
 use crate::maps;
 use crate::parse::{self, ICMP, ICMP6, Outcome, Skb, TCP, UDP, Verdict, be16};
 use crate::ring::{self, Context};
@@ -98,16 +98,16 @@ fn fast_path<D: Direction>(skb: *mut __sk_buff) -> Option<Verdict> {
         return if long { None } else { Some(Verdict::SKIPPED) };
     }
     if upper == 20 {
-        classify_upper::<20>(start, end, protocol, claimed)
+        classify_upper::<D, 20>(skb, (start, end), protocol, claimed)
     } else {
-        classify_upper::<40>(start, end, protocol, claimed)
+        classify_upper::<D, 40>(skb, (start, end), protocol, claimed)
     }
 }
 
 #[inline(always)]
-fn classify_upper<const UPPER: usize>(
-    start: usize,
-    end: usize,
+fn classify_upper<D: Direction, const UPPER: usize>(
+    skb: *mut __sk_buff,
+    (start, end): (usize, usize),
     protocol: u8,
     claimed: u32,
 ) -> Option<Verdict> {
@@ -118,9 +118,15 @@ fn classify_upper<const UPPER: usize>(
         // SAFETY: only called for offsets that were compared with `end`.
         unsafe { *((start + UPPER + at) as *const u8) }
     };
-    let dst = maps::port_class(be16(octet(2), octet(3)));
+    let (src, dst) = (be16(octet(0), octet(1)), be16(octet(2), octet(3)));
+    let ports = if D::EGRESS {
+        translation::ports(skb, src, dst)
+    } else {
+        translation::Ports { src, dst, are_translated: false }
+    };
+    let dst = maps::port_class(ports.dst);
     if dst != PORT_DNS {
-        let src = maps::port_class(be16(octet(0), octet(1)));
+        let src = maps::port_class(ports.src);
         if src | dst == 0 {
             return Some(Verdict::SKIPPED);
         }
@@ -139,7 +145,15 @@ fn classify_upper<const UPPER: usize>(
         }
     }
     // SAFETY: the bytes of IP header and ports were compared with `end`.
-    Some(Verdict::emit(protocol, unsafe { flow::read_direct::<UPPER>(start) }))
+    unsafe {
+        if D::EGRESS
+            && (ports.are_translated || translation::has_other_addresses::<UPPER>(skb, start))
+        {
+            let flow = translation::flow::<UPPER>(skb, start, ports);
+            return Some(Verdict { is_translated: true, ..Verdict::emit(protocol, flow) });
+        }
+        Some(Verdict::emit(protocol, flow::read_direct::<UPPER>(start)))
+    }
 }
 
 /// Returns whether the socket is one of the agent's raw sockets for ICMP errors. Raw sockets of others would
@@ -184,6 +198,7 @@ fn emit<D: Direction>(counters: Counters, skb: *mut __sk_buff, verdict: Verdict,
         parent_pid: socket.parent_pid,
         tunnelled: false,
         direct: true,
+        translated: D::EGRESS && verdict.is_translated,
         flow,
         // SAFETY: the kernel hands a valid context.
         arrived_ns: if !D::EGRESS && has_path { unsafe { (*skb).tstamp as u32 } } else { 0 },

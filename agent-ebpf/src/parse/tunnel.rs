@@ -254,6 +254,7 @@ impl Cursor {
                 needs_resolver,
                 resolver_ref,
                 outcome,
+                is_translated,
                 flow,
             } = verdict;
             let flags = u32::from(is_encrypted) | u32::from(needs_resolver) << 1;
@@ -269,6 +270,7 @@ impl Cursor {
                 payload,
                 needs_resolver: flags & 2 != 0,
                 resolver_ref,
+                is_translated,
                 flow: Flow { is_hashed: flags & 4 != 0, value },
             };
             let start = (&raw const (*self.0).start).read_volatile();

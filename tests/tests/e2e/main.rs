@@ -32,6 +32,7 @@ mod support;
 mod top;
 mod trace;
 mod transfers;
+mod translated;
 mod upgrade;
 mod uses;
 mod windows;

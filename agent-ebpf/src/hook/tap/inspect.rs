@@ -103,6 +103,7 @@ fn count(skb: *mut __sk_buff, parsed: &Parsed) {
         parent_pid: 0,
         tunnelled: parsed.tunnelled,
         direct: false,
+        translated: false,
         flow: verdict.flow.hash(Skb::whole(skb)),
         arrived_ns: 0,
     };
