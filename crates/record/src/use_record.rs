@@ -29,8 +29,8 @@ pub struct UseRecord<'a> {
     pub port: u16,
     /// How the name was found: `sole` (the only one that the process got this address for), `newest` (one of several,
     /// but the only one that was looked up within the second before, and not used since), `ambiguous` (one of
-    /// `candidates`), `none` (no lookup gave the address: a literal address, /etc/hosts, encrypted DNS, or a lookup
-    /// before the capture).
+    /// `candidates`, or answers were missed), `none` (no lookup gave the address: a literal address, /etc/hosts, encrypted
+    /// DNS, or a lookup before the capture).
     #[serde(rename = "match")]
     #[schemars(extend("enum" = ["sole", "newest", "ambiguous", "none"]))]
     pub matched: &'static str,
