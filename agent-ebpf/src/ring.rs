@@ -143,7 +143,8 @@ pub fn write_packet(
 #[inline(always)]
 fn summary(skb: *mut __sk_buff, context: &Context) -> PacketSummary {
     if context.max_bytes == u32::MAX {
-        PacketSummary::read(Skb::whole(skb), context.ip)
+        let summary = PacketSummary::read(Skb::whole(skb), context.ip);
+        if context.translated { translation::undo_in_summary(skb, summary) } else { summary }
     } else {
         PacketSummary::OTHER
     }

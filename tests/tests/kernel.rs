@@ -155,6 +155,8 @@ fn compare_verified(counts: &BTreeMap<String, u32>) {
                 "{program}: {count} instructions to verify, {known} before; DNSCRIBE_BLESS=1 writes {path}"
             );
         }
+    } else {
+        eprintln!("no numbers of this kernel to compare with; DNSCRIBE_BLESS=1 writes {path}");
     }
 }
 

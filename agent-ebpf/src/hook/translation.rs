@@ -5,11 +5,12 @@
 //! IPv4 without options and IPv6 without extension headers only.
 
 use crate::flow::{self, Flow};
+use crate::parse::PacketSummary;
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use aya_ebpf::helpers::generated::bpf_sk_fullsock;
 use core::arch::asm;
 use core::mem::offset_of;
-use dnscribe_common::flow::hash;
+use dnscribe_common::flow::{Address, four, hash};
 
 /// Type of raw sockets, whose port is no port.
 const SOCK_RAW: u32 = 3;
@@ -117,6 +118,9 @@ pub unsafe fn has_other_addresses<const UPPER: usize>(skb: *mut __sk_buff, ip: u
             || differs(V6.dst + 4, word!(socket, dst_ip6[1]))
             || differs(V6.dst + 8, word!(socket, dst_ip6[2]))
             || differs(V6.dst + 12, word!(socket, dst_ip6[3]))
+            || differs(V6.src, word!(socket, src_ip6[0]))
+            || differs(V6.src + 4, word!(socket, src_ip6[1]))
+            || differs(V6.src + 8, word!(socket, src_ip6[2]))
             || differs(V6.src + 12, word!(socket, src_ip6[3]))
     };
     differs && !is_raw(socket)
@@ -135,11 +139,20 @@ pub unsafe fn flow<const UPPER: usize>(skb: *mut __sk_buff, ip: usize, ports: Po
     let (src, dst) = if socket.is_null() || peer_port(socket) == 0 {
         // SAFETY: the caller guarantees these bytes.
         unsafe { flow::addresses::<UPPER>(ip) }
-    } else if UPPER == V4.ports {
-        let four = |word: u32| dnscribe_common::flow::four(word.to_ne_bytes());
+    } else {
+        addresses(socket, UPPER == V4.ports)
+    };
+    Flow::hashed(hash(src, dst, ports.src, ports.dst))
+}
+
+/// Returns the addresses of a connected socket, its own first.
+#[inline(always)]
+fn addresses(socket: *mut bpf_sock, is_ipv4: bool) -> (Address, Address) {
+    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    if is_ipv4 {
+        let four = |word: u32| four(word.to_ne_bytes());
         (four(word!(socket, src_ip4)), four(word!(socket, dst_ip4)))
     } else {
-        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
         (
             [
                 pair(word!(socket, src_ip6[0]), word!(socket, src_ip6[1])),
@@ -150,8 +163,24 @@ pub unsafe fn flow<const UPPER: usize>(skb: *mut __sk_buff, ip: usize, ports: Po
                 pair(word!(socket, dst_ip6[2]), word!(socket, dst_ip6[3])),
             ],
         )
-    };
-    Flow::hashed(hash(src, dst, ports.src, ports.dst))
+    }
+}
+
+/// Gives a packet's summary the addresses and ports of its socket, so that sampling and totals treat it as its answer.
+#[inline(always)]
+pub fn undo_in_summary(skb: *mut __sk_buff, summary: PacketSummary) -> PacketSummary {
+    let socket = socket(skb);
+    if socket.is_null() {
+        return summary;
+    }
+    let src_port = word!(socket, src_port) as u16;
+    let peer = u16::from_be(peer_port(socket));
+    if peer == 0 {
+        return summary.with_ends(summary.src, summary.dst, src_port, summary.dst_port);
+    }
+    let is_ipv4 = summary.src[0] == 0 && summary.src[1] as u32 == four([0; 4])[1] as u32;
+    let (src, dst) = addresses(socket, is_ipv4);
+    summary.with_ends(src, dst, src_port, peer)
 }
 
 /// Writes addresses and ports of the packet's socket into a copy of the packet, whose checksums then fit no more.

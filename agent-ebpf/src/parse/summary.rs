@@ -28,6 +28,16 @@ pub struct PacketSummary {
     flags: u16,
 }
 
+/// Returns the kind of a TCP segment to this port.
+#[inline(always)]
+fn kind_of_segment(dst_port: u16) -> PacketKind {
+    if maps::port_class(dst_port) == PORT_DNS {
+        PacketKind::ToServer
+    } else {
+        PacketKind::FromServer
+    }
+}
+
 impl PacketSummary {
     /// Summary of a packet that is not parsed.
     pub const OTHER: Self = Self {
@@ -78,16 +88,24 @@ impl PacketSummary {
         } else if protocol == TCP {
             match packet.load::<4>(at) {
                 Some([a, b, c, d]) => {
-                    let to_server = maps::port_class(be16(c, d)) == PORT_DNS;
-                    let kind =
-                        if to_server { PacketKind::ToServer } else { PacketKind::FromServer };
-                    Self { kind, src_port: be16(a, b), dst_port: be16(c, d), ..ends }
+                    let (src_port, dst_port) = (be16(a, b), be16(c, d));
+                    Self { kind: kind_of_segment(dst_port), src_port, dst_port, ..ends }
                 }
                 None => Self::OTHER,
             }
         } else {
             Self::OTHER
         }
+    }
+
+    /// Returns the summary with other addresses and ports.
+    #[inline(always)]
+    pub fn with_ends(self, src: Address, dst: Address, src_port: u16, dst_port: u16) -> Self {
+        let kind = match self.kind {
+            PacketKind::ToServer | PacketKind::FromServer => kind_of_segment(dst_port),
+            kind => kind,
+        };
+        Self { kind, src, dst, src_port, dst_port, ..self }
     }
 
     /// Returns whether the packet is a complete UDP datagram with a DNS message.
