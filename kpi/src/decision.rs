@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// Days before a day whose mean its value is compared with.
 pub const MEAN_DAYS: u16 = 28;
 
+/// Days before the judged one that a rule may look at.
+pub const LOOK_BACK_DAYS: i32 = MEAN_DAYS as i32;
+
 /// What to do, and when.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,11 +1,12 @@
 //! `/metrics`: the newest value of each KPI for Prometheus, and how far values can be trusted.
 
+use crate::decision::LOOK_BACK_DAYS;
 use crate::dictionary::{Dictionary, Kpi};
 use crate::facts::{day_of, epoch_day};
 use crate::rows::date;
 use crate::store::State;
 use crate::values::{Grain, KpiValue, Question, UTC, ValueState, Values};
-use crate::verdict::{Judgement, LOOK_BACK_DAYS, Verdict, verdicts};
+use crate::verdict::{Judgement, Verdict, verdicts};
 use dnscribe_admin::metric::Metric;
 use dnscribe_admin::page::{Family, Page};
 use jiff::civil::Date;

@@ -11,13 +11,13 @@ pub use question::{
 };
 
 use crate::completeness::{Needs, TOO_LARGE};
+use crate::decision::LOOK_BACK_DAYS;
 use crate::definition::{Definition, Formula, Window};
 use crate::dictionary::{DIMENSIONS, Dictionary, Kpi, KpiType};
 use crate::error::KpiError;
 use crate::facts::epoch_day;
 use crate::rows::{Columns, date, text};
 use crate::store::{Coverage, DayState, Frozen, State, Store, Table};
-use crate::verdict::LOOK_BACK_DAYS;
 use calendar::{Calendar, Place, beginnings};
 use datafusion::arrow::array::Array as _;
 use jiff::civil::Date;

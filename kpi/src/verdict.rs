@@ -1,6 +1,6 @@
 //! What the decision rules of KPIs say of their values.
 
-use crate::decision::{MEAN_DAYS, Reference, Rule};
+use crate::decision::{LOOK_BACK_DAYS, MEAN_DAYS, Reference, Rule};
 use crate::dictionary::Kpi;
 use crate::facts::epoch_day;
 use crate::rows::date;
@@ -12,9 +12,6 @@ use std::collections::BTreeMap;
 
 /// Least number of days with a value that tell what is usual.
 const LEAST_DAYS: usize = 14;
-
-/// Days before the judged one that a rule may look at.
-pub const LOOK_BACK_DAYS: i32 = MEAN_DAYS as i32;
 
 /// What a rule says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
