@@ -26,11 +26,11 @@ pub struct Policy {
 /// When a policy is evaluated, the earliest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Tier {
-    /// Of the cluster, with its priority: the lowest number first.
+    /// Before all policies of namespaces, with its priority: the lowest number first.
     Admin(u64),
-    /// Of a namespace.
+    /// Policies of a namespace.
     Namespace,
-    /// Of the cluster, for pods that no policy of their namespace isolates; with its priority.
+    /// For pods that no policy of their namespace isolates, with its priority.
     Baseline(u64),
 }
 

@@ -171,7 +171,8 @@ impl Reader {
                 "toFQDNs" => {
                     for one in list(value) {
                         self.known(one, &["matchName", "matchPattern"])?;
-                        let pattern = text(one.get("matchName").unwrap_or(&one["matchPattern"]));
+                        let pattern =
+                            text(present(one, "matchName").unwrap_or(&one["matchPattern"]));
                         peers.push(Peer::Name { pattern, is_outside: true });
                     }
                 }
@@ -286,13 +287,13 @@ impl Reader {
         let mut peers = Vec::new();
         for to in list(&rule["to"]) {
             self.known(to, &["ipBlock", "namespaceSelector", "podSelector"])?;
-            if let Some(block) = to.get("ipBlock") {
+            if let Some(block) = present(to, "ipBlock") {
                 self.known(block, &["cidr"])?;
                 peers.push(prefix(&block["cidr"], false)?);
                 continue;
             }
             self.pods(&to["podSelector"], Action::Accept)?;
-            let namespace = match to.get("namespaceSelector") {
+            let namespace = match present(to, "namespaceSelector") {
                 Some(selector) => self.namespace(selector)?,
                 None => self.namespace.clone(),
             };
@@ -360,10 +361,10 @@ impl Reader {
             for one in list(&to["networks"]) {
                 peers.push(prefix(one, false)?);
             }
-            if let Some(spaces) = to.get("namespaces") {
+            if let Some(spaces) = present(to, "namespaces") {
                 peers.push(Peer::Cluster { namespace: self.namespace(spaces)?, service: None });
             }
-            if let Some(pods) = to.get("pods") {
+            if let Some(pods) = present(to, "pods") {
                 self.known(pods, &["namespaceSelector", "podSelector"])?;
                 self.pods(&pods["podSelector"], action)?;
                 let namespace = self.namespace(&pods["namespaceSelector"])?;
@@ -373,14 +374,19 @@ impl Reader {
         let mut ports = Vec::new();
         for one in list(&rule["protocols"]) {
             self.known(one, &["tcp", "udp", "sctp"])?;
-            for (protocol, port) in one.as_object().into_iter().flatten() {
+            let before = ports.len();
+            let all = one.as_object().into_iter().flatten();
+            for (protocol, port) in all.filter(|(_, port)| !port.is_null()) {
                 let port = &port["destinationPort"];
                 self.known(port, &["number", "range"])?;
-                let (first, last) = match port.get("range") {
+                let (first, last) = match present(port, "range") {
                     Some(range) => (&range["start"], &range["end"]),
                     None => (&port["number"], &Value::Null),
                 };
                 ports.push(self.ports(&Value::from(&**protocol), "TCP", first, last)?);
+            }
+            if ports.len() == before {
+                return Err(self.unsupported("protocols without a protocol"));
             }
         }
         let ports = Some(ports).filter(|ports| !ports.is_empty());
@@ -400,6 +406,11 @@ fn text(value: &Value) -> String {
         || if value.is_null() { String::new() } else { value.to_string() },
         str::to_owned,
     )
+}
+
+/// Returns the value of a key, unless it is null: that is absent.
+fn present<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
+    object.get(key).filter(|value| !value.is_null())
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

@@ -308,6 +308,27 @@ fn policies_mean_what_their_api_says() {
         ("NetworkPolicy", "egress: [{ ports: [{ protocol: TCP }] }]", Some(free)),
         ("NetworkPolicy", "egress: [{ to: [{ namespaceSelector: {} }] }]", Some(&[5432])),
         ("NetworkPolicy", "egress: [{ to: [{ podSelector: {} }] }]", Some(none)),
+        // Null is absent.
+        (
+            "NetworkPolicy",
+            "egress: [{ to: [{ ipBlock: null, namespaceSelector: {}, podSelector: null }] }]",
+            Some(&[5432]),
+        ),
+        (
+            "NetworkPolicy",
+            "egress: [{ to: [{ podSelector: {}, namespaceSelector: null }] }]",
+            Some(none),
+        ),
+        (
+            "CiliumNetworkPolicy",
+            "egress: [{ toFQDNs: [{ matchName: null, matchPattern: \"*.example.com\" }], toPorts: [{ ports: [{ port: \"443\" }] }] }]",
+            Some(&[443]),
+        ),
+        (
+            "ClusterNetworkPolicy",
+            "egress: [{ action: Deny, to: [{ namespaces: null, pods: null, networks: [0.0.0.0/0] }], protocols: [{ tcp: { destinationPort: { number: 80, range: null } }, udp: null }] }]",
+            Some(&[443, 5432, 8443]),
+        ),
         ("CiliumNetworkPolicy", "egress: [{}]", Some(none)),
         (
             "CiliumNetworkPolicy",
