@@ -215,9 +215,8 @@ impl Worker {
         let mut outcomes: Vec<Outcome> =
             inclusions.iter().map(|inclusion| outcome(*inclusion)).collect();
         for (signal, request) in requests {
-            for refusal in self.deliver(signal, request)? {
-                reject(&mut outcomes, &inclusions, records, signal, refusal);
-            }
+            let refusals = self.deliver(signal, request)?;
+            reject(&mut outcomes, &inclusions, records, signal, &refusals);
         }
         for ((number, ..), outcome) in records.iter().zip(outcomes) {
             self.in_flight.settle(*number, outcome);
@@ -238,24 +237,28 @@ impl Worker {
                 is_whole = false;
                 continue;
             }
-            let (reason, why) = match self.send(signal, &request) {
+            let (count, reason) = match self.send(signal, &request) {
                 Sent::Accepted => continue,
                 Sent::Stopped => return None,
-                Sent::Partly(count) => {
-                    refusals.push((Refused::Last(count), DropReason::PartialSuccess));
-                    continue;
-                }
+                Sent::Partly(count) => (count, DropReason::PartialSuccess),
                 Sent::Refused(DropReason::MessageTooLarge, _) if halve(&mut left) => {
                     is_whole = false;
                     continue;
                 }
-                Sent::Refused(reason, why) => (reason, why),
+                Sent::Refused(reason, why) => {
+                    self.rejected(signal, 1, &why);
+                    (usize::MAX, reason)
+                }
             };
-            self.rejected(signal, 1, &why);
-            // Each window is in every metric.
-            let is_all = is_whole || signal == Signal::Metrics;
-            let ids = || Refused::Ids(record_ids(signal, &request));
-            refusals.push((if is_all { Refused::All } else { ids() }, reason));
+            let is_all = match signal {
+                Signal::Logs => is_whole,
+                // Each window is in every metric.
+                Signal::Metrics => true,
+                // Spans may wait for a later request.
+                Signal::Traces => false,
+            };
+            let ids = (!is_all).then(|| record_ids(signal, &request));
+            refusals.push(Refusal { ids, count, reason });
         }
         Some(refusals)
     }
@@ -263,7 +266,7 @@ impl Worker {
     /// Sends a request until it is accepted or refused.
     fn send(&mut self, signal: Signal, request: &[u8]) -> Sent {
         let mut pause = FIRST_PAUSE;
-        loop {
+        while !self.progress.stop.get() {
             self.progress.requests.fetch_add(1, Ordering::Relaxed);
             let error = match self.client.send(signal, request) {
                 Ok(partial) => {
@@ -283,15 +286,15 @@ impl Worker {
                 return Sent::Refused(reason, error.why);
             }
             self.failed(&error);
-            let until = Instant::now() + error.retry_after.unwrap_or(pause).min(LONGEST_PAUSE);
-            while Instant::now() < until {
-                if self.progress.stop.get() {
-                    return Sent::Stopped;
-                }
+            // A server may ask for no pause at all.
+            let wait = error.retry_after.unwrap_or(pause).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            let until = Instant::now() + wait;
+            while Instant::now() < until && !self.progress.stop.get() {
                 thread::sleep(TICK);
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+        Sent::Stopped
     }
 
     fn failed(&self, error: &RequestError) {
@@ -329,13 +332,12 @@ enum Sent {
 }
 
 /// Records that a server refuses, and why.
-type Refusal = (Refused, DropReason);
-
-enum Refused {
-    All,
-    /// So many: a server does not say which they are.
-    Last(usize),
-    Ids(Vec<u128>),
+struct Refusal {
+    /// Ids of the records in the request; all of the signal if absent.
+    ids: Option<Vec<u128>>,
+    /// The last so many of these are refused: a server does not say which they are.
+    count: usize,
+    reason: DropReason,
 }
 
 /// Returns how many of the records the next request has.
@@ -357,20 +359,68 @@ fn outcome(inclusion: Inclusion) -> Outcome {
     }
 }
 
-/// Counts records of a signal as rejected.
+/// Counts records of a signal as rejected, each for one refusal.
 fn reject(
     outcomes: &mut [Outcome],
     inclusions: &[Inclusion],
     records: &[Record],
     signal: Signal,
-    (refused, reason): Refusal,
+    refusals: &[Refusal],
 ) {
     let of_signal = |inclusion: &Inclusion| matches!(inclusion, Inclusion::Sent(signals) if signals.contains(signal));
-    let is_refused = |id: &u128| !matches!(&refused, Refused::Ids(ids) if !ids.contains(id));
     let own = outcomes.iter_mut().zip(inclusions).zip(records).rev();
-    let own = own
-        .filter(|((_, inclusion), (_, _, id, _))| of_signal(inclusion) && is_refused(id))
-        .map(|((outcome, _), _)| outcome);
-    let count = if let Refused::Last(count) = refused { count } else { usize::MAX };
-    own.take(count).for_each(|outcome| *outcome = Outcome::Rejected(reason));
+    let own = own.filter(|((_, inclusion), _)| of_signal(inclusion));
+    let mut left: Vec<_> = own.map(|((outcome, _), (_, _, id, _))| (outcome, *id)).collect();
+    for Refusal { ids, count, reason } in refusals {
+        let mut count = *count;
+        left.retain_mut(|(outcome, id)| {
+            let is_refused = count > 0 && ids.as_ref().is_none_or(|ids| ids.contains(id));
+            if is_refused {
+                count -= 1;
+                **outcome = Outcome::Rejected(*reason);
+            }
+            !is_refused
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the positions of the records that are rejected, of eight with the ids 0 to 7.
+    fn rejected(signal: Signal, refusals: &[(Option<&[u128]>, usize)]) -> Vec<usize> {
+        let inclusions = [Inclusion::Sent(SignalSet::default().with(signal)); 8];
+        let mut outcomes = inclusions.map(outcome);
+        let records: Vec<Record> =
+            (0..8).map(|number| (number, Stream::Transactions, number as u128, &b""[..])).collect();
+        let refusals: Vec<Refusal> = refusals
+            .iter()
+            .map(|(ids, count)| Refusal {
+                ids: ids.map(<[u128]>::to_vec),
+                count: *count,
+                reason: DropReason::PartialSuccess,
+            })
+            .collect();
+        reject(&mut outcomes, &inclusions, &records, signal, &refusals);
+        let all = outcomes.iter().enumerate();
+        let rejected = all.filter(|(_, outcome)| **outcome != Outcome::Delivered);
+        rejected.map(|(index, _)| index).collect()
+    }
+
+    #[test]
+    fn parts_of_several_requests_add_up() {
+        let metrics = [(None, 3), (None, 4)];
+        assert_eq!(rejected(Signal::Metrics, &metrics), [1, 2, 3, 4, 5, 6, 7]);
+        let (first, second): (&[u128], &[u128]) = (&[0, 1, 2, 3], &[4, 5, 6, 7]);
+        let halves = [(Some(first), 1), (Some(second), 2)];
+        assert_eq!(rejected(Signal::Logs, &halves), [3, 6, 7]);
+        assert_eq!(rejected(Signal::Logs, &[(None, 0)]), [0; 0]);
+    }
+
+    #[test]
+    fn records_whose_spans_wait_are_not_refused() {
+        let sent: &[u128] = &[2, 5, 900];
+        assert_eq!(rejected(Signal::Traces, &[(Some(sent), usize::MAX)]), [2, 5]);
+    }
 }

@@ -407,13 +407,16 @@ fn answers_decide_what_is_delivered() {
     let partial = partial.encode_to_vec();
     let busy = || answer("503 Service Unavailable", "retry-after: 0\r\n", b"");
     let fine = || answer("200 OK", "", b"");
+    let partly = || answer("200 OK", "", &partial);
     let large = || answer("413 Payload Too Large", "", b"");
     // Ten are too many, then the first five, of which two are taken; of the other three, one alone is too large.
     let halves = vec![large(), large(), fine(), large(), large(), fine(), fine()];
     for (answers, delivered, dropped) in [
         (vec![fine()], 10, None),
         (vec![busy(), busy(), fine()], 10, None),
-        (vec![answer("200 OK", "", &partial)], 7, Some(("partial_success", 3))),
+        (vec![partly()], 7, Some(("partial_success", 3))),
+        // Of each half another part.
+        (vec![large(), partly(), partly()], 4, Some(("partial_success", 6))),
         (vec![answer("400 Bad Request", "", b"no")], 0, Some(("rejected", 10))),
         (std::iter::repeat_with(large).take(19).collect(), 0, Some(("message_too_large", 10))),
         (halves, 9, Some(("message_too_large", 1))),
