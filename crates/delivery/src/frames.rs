@@ -164,8 +164,14 @@ pub(super) fn open<F: FrameFormat>(
         }
         None => None,
     };
-    let writer =
-        FrameWriter { format, output, patience, next_try: Instant::now(), failing_since: None };
+    let writer = FrameWriter {
+        format,
+        output,
+        patience,
+        next_try: Instant::now(),
+        has_accepted: false,
+        failing_since: None,
+    };
     let work = move |receiver: &SinkReceiver| writer.run(receiver);
     ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)
 }
@@ -198,6 +204,8 @@ struct FrameWriter<F: FrameFormat> {
     output: Option<F::Output>,
     patience: Option<Duration>,
     next_try: Instant,
+    /// Whether the open output has accepted bytes.
+    has_accepted: bool,
     /// When the program was first found not to listen or read, unless it has accepted messages since.
     failing_since: Option<Instant>,
 }
@@ -275,12 +283,18 @@ impl<F: FrameFormat> FrameWriter<F> {
                 return Ok(false);
             }
             match self.format.open(shared) {
-                Ok(output) => self.output = Some(output),
+                Ok(output) => {
+                    self.output = Some(output);
+                    self.has_accepted = false;
+                }
                 Err(error) => return self.failed(error).map_err(|error| (0, error)),
             }
         }
         let Some(output) = &mut self.output else { return Ok(false) };
+        // A program that was connected for so long before has recovered even if no message came meanwhile.
+        let is_episode_over = self.has_accepted && self.next_try.elapsed() >= RECOVERED_AFTER;
         let (written, outcome) = write_all(output, &frames.bytes);
+        self.has_accepted |= written > 0;
         let Err(error) = outcome else {
             let is_recovered = written > 0 && self.next_try.elapsed() >= RECOVERED_AFTER;
             if is_recovered && self.failing_since.take().is_some() {
@@ -288,6 +302,9 @@ impl<F: FrameFormat> FrameWriter<F> {
             }
             return Ok(true);
         };
+        if is_episode_over {
+            self.failing_since = None;
+        }
         let (whole, excess) = frames.split(written);
         if excess > 0
             && let Some(file) = F::file_of(output)

@@ -108,6 +108,7 @@ fn a_program_recovers_once_it_takes_messages_for_a_while() {
         output: None,
         patience: None,
         next_try: Instant::now(),
+        has_accepted: false,
         failing_since: None,
     };
     let shared = SharedState::new(StreamSet::MESSAGES, REASONS);
@@ -122,4 +123,33 @@ fn a_program_recovers_once_it_takes_messages_for_a_while() {
     assert_eq!(write(&frames, 20, Duration::ZERO), (Ok(true), true), "into its buffer");
     assert_eq!(write(&Frames::default(), 0, RECOVERED_AFTER), (Ok(true), true), "nothing written");
     assert_eq!(write(&frames, 0, RECOVERED_AFTER), (Ok(true), false));
+}
+
+/// A program that read, had nothing to read, and ends much later is waited for from then on.
+#[test]
+fn patience_begins_anew_once_a_program_has_read() {
+    for (connected, expected) in
+        [(Duration::ZERO, Err(ErrorKind::StorageFull)), (RECOVERED_AFTER, Ok(false))]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let format = TestFormat { path: folder.path().join("frames"), is_file: false, space: 0 };
+        let mut writer = FrameWriter {
+            format,
+            output: None,
+            patience: Some(Duration::ZERO),
+            next_try: Instant::now(),
+            has_accepted: false,
+            failing_since: None,
+        };
+        let shared = SharedState::new(StreamSet::MESSAGES, REASONS);
+        let frames = Frames { bytes: vec![b'x'; 9], ends: vec![9] };
+        let mut write = |space, connected: Duration| {
+            writer.format.space = space;
+            writer.next_try = Instant::now().checked_sub(connected).unwrap();
+            writer.write(&frames, &shared).map_err(|(_, error)| error.kind())
+        };
+        assert_eq!(write(0, Duration::ZERO), Ok(false));
+        assert_eq!(write(9, Duration::ZERO), Ok(true));
+        assert_eq!(write(0, connected), expected);
+    }
 }
