@@ -12,10 +12,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{fs, io};
 
 /// Maximum number of cached processes; at the limit, the cache is cleared.
 const MAX_PROCESSES: usize = 1 << 14;
+
+/// Time for which the start of a pid's process is cached: hardly any pid is used again so soon.
+const START_CACHED: Duration = Duration::from_secs(1);
 
 /// Cached properties of a process.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +36,8 @@ pub(super) struct ProcessInfo {
 #[derive(Debug, Default)]
 pub(super) struct ProcessCache {
     cache: HashMap<Task, ProcessInfo>,
+    /// When processes began, by pid, and when that was read.
+    starts: HashMap<u32, (Instant, Option<u64>)>,
     /// The privileged helper that reads /proc, if it is not this process.
     helper: Option<HelperClient>,
 }
@@ -39,7 +45,7 @@ pub(super) struct ProcessCache {
 impl ProcessCache {
     /// `helper` is a socket to a process that runs [`helper::serve_process_requests`]. Without it, this process reads /proc.
     pub(super) fn new(helper: Option<OwnedFd>) -> Self {
-        Self { cache: HashMap::new(), helper: helper.map(HelperClient::new) }
+        Self { helper: helper.map(HelperClient::new), ..Self::default() }
     }
 
     pub(super) fn get(&mut self, task: &Task) -> ProcessInfo {
@@ -62,9 +68,23 @@ impl ProcessCache {
         process
     }
 
-    /// Returns when the process began that has a pid now.
+    /// Returns when the process began that has a pid now, or had it within [`START_CACHED`]: each connection of a forked
+    /// worker asks for its parent.
     pub(super) fn start_ns(&mut self, pid: u32) -> Option<u64> {
-        self.files(pid).0.start_ns
+        let now = Instant::now();
+        if let Some((read, start_ns)) = self.starts.get(&pid)
+            && now.duration_since(*read) < START_CACHED
+        {
+            return *start_ns;
+        }
+        if self.starts.len() >= MAX_PROCESSES {
+            self.starts.clear();
+        }
+        let (files, is_complete) = self.files(pid);
+        if is_complete {
+            self.starts.insert(pid, (now, files.start_ns));
+        }
+        files.start_ns
     }
 
     /// Returns the contents of /proc for a pid, and whether to cache them. Where the helper did not answer,
@@ -200,6 +220,19 @@ mod tests {
         let mut enricher = Enricher::default();
         assert_eq!(enricher.start_ns(own.pid), Some(own.start_ns));
         assert_eq!(enricher.start_ns(u32::MAX >> 1), None, "no process has this pid");
+    }
+
+    #[test]
+    fn a_start_is_read_again_after_a_while() {
+        let own = own(&name());
+        let mut processes = ProcessCache::default();
+        let mut start_ns = |read: Instant| {
+            processes.starts.insert(own.pid, (read, Some(7)));
+            processes.start_ns(own.pid)
+        };
+        let now = Instant::now();
+        assert_eq!(start_ns(now), Some(7));
+        assert_eq!(start_ns(now.checked_sub(START_CACHED).unwrap()), Some(own.start_ns));
     }
 
     #[test]

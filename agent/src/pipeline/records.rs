@@ -7,6 +7,7 @@ use super::attribution::{
 };
 use super::event::{Event, EventSink, RenderedEvent};
 use super::filter::FilterSubject;
+use crate::capture::live::process::is_same_start;
 use crate::enrich::Enricher;
 use crate::metrics::{RecentlyAdded, ResolverLabel};
 use crate::record::record_tail;
@@ -315,6 +316,10 @@ impl Connecting for ConnectingTask<'_> {
 
     fn start_ns(&mut self, pid: u32) -> Option<u64> {
         self.enricher.as_mut()?.start_ns(pid)
+    }
+
+    fn is_same_start(&self, a_ns: u64, b_ns: u64) -> bool {
+        is_same_start(a_ns, b_ns)
     }
 }
 

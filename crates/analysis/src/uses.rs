@@ -13,7 +13,7 @@ mod answers;
 use crate::attribution::Attribution;
 use crate::lookup::{LookupRef, LookupTable};
 use crate::view::TransactionView;
-use answers::{AnswerTable, Answered, Fit, ProcessKey, is_same_start};
+use answers::{AnswerTable, Answered, Fit, ProcessKey};
 use dnscribe_dns::rtype::{A, AAAA, CNAME, DNAME};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
@@ -180,12 +180,17 @@ pub trait Connecting {
 
     /// Returns when the process began that has a pid now, in nanoseconds of `CLOCK_BOOTTIME`; none if unknown.
     fn start_ns(&mut self, pid: u32) -> Option<u64>;
+
+    /// Returns whether two start times are of the same process: those in /proc are rounded down to ticks.
+    fn is_same_start(&self, a_ns: u64, b_ns: u64) -> bool;
 }
 
 /// A connection whose outcome is not known.
 #[derive(Debug)]
 struct Pending {
     process: ProcessKey,
+    /// The process whose answers gave the name: this one, or the one that forked it.
+    source: Option<ProcessKey>,
     of: Use,
     is_established: bool,
     due: Timestamp,
@@ -274,19 +279,20 @@ impl UseTable {
     pub fn note_missing(&mut self, from: Timestamp, to: Timestamp) {
         let Self { answers, pending, counters, .. } = self;
         answers.note_missing(to);
-        for Pending { process, of, .. } in pending.values_mut() {
+        for Pending { source, of, .. } in pending.values_mut() {
             if of.first < from || !matches!(of.matched, Match::Sole | Match::Newest) {
                 continue;
             }
             counters.matched -= 1;
             counters.ambiguous += 1;
             let name = of.name.take();
-            of.candidates = answers.names(*process, of.remote.ip());
-            of.candidates.truncate(MAX_CANDIDATES);
+            let names = source.map(|source| answers.names(source, of.remote.ip()));
+            of.candidates = names.unwrap_or_default();
             if let Some(name) = name.filter(|name| !of.candidates.contains(name)) {
-                // An answer to the parent.
-                of.candidates = vec![name];
+                // Its answer has been forgotten.
+                of.candidates.insert(0, name);
             }
+            of.candidates.truncate(MAX_CANDIDATES);
             of.matched = Match::Ambiguous;
             (of.lookup, of.age_and_ttl, of.lookup_time) = (None, None, None);
         }
@@ -344,10 +350,11 @@ impl UseTable {
                 // A socket may connect again after it has failed.
                 self.end(cookie, None, now, each);
                 let process = connect.task.as_ref().map(process_key);
-                let begun = self.matched(connect, (transport, remote), connecting, lookups);
+                let (begun, source) =
+                    self.matched(connect, (transport, remote), connecting, lookups);
                 let process = process.unwrap_or(ProcessKey { pid: 0, start_ns: 0 });
                 if transport == Transport::Tcp {
-                    self.hold(cookie, process, begun, each);
+                    self.hold(cookie, (process, source), begun, each);
                 } else {
                     self.add(process, begun, each);
                 }
@@ -415,19 +422,19 @@ impl UseTable {
         self.flush(each);
     }
 
-    /// Returns a connection that begins, with its name.
+    /// Returns a connection that begins, with its name, and the process whose answers gave it.
     fn matched(
         &mut self,
         connect: &Connect,
         (transport, remote): (Transport, SocketAddr),
         connecting: &mut impl Connecting,
         lookups: Option<&LookupTable>,
-    ) -> Use {
+    ) -> (Use, Option<ProcessKey>) {
         let (now, ip) = (connect.ts, remote.ip());
         let (attribution, parent) = connecting.attribute();
         let own = connect.task.as_ref().map(process_key);
         if let Some(own) = own {
-            self.answers.note_process(own);
+            self.answers.note_process(own, |a, b| connecting.is_same_start(a, b));
         }
         if self.is_missing {
             self.answers.note_missing(now);
@@ -438,7 +445,7 @@ impl UseTable {
             // Another process may have its pid meanwhile.
             let is_same = |parent: &ProcessKey| {
                 let start_ns = connecting.start_ns(parent.pid);
-                start_ns.is_none_or(|start_ns| is_same_start(start_ns, parent.start_ns))
+                start_ns.is_none_or(|ns| connecting.is_same_start(ns, parent.start_ns))
             };
             let parent = parent.filter(|parent| self.answers.knows(*parent, ip));
             parent.filter(is_same).map(|parent| (parent, LookupScope::Parent))
@@ -460,7 +467,7 @@ impl UseTable {
             Match::None => &mut self.counters.none,
         } += 1;
         let lookup = answer.as_ref().and_then(|answer| answer.lookup);
-        Use {
+        let begun = Use {
             id: MessageId { packet: connect.id, index: 0 },
             count: 1,
             first: now,
@@ -478,11 +485,18 @@ impl UseTable {
             connect_time: None,
             outcome: UseOutcome::Unknown,
             attribution,
-        }
+        };
+        (begun, known.map(|(source, _)| source))
     }
 
     /// Holds a connection until its outcome.
-    fn hold(&mut self, cookie: u64, process: ProcessKey, of: Use, each: Each<'_>) {
+    fn hold(
+        &mut self,
+        cookie: u64,
+        (process, source): (ProcessKey, Option<ProcessKey>),
+        of: Use,
+        each: Each<'_>,
+    ) {
         while self.pending.len() >= self.options.max_pending {
             // Entries of connections that have ended stay in the queue until their time.
             let Some(Reverse((_, oldest))) = self.due.pop() else { break };
@@ -491,7 +505,7 @@ impl UseTable {
             }
         }
         let due = of.first.plus(PATIENCE);
-        self.pending.insert(cookie, Pending { process, of, is_established: false, due });
+        self.pending.insert(cookie, Pending { process, source, of, is_established: false, due });
         self.schedule(due, cookie);
     }
 

@@ -21,9 +21,6 @@ const UNUSED: Duration = Duration::from_secs(30);
 /// Time after which no process uses an answer any more that was missed. Few answers have a longer TTL.
 const EXPIRED: Duration = Duration::from_mins(5);
 
-/// Nanoseconds in a tick of `/proc/PID/stat`.
-const TICK_NS: u64 = 10_000_000;
-
 /// A process: pid and start time in nanoseconds of `CLOCK_BOOTTIME`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProcessKey {
@@ -100,8 +97,8 @@ impl AnswerTable {
         self.processes.get(&pid).map(|last| ProcessKey { pid, start_ns: last.start_ns })
     }
 
-    /// Takes note of a process that runs: another one with its pid has ended.
-    pub fn note_process(&mut self, process: ProcessKey) {
+    /// Takes note of a process that runs: another one with its pid has ended. `is_same_start` compares start times.
+    pub fn note_process(&mut self, process: ProcessKey, is_same_start: impl Fn(u64, u64) -> bool) {
         let ProcessKey { pid, start_ns } = process;
         let last = self.processes.get(&pid);
         if last.is_some_and(|last| !is_same_start(last.start_ns, start_ns)) {
@@ -189,11 +186,6 @@ impl AnswerTable {
         processes
             .retain(|pid, last| kept.contains(&ProcessKey { pid: *pid, start_ns: last.start_ns }));
     }
-}
-
-/// Returns whether two start times are of the same process: those in /proc are rounded down to ticks.
-pub const fn is_same_start(a_ns: u64, b_ns: u64) -> bool {
-    a_ns / TICK_NS == b_ns / TICK_NS
 }
 
 /// Returns the index of the only answer that came just now and is not used, unless an older one is not used either.

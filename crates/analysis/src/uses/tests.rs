@@ -37,6 +37,10 @@ impl Connecting for Forked<'_> {
     fn start_ns(&mut self, pid: u32) -> Option<u64> {
         self.started.get(&pid).copied()
     }
+
+    fn is_same_start(&self, a_ns: u64, b_ns: u64) -> bool {
+        a_ns / 10_000_000 == b_ns / 10_000_000
+    }
 }
 
 impl Bench {
@@ -230,7 +234,8 @@ fn a_pid_that_another_process_has_now_is_no_parent() {
     // It is seen to connect, and has ended before /proc was read.
     let mut bench = Bench::new();
     bench.answer(1, 0, "a.example", &[SHARED]);
-    bench.table.answers.note_process(ProcessKey { pid: 1, start_ns: 5_000_000_000 });
+    let later = ProcessKey { pid: 1, start_ns: 5_000_000_000 };
+    bench.table.answers.note_process(later, |a, b| a == b);
     bench.send(2, 10, 1);
     assert_eq!(bench.found(), found(&[none]));
 }
@@ -275,6 +280,21 @@ fn losses_are_learned_of_after_the_connection() {
     assert!(bench.uses[1].age_and_ttl.is_none());
     let counters = bench.table.counters(0);
     assert_eq!((counters.connects, counters.matched, counters.ambiguous), (3, 2, 1));
+}
+
+#[test]
+fn losses_leave_the_names_of_the_parent() {
+    let mut bench = Bench::new();
+    bench.answer(1, 0, "a.example", &[SHARED]);
+    bench.connect(1, 1, 1, SHARED);
+    bench.answer(1, 2_400, "b.example", &[SHARED]);
+    let remote = SocketAddr::new(SHARED.parse().unwrap(), 443);
+    let begun = ConnectStep::Begun { transport: Transport::Tcp, remote };
+    bench.step(2, 2_600, 2, begun, 1);
+    bench.table.note_missing(at(2_500), at(3_000));
+    let expected = [(Match::Sole, "a.example"), (Match::Ambiguous, "-")];
+    assert_eq!(bench.found(), found(&expected));
+    assert_eq!(bench.uses[1].candidates, ["b.example".into(), "a.example".into()]);
 }
 
 /// The program connects for the name that it looked up first, or for both at once.
