@@ -216,7 +216,9 @@ fn method(dictionary: &Dictionary) -> String {
     });
     let mut hash = Sha256::new();
     hash.update(&dictionary.sha256);
-    for sql in query::net_queries().chain(Summary::queries()).chain(measures) {
+    // The text of a dictionary does not say how this program writes its models out.
+    let models = dictionary.models.iter().map(|model| model.sql.clone());
+    for sql in query::net_queries().chain(Summary::queries()).chain(models).chain(measures) {
         hash.update(sql);
         hash.update([0]);
     }

@@ -142,24 +142,49 @@ impl Follows {
             let names = dimensions.iter().map(|name| format!("{prefix}{name}{}", suffix(name)));
             names.collect::<Vec<_>>().join(", ")
         };
-        // One request may be for several domains.
-        let (each, is_same) = match by {
-            Link::Request => (
-                "request_id, coalesce(domain, '')",
-                " AND (e.domain = s.domain OR e.domain IS NULL OR s.domain IS NULL)",
-            ),
-            Link::RequestId | Link::Domain | Link::AccountId => (column, ""),
+        let each = match by {
+            Link::Request => "request_id, coalesce(domain, '')",
+            Link::RequestId | Link::Domain | Link::AccountId => column,
         };
         let (plain, of_start) = (list("", |_| String::new()), list("s.", |_| String::new()));
         let named = list("s.", |name| format!(" AS {name}"));
-        format!(
-            "SELECT s.day AS day, s.event_us AS event_us, {named}, \
-             (min(CASE WHEN e.event_us >= s.event_us{in_time}{is_same} THEN e.event_us END) - s.event_us) / 3600000000.0 AS hours \
-             FROM (SELECT * FROM (SELECT day, event_us, row_id, domain, {link} AS link, {plain}, \
+        let starts = format!(
+            "SELECT * FROM (SELECT day, event_us, row_id, domain, {link} AS link, {plain}, \
              row_number() OVER (PARTITION BY {each}, \
              CASE WHEN {column} IS NULL THEN business_key END ORDER BY event_us, row_id) AS nth \
-             FROM events WHERE event_type = '{start}') AS numbered WHERE nth = 1) AS s \
-             LEFT JOIN (SELECT {link} AS link, domain, event_us FROM events WHERE event_type = '{end}') AS e ON s.link = e.link \
+             FROM events WHERE event_type = '{start}') AS numbered WHERE nth = 1"
+        );
+        let ends = format!(
+            "SELECT {link} AS link, domain, event_us FROM events WHERE event_type = '{end}'"
+        );
+        let (starts, ends, is_same) = match by {
+            // One request may be for several domains, and an event that names none goes with all of them. So each event is there
+            // once for its domain, and once for those that name none: a join by an alternative would compare all pairs.
+            Link::Request => {
+                let twice = |columns: &str, rows: &str, domain: &str, other: &str| {
+                    format!(
+                        "SELECT {columns}, CASE WHEN w.wide = 1 THEN {other} WHEN n.domain IS NULL THEN {domain} \
+                         ELSE concat('=', n.domain) END AS place \
+                         FROM (SELECT 0 AS wide UNION ALL SELECT 1 AS wide) AS w CROSS JOIN ({rows}) AS n"
+                    )
+                };
+                let columns = list("n.", |name| format!(" AS {name}"));
+                let columns = format!(
+                    "n.day AS day, n.event_us AS event_us, n.row_id AS row_id, n.link AS link, {columns}"
+                );
+                let without = "CASE WHEN n.domain IS NULL THEN '*' ELSE '' END";
+                (
+                    twice(&columns, &starts, "'*'", without),
+                    twice("n.link AS link, n.event_us AS event_us", &ends, "''", "'*'"),
+                    " AND s.place = e.place",
+                )
+            }
+            Link::RequestId | Link::Domain | Link::AccountId => (starts, ends, ""),
+        };
+        format!(
+            "SELECT s.day AS day, s.event_us AS event_us, {named}, \
+             (min(CASE WHEN e.event_us >= s.event_us{in_time} THEN e.event_us END) - s.event_us) / 3600000000.0 AS hours \
+             FROM ({starts}) AS s LEFT JOIN ({ends}) AS e ON s.link = e.link{is_same} \
              GROUP BY s.day, s.event_us, s.row_id, s.link, {of_start}"
         )
     }
@@ -209,8 +234,11 @@ pub struct Measure {
     /// Parts of a day that its rows are kept for, by `event_us` of the model; a quarter of an hour if absent for a measure with
     /// `events` or of a model that `follows`, else a day.
     pub grain: Option<Part>,
-    /// Days after the end of a day until the day's value can be final.
-    #[serde(default = "three_days")]
+    /// Days after the end of a day until the day's value can be final, as the dictionary says it.
+    #[serde(rename = "lateness_days")]
+    declared_lateness: Option<u32>,
+    /// Days after the end of a day until the day's value can be final: three more than `horizon_days`, unless the dictionary says more.
+    #[serde(skip)]
     pub lateness_days: u32,
     /// Days after the end of a day on which something can still happen to what the day's rows stand for: until then the
     /// measure is open.
@@ -222,9 +250,8 @@ fn event_model() -> String {
     "event".to_owned()
 }
 
-const fn three_days() -> u32 {
-    3
-}
+/// Days that what has happened may take to be delivered, unless a measure says more.
+const DELIVERY_DAYS: u32 = 3;
 
 /// Dimensions that events of customers have, by themselves or by dimension tables.
 pub const OF_CUSTOMERS: [&str; 9] =
@@ -441,6 +468,9 @@ impl Dictionary {
         let follows = self.models.iter().filter(|model| model.follows.is_some());
         let follows: BTreeSet<&str> = follows.map(|model| model.name.as_str()).collect();
         for measure in &mut self.measures {
+            measure.lateness_days = measure
+                .declared_lateness
+                .unwrap_or_else(|| measure.horizon_days.saturating_add(DELIVERY_DAYS));
             if !measure.events.is_empty() || follows.contains(measure.model.as_str()) {
                 measure.grain.get_or_insert(Part::QuarterHour);
             }
@@ -622,7 +652,7 @@ impl Dictionary {
                 problems.push(format!("{place}: model {} has no dimension {name}", model.name));
             }
         }
-        let least = measure.horizon_days.saturating_add(three_days());
+        let least = measure.horizon_days.saturating_add(DELIVERY_DAYS);
         if measure.horizon_days > 0 && measure.lateness_days < least {
             problems.push(format!(
                 "{place}: lateness_days: what happens on the last day of horizon_days may come later: give {least} or more"
@@ -797,6 +827,15 @@ mod tests {
         for measure in &dictionary.measures {
             assert!(used.contains(measure.name.as_str()), "{} is used by no KPI", measure.name);
         }
+    }
+
+    #[test]
+    fn lateness_follows_the_horizon() {
+        let text = BUILT_IN.replacen("lateness_days: 10, horizon_days: 7", "horizon_days: 7", 1);
+        assert_ne!(text, BUILT_IN);
+        let dictionary = Dictionary::parse(&text, "test").unwrap();
+        assert_eq!(dictionary.measure("transfer_requested_domains").unwrap().lateness_days, 10);
+        assert_eq!(dictionary.measure("deleted").unwrap().lateness_days, 3);
     }
 
     #[test]

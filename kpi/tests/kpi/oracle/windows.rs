@@ -106,9 +106,9 @@ fn payments_before_their_registration_are_in_its_cohort() {
         &[
             pay(1, "2025-01-05T09:59:59Z", "a.com", "q1"),
             start(2, "2025-01-05", json!({"domain": "a.com"})),
-            // Lapsed, and registered anew.
+            // Lapsed, and registered anew by the same request.
             pay(4, "2026-02-01T09:59:59Z", "a.com", "q2"),
-            start(5, "2026-02-01", json!({"domain": "a.com"})),
+            start(5, "2026-02-01", json!({"domain": "a.com", "request_id": "q2"})),
             // Paid three days before, by the same request.
             start(6, "2025-01-06", json!({"domain": "b.com"})),
             pay(16, "2026-01-31T10:00:00Z", "b.com", "q3"),
