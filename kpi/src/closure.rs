@@ -17,6 +17,7 @@ use crate::error::KpiError;
 use crate::facts;
 use crate::keys::{Keys, hash};
 use crate::rows::{Columns, failed, text, texts, with_schema};
+use crate::sources::BEFORE_FIRST_DAY;
 use crate::store::{State, Store, Table};
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
@@ -305,12 +306,13 @@ pub async fn find(
         changed: Links::default(),
         context: Links::default(),
     };
-    let refused = search.refused(&closure.new).await?;
-    closure.old.insert(Table::Rejected, refused);
+    let corrected = search.corrected_refused(&closure.new).await?;
     let new = closure.new[&Table::Events].clone();
     if !search.run(&new, limit).await? {
         return Ok(None);
     }
+    let refused = search.all_refused(&corrected, &new).await?;
+    closure.old.insert(Table::Rejected, refused);
     closure.old.insert(Table::Events, search.found);
     let sql = format!("SELECT * FROM {}", old_table(Table::Dns));
     let windows = engine.query("windows of changed days", &sql).await?;
@@ -334,9 +336,9 @@ fn old_table(table: Table) -> String {
 }
 
 impl Search<'_> {
-    /// Returns older refused rows whose corrections are among the new events, and asks for all events that correct these or new
-    /// refused rows.
-    async fn refused(&mut self, new: &Rows) -> Result<Vec<RecordBatch>, KpiError> {
+    /// Asks for all events that correct new refused rows, or older ones whose corrections are among the new events. Returns the
+    /// condition on these older ones.
+    async fn corrected_refused(&mut self, new: &Rows) -> Result<String, KpiError> {
         let keys = texts(&new[&Table::Events], "business_key")?;
         let keys = Keys::new(keys.iter().map(|key| hash(key)).collect());
         let condition = self.engine.register_keys("of_new", keys, "business_key");
@@ -347,7 +349,38 @@ impl Search<'_> {
                 self.context.add_fact(&key, &self.types);
             }
         }
-        Ok(found)
+        // Events that correct what came before the first day of its source lack no fact.
+        for key in texts(&new[&Table::Rejected], "business_key")? {
+            self.context.corrected.add(hash(&key));
+        }
+        for id in texts(&new[&Table::Rejected], "event_id")? {
+            self.context.corrected_ids.add(hash(&id));
+        }
+        Ok(condition)
+    }
+
+    /// Returns older refused rows, each once: those of `condition`, and those from before the first day of a source that an event of
+    /// the closure corrects.
+    async fn all_refused(
+        &self,
+        condition: &str,
+        new: &[RecordBatch],
+    ) -> Result<Vec<RecordBatch>, KpiError> {
+        let mut early = Vec::new();
+        for (named, column) in [("corrects", "business_key"), ("corrects_event_id", "event_id")] {
+            let mut keys = HashSet::new();
+            for batches in [new, &self.found] {
+                keys.extend(texts(batches, named)?.iter().map(|key| hash(key)));
+            }
+            let name = format!("early_{column}");
+            early.push(self.engine.register_keys(&name, Keys::new(keys), column));
+        }
+        let sql = format!(
+            "SELECT * FROM {} WHERE {condition} OR (reason = '{BEFORE_FIRST_DAY}' AND ({}))",
+            old_table(Table::Rejected),
+            early.join(" OR ")
+        );
+        self.engine.query("refused rows", &sql).await
     }
 
     /// Finds events until nothing more is found; false if these are too many.

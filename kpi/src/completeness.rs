@@ -14,11 +14,12 @@ mod delivery;
 use crate::dictionary::{Dictionary, Kpi};
 use crate::engine::Engine;
 use crate::error::KpiError;
+use crate::event::{EVENT_TYPES, has_effect, is_reversal};
 use crate::facts::epoch_day;
 use crate::rows::date;
 use crate::sources::{BEFORE_FIRST_DAY, Sources};
 use crate::store::{Coverage, State, Store, Table};
-use crate::summary::{Count, Kind, Summary};
+use crate::summary::{self, Count, Kind, Summary};
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -165,14 +166,27 @@ impl Gaps {
             })?;
         }
         let needed = dictionary.kpis.iter().flat_map(|kpi| dictionary.event_types(kpi));
-        let types: BTreeSet<&str> = needed.chain(present.iter().map(String::as_str)).collect();
+        // Types with a slash are schemas of other records, which no event takes away.
+        let counted: BTreeSet<&str> = needed.filter(|kind| !kind.contains('/')).collect();
+        let types: BTreeSet<&str> =
+            counted.iter().copied().chain(present.iter().map(String::as_str)).collect();
         summary.of(Kind::Corrections, |Count { day, name, detail, number, .. }| {
             let Some((day, family)) = day.zip(name) else { return };
             let reason = match detail {
-                Some("several") => "take away facts of several types: give corrects_type",
+                Some(summary::SEVERAL_TYPES) => {
+                    "take away facts of several types: give corrects_type"
+                }
                 _ => "take nothing away: their fact has never come",
             };
-            for kind in types.iter().filter(|kind| kind.starts_with(family)) {
+            // Taking back a correction concerns what that one takes away.
+            let is_exact = detail == Some(summary::EXACT_TYPE) && !is_reversal(family);
+            let family = family.trim_end_matches("_reversed").trim_end_matches("_voided");
+            let is_named =
+                |kind: &str| if is_exact { kind == family } else { kind.starts_with(family) };
+            // A misspelt type may stand for any; one that is known, and that no KPI counts, makes nothing wrong.
+            let is_known = counted.iter().any(|kind| is_named(kind))
+                || EVENT_TYPES.iter().any(|kind| has_effect(kind.name) && is_named(kind.name));
+            for kind in types.iter().filter(|kind| !is_known || is_named(kind)) {
                 gaps.add(date(day), event_key(kind), format!("{number} corrections {reason}"));
             }
         })?;

@@ -213,12 +213,12 @@ fn is_correction(event: &RegistrarEventRecord) -> bool {
 }
 
 /// Returns whether the name of a type says that its events only take others away.
-fn is_reversal(kind: &str) -> bool {
+pub(crate) fn is_reversal(kind: &str) -> bool {
     kind.ends_with("_reversed") || kind.ends_with("_voided")
 }
 
 /// Returns whether events of this type are known to count by themselves.
-fn has_effect(kind: &str) -> bool {
+pub(crate) fn has_effect(kind: &str) -> bool {
     EventType::find(kind).is_some() && !is_reversal(kind)
 }
 

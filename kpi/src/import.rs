@@ -284,7 +284,11 @@ impl<'a> Importer<'a> {
     fn add(&mut self, line: u64, row: Row) {
         self.commit.rows += 1;
         self.buffered += 1;
-        let origin = Origin { line, ..self.origin.clone() };
+        let mut origin = Origin { line, ..self.origin.clone() };
+        // Messages of a topic come one after the other: each has a time of its own, so that a later one corrects a refused one.
+        if !self.request.offsets.is_empty() {
+            origin.imported_us = origin.imported_us.saturating_add_unsigned(line);
+        }
         let (row, mapped) = match self.request.mapping {
             None => (row, Ok(())),
             Some(mapping) => mapping.apply(&row),

@@ -11,6 +11,9 @@ use sha2::Sha256;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Hexadecimal digits of a token, after the name of its key and a colon.
+pub const TOKEN_DIGITS: usize = 32;
+
 /// Treatment of a field.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -177,7 +180,7 @@ impl Policy {
         mac.update(&[0]);
         mac.update(text.as_bytes());
         let hash = mac.finalize().into_bytes();
-        Ok(format!("{}:{}", self.key_id, hex(&hash[..16])))
+        Ok(format!("{}:{}", self.key_id, hex(&hash[..TOKEN_DIGITS / 2])))
     }
 }
 

@@ -4,7 +4,9 @@
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts;
+use crate::privacy::TOKEN_DIGITS;
 use crate::rows::{self, Columns, text};
+use crate::sources::BEFORE_FIRST_DAY;
 use crate::store::Store;
 use datafusion::arrow::array::{Array as _, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -36,7 +38,8 @@ pub enum Kind {
     /// Facts that are repeated as something else, of which only one counts: `name` is the type, `detail` what differs.
     Conflicts,
     /// Corrections that take nothing away, or facts of several types without `corrects_type`: `name` is what the types begin with
-    /// that they can take away, `detail` is `several` if it is more than one.
+    /// that they can take away, or their type if `detail` is [`EXACT_TYPE`]; `detail` is [`SEVERAL_TYPES`] if they take away several.
+    /// What corrects a fact from before a source's first day takes away what nobody counts, and is not among these.
     Corrections,
     /// Refused rows that were not corrected: `source` is the SHA-256 of the file, `name` the type, `detail` the reason.
     Refused,
@@ -99,16 +102,9 @@ impl Kind {
                 GROUP BY r.day, r.event_type"
                 .to_owned(),
             Self::Conflicts => conflicts(),
-            Self::Corrections => "SELECT e.day AS day, coalesce(c.corrects_type, c.family) AS name, \
-                CASE WHEN k.types > 1 THEN 'several' ELSE 'none' END AS detail, count(*) AS number \
-                FROM corrections AS c INNER JOIN events AS e ON c.row_id = e.row_id \
-                LEFT JOIN (SELECT t.row_id AS row_id, count(DISTINCT u.event_type) AS types \
-                FROM correction_targets AS t INNER JOIN events_unique AS u ON t.target = u.row_id \
-                GROUP BY t.row_id) AS k ON c.row_id = k.row_id WHERE k.types IS NULL OR (k.types > 1 \
-                AND c.corrects_type IS NULL) GROUP BY e.day, coalesce(c.corrects_type, c.family), \
-                CASE WHEN k.types > 1 THEN 'several' ELSE 'none' END"
-                .to_owned(),
-            // An accepted row corrects a refused one of the same key if it was imported later: beside each other they are two facts.
+            Self::Corrections => corrections(),
+            // An accepted row corrects a refused one of the same key if it was imported later: beside each other in a file they are two
+            // facts. Messages of a topic have a time each.
             Self::Refused => "SELECT r.day AS day, r.source_sha256 AS source, r.event_type AS name, \
                 r.reason AS detail, count(*) AS number FROM rejected_raw AS r \
                 LEFT JOIN (SELECT e.event_type AS event_type, e.business_key AS business_key, \
@@ -122,6 +118,37 @@ impl Kind {
     }
 }
 
+/// Detail of corrections that name the type that they can take away.
+pub const EXACT_TYPE: &str = "type";
+
+/// Detail of corrections that take away facts of several types.
+pub const SEVERAL_TYPES: &str = "several";
+
+/// Query for corrections that take nothing away, or facts of several types. A refused row has no column for its source system: the
+/// detail of its refusal ends with it, unless a policy has taken that away.
+fn corrections() -> String {
+    format!(
+        "SELECT day, name, detail, count(*) AS number FROM (SELECT e.day AS day, \
+         coalesce(c.corrects_type, c.family) AS name, CASE WHEN k.types > 1 THEN '{SEVERAL_TYPES}' \
+         WHEN c.corrects_type IS NOT NULL THEN '{EXACT_TYPE}' ELSE 'none' END AS detail \
+         FROM corrections AS c INNER JOIN events AS e ON c.row_id = e.row_id \
+         LEFT JOIN (SELECT t.row_id AS row_id, count(DISTINCT u.event_type) AS types \
+         FROM correction_targets AS t INNER JOIN events_unique AS u ON t.target = u.row_id \
+         GROUP BY t.row_id) AS k ON c.row_id = k.row_id LEFT JOIN (SELECT DISTINCT row_id FROM \
+         (SELECT c.row_id AS row_id, c.family AS family, c.corrects_type AS corrects_type, r.event_type AS event_type \
+         FROM corrections AS c INNER JOIN rejected_raw AS r ON c.corrects = r.business_key \
+         WHERE r.reason = '{BEFORE_FIRST_DAY}' AND c.corrects_event_id IS NULL UNION ALL \
+         SELECT c.row_id, c.family, c.corrects_type, r.event_type \
+         FROM corrections AS c INNER JOIN rejected_raw AS r ON c.corrects_event_id = r.event_id \
+         WHERE r.reason = '{BEFORE_FIRST_DAY}' AND coalesce(c.corrects, r.business_key) = r.business_key \
+         AND (r.source = c.system OR r.detail LIKE concat('% of ', c.system))) AS refused \
+         WHERE coalesce(corrects_type, event_type) = event_type \
+         AND (corrects_type IS NOT NULL OR event_type LIKE concat(family, '%'))) AS early \
+         ON c.row_id = early.row_id WHERE (k.types IS NULL AND early.row_id IS NULL) \
+         OR (k.types > 1 AND c.corrects_type IS NULL)) AS counted GROUP BY day, name, detail"
+    )
+}
+
 /// Query for facts that are repeated as something else: on the day of the one that counts, and on that of the other. A file's name is
 /// no source system, and an event without one may be of any.
 fn conflicts() -> String {
@@ -131,7 +158,19 @@ fn conflicts() -> String {
         format!("coalesce(r.{name}, {none}) <> coalesce(u.{name}, {none})")
     };
     let (amount, currency) = (differs("amount_micros", "-1"), differs("currency", "''"));
-    let (domain, account) = (differs("domain", "''"), differs("account_id", "''"));
+    // Tokens of different keys say nothing about each other, and neither do a token and what it may stand for.
+    let key = |column: &str| {
+        format!(
+            "CASE WHEN {column} LIKE '%:{}' THEN replace({column}, split_part({column}, ':', -1), '') ELSE '' END",
+            "_".repeat(TOKEN_DIGITS)
+        )
+    };
+    let is_another = |name: &str| {
+        let (differs, one, other) = (differs(name, "''"), format!("r.{name}"), format!("u.{name}"));
+        let (left, right) = (key(&one), key(&other));
+        format!("{differs} AND ({one} IS NULL OR {other} IS NULL OR {left} = {right})")
+    };
+    let (domain, account) = (is_another("domain"), is_another("account_id"));
     let pairs = |side: &str, more: &str| {
         format!(
             "SELECT {side}.day AS day, u.event_type AS name, CASE WHEN {amount} OR {currency} THEN 'amount' \

@@ -124,6 +124,46 @@ fn a_correction_of_facts_of_two_types_is_said() {
 }
 
 #[test]
+fn a_correction_of_a_misspelt_type_concerns_all_types() {
+    let exact = json!({"corrects": "p-1", "corrects_type": "payment_refunded"});
+    let misspelt = json!({"corrects": "p-1", "corrects_type": "payment_capturd"});
+    for (kind, more, registrations) in [
+        ("payment_voided", exact, "final"),
+        ("payment_voided", misspelt, "incomplete"),
+        ("paymnt_voided", json!({"corrects": "p-1"}), "incomplete"),
+        ("payment_failed_voided", json!({"corrects": "p-1"}), "final"),
+    ] {
+        let world = World::new();
+        let payment = fact("1", "p-1", "payment_captured", DAY, euro());
+        world.import(
+            "a.ndjson",
+            &[payment, fact("2", "v-1", kind, NEXT, more), registration(1, NEXT)],
+        );
+        world.ok(&["compute", "--final"]);
+        assert_eq!(state(&world, "registrations", NEXT), is(1, registrations), "{kind}");
+    }
+}
+
+#[test]
+fn tokens_of_different_keys_are_no_conflict() {
+    let token = |key: &str, digit: &str| format!("{key}:{}", digit.repeat(32));
+    for (account, expected) in [
+        (token("k2", "b"), "final"),
+        (token("k1", "b"), "incomplete"),
+        ("a-17".to_owned(), "final"),
+    ] {
+        let world = World::new();
+        let rows = [("1", token("k1", "a")), ("2", account)].map(|(id, account)| {
+            let more = json!({"domain": "a.com", "account_id": account});
+            fact(id, "1001", "registration_completed", DAY, more)
+        });
+        world.import("a.ndjson", &rows);
+        world.ok(&["compute", "--final"]);
+        assert_eq!(state(&world, "registrations", DAY), is(1, expected));
+    }
+}
+
+#[test]
 fn revenue_that_stops_is_zero_and_its_rule_fires() {
     let world = World::new();
     let payment = |day: u32, currency: &str| {

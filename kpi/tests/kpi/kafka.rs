@@ -36,6 +36,25 @@ fn read(broker: &Broker, topic: &str) -> Vec<(String, Value)> {
 }
 
 #[test]
+fn a_message_repairs_an_earlier_one_of_the_same_import() {
+    for (order, expected) in [(["Germany", "DE"], "final"), (["DE", "Germany"], "incomplete")] {
+        let world = World::new();
+        let folder = tempfile::tempdir().unwrap();
+        let broker = Broker::up(folder.path()).unwrap();
+        broker.create_topic(EVENTS, 1).unwrap();
+        broker.create_topic(DEAD_LETTERS, 1).unwrap();
+        let lines = order.map(|country| {
+            let more = json!({ "country": country });
+            event(1, "registration_completed", "2026-03-01T10:00:00Z", more).to_string()
+        });
+        write(&broker, EVENTS, &lines);
+        world.ok(&["import", "--topic", EVENTS, "--brokers", &broker.bootstrap()]);
+        world.ok(&["compute", "--final"]);
+        assert_eq!(crate::hostile::state(&world, "registrations", "2026-03-01").1, expected);
+    }
+}
+
+#[test]
 fn a_poison_message_and_a_topic_made_anew_are_noticed() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();

@@ -49,9 +49,11 @@ impl Declared {
             .collect();
         fs::write(&file, rows.join("\n")).unwrap();
         let file = file.to_str().unwrap();
-        // It ends with 1 where no row is accepted.
         let output = self.run(&["import", file, "--source", source, "-o", "json"]);
-        serde_json::from_slice::<Value>(&output.stdout).unwrap()["rejected"].clone()
+        let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let code = i32::from(report["accepted"] == 0);
+        assert_eq!(output.status.code(), Some(code), "1 if no row is accepted: {report}");
+        report["rejected"].clone()
     }
 
     fn compute(&self) {
@@ -290,6 +292,36 @@ fn rows_before_the_first_day_concern_their_own_day_alone() {
         (&json!("incomplete"), &json!(1)),
         "{early}"
     );
+}
+
+#[test]
+fn a_correction_of_a_fact_before_the_first_day_lacks_nothing() {
+    let store = Declared::new(REGISTRY);
+    let reversal = |number: u32, corrected: &str| {
+        let (id, day) = (format!("v{number}"), "2026-03-04");
+        fact(&id, &id, "registration_reversed", day, json!({ "corrects": corrected }))
+    };
+    let states = |expected: &str| {
+        for words in [&["compute"][..], &["compute", "--all"]] {
+            store.ok(words);
+            assert_eq!(store.state("registrations", "2026-03-04"), is(1, expected), "{words:?}");
+        }
+    };
+    // What is corrected comes later, and is refused.
+    let first = [on(3), on(4), on(5), reversal(1, "r-2")];
+    assert_eq!(store.import("a.ndjson", "registry", &first), json!({}));
+    states("incomplete");
+    assert_eq!(store.import("b.ndjson", "registry", &[on(2)]), json!({"before_first_day": 1}));
+    states("provisional");
+    // What is corrected was refused before.
+    assert_eq!(store.import("c.ndjson", "registry", &[on(1)]), json!({"before_first_day": 1}));
+    assert_eq!(store.import("d.ndjson", "registry", &[reversal(2, "r-1")]), json!({}));
+    states("provisional");
+    // Taking back such a correction changes nothing.
+    assert_eq!(store.import("e.ndjson", "registry", &[reversal(3, "v1")]), json!({}));
+    states("provisional");
+    assert_eq!(store.import("f.ndjson", "registry", &[reversal(4, "r-99")]), json!({}));
+    states("incomplete");
 }
 
 #[test]
