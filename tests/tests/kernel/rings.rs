@@ -67,12 +67,7 @@ fn verifier_accepts_ring_selection() {
         let loaded = bench.live.loaded().unwrap();
         assert_eq!(loaded.refused, []);
         assert_eq!(loaded.entries.len(), count);
-        for program in ["cgroup_ingress", "cgroup_egress", "tap", "tap_check"] {
-            let info = bench.live.program_info(program);
-            if let Some(count) = info.and_then(|info| info.verified_instruction_count()) {
-                assert!(count < 200_000, "{program}: {count} instructions to verify");
-            }
-        }
+        super::verified(&bench);
     }
 }
 
