@@ -1,4 +1,4 @@
-//! Aligned Markdown tables, and their places in `docs/performance.md`.
+//! Aligned Markdown tables, and their pages in `docs/bench`.
 
 use anyhow::{Context as _, Result};
 use dnscribe_tests::environment;
@@ -88,14 +88,14 @@ fn grouped(digits: &str) -> String {
     text
 }
 
-/// Path of the page with the tables.
-fn page() -> PathBuf {
-    environment::workspace().join("docs/performance.md")
+/// Path of the page with a part's table.
+fn page(part: &str) -> PathBuf {
+    environment::workspace().join(format!("docs/bench/{part}.md"))
 }
 
-/// Replaces the text between the markers of a part in `docs/performance.md`.
+/// Replaces the text between the markers of a part on its page.
 pub fn write(part: &str, text: &str) -> Result<()> {
-    let page = page();
+    let page = page(part);
     let before =
         fs::read_to_string(&page).with_context(|| format!("cannot read {}", page.display()))?;
     let after = replace_part(&before, part, text)
