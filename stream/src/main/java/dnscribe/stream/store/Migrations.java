@@ -30,7 +30,8 @@ public final class Migrations {
           "008_zones",
           "009_exchanges",
           "010_lookups",
-          "011_connections");
+          "011_connections",
+          "012_connection_ends");
   private static final List<String> TIMESCALEDB =
       List.of(
           "001_stream_ledger",

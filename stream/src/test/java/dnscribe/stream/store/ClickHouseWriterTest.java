@@ -94,8 +94,9 @@ class ClickHouseWriterTest {
         008_zones
         009_exchanges
         010_lookups
+        011_connections
         """;
-    migrations.addAll(List.of(some, all, all + "011_connections\n"));
+    migrations.addAll(List.of(some, all, all + "012_connection_ends\n"));
     assertThat(write("a")).containsEntry("output/clickhouse/written", 1L);
     assertThat(migrations).isEmpty();
     assertThat(inserted).containsExactly("a\n");
