@@ -24,7 +24,7 @@ import {
     dns_uses as u,
     metric as m,
 } from "./names.js";
-import { sources, timescaledb, type Target, worst } from "./sources.js";
+import { LASTS, sources, timescaledb, type Target, worst } from "./sources.js";
 
 /** Boards by their uids. */
 export const boards = {
@@ -98,7 +98,7 @@ export function lookups(condition: string): DashboardLink {
 export function encrypted(condition: string): DashboardLink {
     const found = [e.protocol, e.resolver, e.sni, e.status, e.handshake_ms, e.duration_ms, e.connection_id];
     const columns = [e.ts, e.node, e.client_ip, e.k8s, e.process, ...found];
-    return explore("Raw connections", "dns_connections", e.ts, columns, condition);
+    return explore("Raw connections", "dns_connections", e.ts, columns, condition, LASTS);
 }
 
 function explore(
@@ -107,8 +107,9 @@ function explore(
     ts: string,
     columns: readonly string[],
     condition: string,
+    during = `$__timeFilter(${ts})`,
 ): DashboardLink {
-    const rawSql = `SELECT ${columns.join(", ")} FROM ${table} WHERE $__timeFilter(${ts}) AND ${condition} ORDER BY ${ts} DESC LIMIT 1000`;
+    const rawSql = `SELECT ${columns.join(", ")} FROM ${table} WHERE ${during} AND ${condition} ORDER BY ${ts} DESC LIMIT 1000`;
     const query = {
         refId: "A",
         datasource: sources.clickhouse,

@@ -2,7 +2,7 @@
 import type { Panel } from "@grafana/schema";
 import { next, runbook } from "./board.js";
 import { dns_alerts as a, dns_changes as c, dns_fleet as f } from "./names.js";
-import { type Base, type Bounds, column, level, severities, stat, TIME, table } from "./panels.js";
+import { type Base, type Bounds, column, level, ONCE, severities, stat, TIME, table } from "./panels.js";
 import { failed, failureRatio, isOneOf, matches, timescaledb, windows, worst } from "./sources.js";
 
 /** Condition: alerts about the chosen resolvers and zones. */
@@ -70,26 +70,28 @@ export function alerts(title: string, description: string, condition: string, li
         description,
         unit: "none",
         links,
-        overrides: [column("duration", "s"), column("started", TIME), severities("severity")],
+        overrides: [column("duration", "s"), ONCE, column("started", TIME), severities("severity")],
+        // What it is comes first, whole; narrow screens scroll to where it is.
         widths: {
             started: 70,
-            rule: 150,
             severity: 75,
-            entity: 170,
-            scope: 60,
+            rule: 150,
+            summary: 380,
+            duration: 90,
+            state: 75,
             node: 90,
             processes: 110,
-            duration: 85,
-            state: 75,
+            scope: 60,
         },
         targets: [
             timescaledb(
                 "table",
-                `SELECT min(${a.started}) AS started, min(${a.rule}) AS rule, ${worst(a.severity)} AS severity, min(${a.entity}) AS entity,
-           (array_agg(${a.summary} ORDER BY ${a.ts}))[1] AS summary, min(${a.scope}) AS scope, min(${a.node}) AS node,
-           (array_agg(array_to_string(ARRAY(SELECT jsonb_array_elements_text(${a.body} -> 'processes')), ', ') ORDER BY ${a.ts}))[1] AS processes,
+                `SELECT min(${a.started}) AS started, ${worst(a.severity)} AS severity, min(${a.rule}) AS rule,
+           (array_agg(${a.summary} ORDER BY ${a.ts}))[1] AS summary,
            extract(epoch FROM coalesce(max(${a.ended}), max(${a.ts})) - min(${a.started}))::float8 AS duration,
-           (array_agg(${a.state} ORDER BY ${a.ts} DESC))[1] AS state
+           (array_agg(${a.state} ORDER BY ${a.ts} DESC))[1] AS state, min(${a.node}) AS node,
+           (array_agg(array_to_string(ARRAY(SELECT jsonb_array_elements_text(${a.body} -> 'processes')), ', ') ORDER BY ${a.ts}))[1] AS processes,
+           min(${a.entity}) AS entity, min(${a.scope}) AS scope
          FROM dns_alerts WHERE $__timeFilter(${a.ts}) AND ${condition}
          GROUP BY ${a.alert_id} ORDER BY started DESC LIMIT 200`,
             ),

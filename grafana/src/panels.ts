@@ -229,6 +229,14 @@ export function verdicts(name: string, colors: Readonly<Record<string, string>>)
     };
 }
 
+/** Word for the duration of what was found in one window only. */
+export const ONCE: Override = {
+    matcher: { id: "byName", options: "duration" },
+    properties: [
+        { id: "mappings", value: [{ type: MappingType.ValueToText, options: { "0": { text: "found once" } } }] },
+    ],
+};
+
 /**
  * Rows, of which some columns have units and colours of their own: see `column`. `widths` has the pixels of each column but those with the
  * longest texts, which share the rest.

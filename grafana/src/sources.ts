@@ -1,6 +1,6 @@
 // The three data sources, their queries, and the conditions that recur in these.
 import type { DataSourceRef } from "@grafana/schema";
-import { dns_fleet as f } from "./names.js";
+import { dns_connections as e, dns_fleet as f } from "./names.js";
 
 /** Data sources by their uids in provisioning/datasources. */
 export const sources = {
@@ -114,6 +114,9 @@ export function chMatches(column: string, variable: "resolver" | "zone" | "node"
 export function chBelow(name: string, variable: "zone"): string {
     return `(${isAll(variable)} OR match(${name}, ${literal(`(^|[.])(\${${variable}:regex})$`)}))`;
 }
+
+/** Condition of ClickHouse's SQL: a connection of encrypted DNS lasted within the time range. Its end is as in the index `end`. */
+export const LASTS = `${e.ts} <= $__toTime AND toFloat64(${e.ts}) + ${e.duration_ms} / 1000 >= toUnixTimestamp($__fromTime)`;
 
 /** Condition of ClickHouse's SQL: a text contains what was typed; all do if that is nothing. */
 export function chContains(text: string, variable: "client"): string {

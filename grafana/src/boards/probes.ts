@@ -99,12 +99,12 @@ export const probes = board(
                             "Red: the zone transfer does not work, or the delegation names a server that does not know the zone.",
                         unit: "none",
                         links: [runbook("runbooks/serial-lag"), next("noc")],
-                        overrides: [column("behind", "none", { warning: 1, critical: 10 }), column("ts", TIME)],
-                        widths: { serial: 95, behind: 80, lame: 60, ts: 60 },
+                        overrides: [column("behind", "none", { warning: 1, critical: 10 }), column("last", TIME)],
+                        widths: { serial: 95, behind: 80, lame: 60, last: 60 },
                         targets: [
                             timescaledb(
                                 "table",
-                                `SELECT zone, nameserver, serial, max(serial) OVER (PARTITION BY zone) - serial AS behind, lame, ts FROM (
+                                `SELECT zone, nameserver, serial, max(serial) OVER (PARTITION BY zone) - serial AS behind, lame, ts AS last FROM (
                    SELECT DISTINCT ON (${p.target}, ${p.nameserver}) ${p.target} AS zone, ${p.nameserver} AS nameserver, ${p.soa_serial} AS serial,
                      coalesce(${p.lame}, false) AS lame, ${p.ts} AS ts
                    FROM dns_probes WHERE ${RANGE} AND ${p.kind} = 'authority' AND ${p.nameserver} IS NOT NULL ORDER BY ${p.target}, ${p.nameserver}, ${p.ts} DESC

@@ -3,7 +3,7 @@ import { board, encrypted, events, next, runbook } from "../board.js";
 import { ABOUT_CHOSEN, alerts, firing, NONE } from "../common.js";
 import { dns_alerts as a, dns_connections as e, dns_probes as p, dns_transactions as t } from "../names.js";
 import { column, series, severities, table, TIME } from "../panels.js";
-import { below, chMatches, clickhouse, matches, timescaledb, worst } from "../sources.js";
+import { below, chMatches, clickhouse, LASTS, matches, timescaledb, worst } from "../sources.js";
 
 /** Rules of nodes, fleet and probes about misuse. */
 const RULES =
@@ -286,7 +286,8 @@ export const security = board(
                     table({
                         title: "Encrypted DNS by process",
                         description:
-                            "Connections by DoT, DoQ, DoH and DoH3, seen at the client or on their way, whatever zone is chosen: those of few clients first. DoH is known by the addresses of encrypted.resolvers. " +
+                            "Connections by DoT, DoQ, DoH and DoH3, seen at the client or on their way, whatever zone is chosen: those of few clients first. " +
+                            "Counted are all that lasted within the time range, each with its bytes from begin to end. DoH is known by the addresses of encrypted.resolvers. " +
                             "A server that is not yours bypasses policy and all panels above.",
                         unit: "short",
                         links: [
@@ -318,7 +319,7 @@ export const security = board(
                                 `SELECT ${e.process}.comm AS process, any(${e.k8s}.namespace) AS namespace, ${e.protocol} AS protocol, ${e.resolver} AS server, ${e.sni} AS server_name, uniq(${e.client_ip}) AS clients,
                    count() AS connections, countIf(${e.status} IN ('reset', 'refused', 'timeout', 'handshake_failed')) AS failed, quantileTDigest(0.95)(${e.handshake_ms}) AS handshake_p95,
                    sum(${e.client_bytes} + ${e.server_bytes}) AS bytes, min(${e.ts}) AS first, max(${e.ts}) AS last
-                 FROM (SELECT * FROM dns_connections WHERE $__timeFilter(${e.ts}) AND ${chMatches(e.resolver, "resolver")} AND ${e.vantage} != 'server'
+                 FROM (SELECT * FROM dns_connections WHERE ${LASTS} AND ${chMatches(e.resolver, "resolver")} AND ${e.vantage} != 'server'
                    ORDER BY ${e.final} DESC, ${e.duration_ms} DESC LIMIT 1 BY ${e.connection_id})
                  GROUP BY process, protocol, server, server_name ORDER BY clients, connections DESC LIMIT 100`,
                             ),

@@ -20,6 +20,10 @@ const TITLE = 22;
 const STEP_SECONDS = 240;
 /** Width of a character of a table. */
 const CHARACTER = 6.4;
+/** Width of a character in Grafana, whose letters are larger. */
+const LETTER = 7;
+/** Width of a character of a table's head, in characters of its rows. */
+const BOLD = 1.15;
 /** Series, and characters of a name, that a legend has room for. */
 const LEGEND = { series: 6, characters: 34 };
 const COLOURS: Record<string, string> = { green: "#37872d", yellow: "#a87400", red: "#d1333f", blue: "#3274d9" };
@@ -29,6 +33,8 @@ const STATES: Record<string, string> = { green: "ok", yellow: "warning", red: "c
 const PALETTE = ["#3274d9", "#a352cc", "#0f8a8a", "#c4622d", "#7c8a99", "#d6457a"];
 /** Lines of quantiles: those of one series have its colour. */
 const DASHES: Record<string, string> = { p50: "1 3", p90: "3 3", p95: "6 3" };
+/** Width of a bar of a series over time. */
+const BAR = "2.5";
 /** Points that a line needs to be one. */
 const LEAST_POINTS = 3;
 
@@ -107,6 +113,8 @@ function format(value: number, defaults: FieldConfig): string {
         case "rps":
         case "cps":
             return `${short(value)}/s`;
+        case "none":
+            return Number.isInteger(value) ? String(value) : short(value);
         default:
             return short(value);
     }
@@ -141,6 +149,13 @@ function ofColumn(panel: Panel, name: string): FieldConfig & { readonly isColour
     const defaults = panel.fieldConfig?.defaults ?? {};
     const isColoured = "custom.cellOptions" in own || "cellOptions" in (defaults.custom ?? {});
     return { ...defaults, ...own, isColoured };
+}
+
+/** Colour of a word in a column whose words have colours; undefined if it has none. */
+function wordColour(value: unknown, { mappings }: FieldConfig): string | undefined {
+    const options = mappings?.find(({ type }) => String(type) === "value")?.options as
+        Record<string, { color?: string }> | undefined;
+    return typeof value === "string" ? COLOURS[options?.[value]?.color ?? ""] : undefined;
 }
 
 function last({ points }: Series): number {
@@ -250,6 +265,10 @@ function drawSeries(panel: Panel, frames: readonly Frame[], box: Box, range: Ran
     const lines = all.map(({ points }, index) => {
         const { colour: stroke, dash } = looks[index] ?? { colour: "", dash: "" };
         const point = ([at, value]: readonly [number, number]): string => `${x(at).toFixed(1)} ${y(value).toFixed(1)}`;
+        if (custom?.drawStyle === "bars") {
+            const bar = (at: readonly [number, number]): string => `M${point(at)}V${(plot.y + plot.height).toFixed(1)}`;
+            return `<path d="${points.map(bar).join("")}" stroke="${stroke}" style="stroke-width:${BAR}"/>`;
+        }
         if (!isStacked) {
             const only = points.length === 1 ? "h2" : "";
             return `<path d="M${points.map(point).join("L")}${only}" stroke="${stroke}" fill="none"${dash}/>`;
@@ -294,7 +313,8 @@ function drawTimeline(panel: Panel, frames: readonly Frame[], box: Box, range: R
     });
     const states = Object.keys(STATES).filter((name) => levels.has(name));
     const keys = states.map((name, index) => {
-        const x = plot.x + index * 90;
+        // Below the names, too: narrow panels have no room for all words beside them.
+        const x = box.x + index * Math.min(90, box.width / states.length);
         const y = plot.y + plot.height + 28;
         const key = rectangle({ x, y: y - 8, width: 10, height: 8 }, COLOURS[name] ?? "");
         return key + write(x + 14, y, STATES[name] ?? "", `class="axis"`);
@@ -332,13 +352,13 @@ function cell(value: unknown, settings: FieldConfig): string {
     return typeof value === "object" ? JSON.stringify(value) : String(value as string | boolean);
 }
 
-/** Characters that a table's columns get: as many as they need, else fewer for the longest. */
-function columnWidths(needs: readonly number[], room: number): number[] {
+/** Characters that columns get: as many as they need, else fewer for the longest of those without a width. */
+function columnWidths(needs: readonly number[], hasWidth: readonly boolean[], room: number): number[] {
     for (let most = 48; most >= 10; most -= 1) {
-        const widths = needs.map((need) => Math.min(need, most));
+        const widths = needs.map((need, index) => (hasWidth[index] === true ? need : Math.min(need, most)));
         if (widths.reduce((sum, width) => sum + width, 0) <= room) return widths;
     }
-    return needs.map((need) => Math.min(need, 10));
+    return needs.map((need, index) => (hasWidth[index] === true ? need : Math.min(need, 10)));
 }
 
 function drawTable(panel: Panel, frames: readonly Frame[], box: Box): string {
@@ -356,15 +376,19 @@ function drawTable(panel: Panel, frames: readonly Frame[], box: Box): string {
     const room = Math.floor(box.width / CHARACTER);
     // Columns that say nothing are left out, then those for which there is no room, the last ones first.
     let columns = every.filter((name) => shown.some((row) => text(row, name) !== ""));
+    const widthOf = (name: string): number | undefined =>
+        (settingsOf.get(name) as Record<string, number | undefined> | undefined)?.["custom.width"];
     const needs = (names: readonly string[]): number[] =>
-        names.map((name) => Math.max(words(name).length, ...shown.map((row) => text(row, name).length)) + 2);
+        names.map((name) => {
+            const head = Math.ceil(words(name).length * BOLD);
+            const need = Math.max(head, ...shown.map((row) => text(row, name).length)) + 2;
+            return Math.min(need, Math.max(head + 2, (widthOf(name) ?? Infinity) / LETTER));
+        });
+    const hasWidth = (names: readonly string[]): boolean[] => names.map((name) => widthOf(name) !== undefined);
     const least = (names: readonly string[]): number =>
-        needs(names).reduce(
-            (sum, need, index) => sum + Math.min(need, Math.max(words(names[index] ?? "").length + 2, 12)),
-            0,
-        );
+        columnWidths(needs(names), hasWidth(names), 0).reduce((sum, width) => sum + width, 0);
     while (columns.length > 2 && least(columns) > room) columns = columns.slice(0, -1);
-    const lengths = columnWidths(needs(columns), room);
+    const lengths = columnWidths(needs(columns), hasWidth(columns), room);
     const starts = lengths.map((_, index) =>
         lengths.slice(0, index).reduce((sum, length) => sum + length * CHARACTER, box.x),
     );
@@ -379,7 +403,9 @@ function drawTable(panel: Panel, frames: readonly Frame[], box: Box): string {
             const fill = parsed !== undefined && own?.isColoured === true ? colour(parsed, own) : undefined;
             const ground = { x: place(index) - 2, y, width: (lengths[index] ?? 8) * CHARACTER - 4, height: 17 };
             const behind = fill === undefined ? "" : rectangle(ground, fill).replace("/>", ' fill-opacity="0.3"/>');
-            return behind + write(place(index), y + 12, fit(text(row, name), index));
+            const ink = own === undefined ? undefined : wordColour(row[name], own);
+            const style = ink === undefined ? "" : `style="fill:${ink};font-weight:bold"`;
+            return behind + write(place(index), y + 12, fit(text(row, name), index), style);
         });
     });
     const rest = [

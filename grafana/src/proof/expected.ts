@@ -162,6 +162,9 @@ export const expected: Record<BoardName, Record<string, readonly Expectation[]>>
             peak("day", "connections", 24),
             atMost("day", "connections", 24),
             peak("packets", "failed", 1),
+            // All of them began before that.
+            peak("forged", "connections", 3),
+            atMost("forged", "connections", 3),
         ],
     },
     slo: {

@@ -125,8 +125,10 @@ async function proveChoices(name: BoardName, board: Dashboard, values: expand.Va
 
 /** Columns of texts of which nobody knows how long they are: they share what the others leave. */
 const MOST_WITHOUT_WIDTH = 3;
+/** Pixels of a letter of a column's name in Grafana, and of the space around the name. */
+const HEAD = { letter: 7, space: 12 };
 
-/** Each column of a table has a width, but for a few with texts, and each time is one of the day. */
+/** Each column of a table has a width, but for a few with texts, in which its name has room, and each time is one of the day. */
 function proveColumns(
     where: string,
     panel: Panel,
@@ -143,6 +145,8 @@ function proveColumns(
     if (free.length > MOST_WITHOUT_WIDTH) problems.push(`${where}: columns without a width: ${free.join(", ")}`);
     if (numbers.length > 0) problems.push(`${where}: numbers without a width: ${numbers.join(", ")}`);
     for (const column of columns) {
+        const width = Number(of(column, "custom.width") ?? Infinity);
+        if (width < column.length * HEAD.letter + HEAD.space) problems.push(`${where}: ${column} is cut off`);
         const isTime = rows.some(
             (row) => row[column] instanceof Date || /^\d{4}-\d\d-\d\d[ T]/.test(String(row[column])),
         );
