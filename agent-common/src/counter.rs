@@ -20,14 +20,14 @@ pub enum Hook {
     Socket = 1,
     /// The tracepoint `sock:inet_sk_error_report`.
     Icmp = 2,
-    /// `cgroup/connect4` and `connect6`, and the first datagrams of UDP sockets to a destination: connections that
-    /// begin.
+    /// `cgroup/connect4` and `connect6`, and the first datagrams of UDP sockets to a destination, also those that netfilter
+    /// discards: connections that begin.
     Connect = 3,
-    /// `sock_ops`: what became of TCP connections.
+    /// `sock_ops`, and the first data that arrives: what became of TCP connections.
     SockOps = 4,
     /// The tracepoint `skb:kfree_skb`: packets that the kernel discards.
     Drop = 5,
-    /// The tracepoint `net:net_dev_start_xmit`: queries that a device takes.
+    /// The tracepoint `net:net_dev_start_xmit`: messages that a device takes.
     Transmit = 6,
     /// `cgroup/recvmsg4` and `recvmsg6`: messages that a process reads.
     Read = 7,

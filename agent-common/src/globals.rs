@@ -113,10 +113,16 @@ pub enum Setting {
     ReasonOtherHost = 47,
     /// First port that the kernel chooses by itself (`net.ipv4.ip_local_port_range`).
     FirstChosenPort = 48,
+    /// Offset of `sock.__sk_common.skc_cookie`.
+    SockCookie = 49,
+    /// Offset of `tcp_sock.bytes_received`.
+    TcpReceived = 50,
+    /// Offset of `tcp_sock.bpf_sock_ops_cb_flags`; 0 where it is not read.
+    TcpCallbacks = 51,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 49;
+pub const SETTINGS: usize = 52;
 
 /// Placeholder in calls of the kernel function `bpf_cast_to_kern_ctx`, whose id differs between kernels: the
 /// agent replaces it in the object before loading.

@@ -68,6 +68,11 @@ pub const STEP_ESTABLISHED: u8 = 2;
 pub const STEP_FAILED: u8 = 3;
 /// [`Connect::step`]: the peer reset an established TCP connection.
 pub const STEP_RESET: u8 = 4;
+/// [`Connect::step`]: a segment with data arrived while the process could not have read any.
+pub const STEP_FIRST_BYTE: u8 = 5;
+/// [`Connect::step`]: the UDP socket is connected, and netfilter discarded a datagram to the address on its way out, before
+/// any passed.
+pub const STEP_DISCARDED: u8 = 6;
 
 /// [`Header::direction`]: out of a socket of this host.
 pub const DIRECTION_EGRESS: u8 = 1;
@@ -194,7 +199,8 @@ const _: () = {
 pub struct Connect {
     /// Cookie of the socket, which no other socket of this boot has.
     pub cookie: u64,
-    /// Address of the peer, as the program gave it; IPv4 in the first four bytes. Zeros unless [`STEP_BEGUN`].
+    /// Address of the peer, as the program gave it; IPv4 in the first four bytes. Zeros unless [`STEP_BEGUN`] or
+    /// [`STEP_DISCARDED`].
     pub remote: [u8; 16],
     /// The socket's error as a positive errno, if [`STEP_FAILED`]; 0 where there is none, or unknown.
     pub errno: i32,
@@ -206,8 +212,12 @@ pub struct Connect {
     pub protocol: u8,
     /// One of the `STEP_` constants.
     pub step: u8,
+    /// Not 0 if [`STEP_ESTABLISHED`], and [`STEP_FIRST_BYTE`] follows once the peer sends data.
+    pub awaits_byte: u8,
     /// Zero.
-    pub pad: [u8; 7],
+    pub pad: [u8; 2],
+    /// Smoothed round-trip time in microseconds, if [`STEP_ESTABLISHED`]; 0 where unknown.
+    pub rtt_us: u32,
 }
 
 const _: () = {
@@ -219,6 +229,8 @@ const _: () = {
     assert!(offset_of!(Connect, version) == 30);
     assert!(offset_of!(Connect, protocol) == 31);
     assert!(offset_of!(Connect, step) == 32);
+    assert!(offset_of!(Connect, awaits_byte) == 33);
+    assert!(offset_of!(Connect, rtt_us) == 36);
 };
 
 /// A packet that the kernel discarded. The packet follows, from its IP header on.
@@ -287,7 +299,7 @@ pub enum Body<'a> {
     Connect(Connect),
     /// A packet that the kernel discarded, and its captured bytes.
     PacketDrop(PacketDrop, &'a [u8]),
-    /// Captured bytes of a query that a device took: its headers.
+    /// Captured bytes of a message that a device took: its headers.
     PacketSent(&'a [u8]),
     /// A datagram that a process read.
     SocketRead(SocketRead),
@@ -423,6 +435,7 @@ mod tests {
         assert_eq!(connect.errno.to_ne_bytes()[0], 120);
         assert_eq!(connect.remote_port.to_ne_bytes(), [124, 125]);
         assert_eq!((connect.version, connect.protocol, connect.step), (126, 127, 128));
+        assert_eq!((connect.awaits_byte, connect.rtt_us.to_ne_bytes()[0]), (129, 132));
         assert_eq!(Record::try_from(&bytes[..135]), Err(RecordError::Short));
     }
 

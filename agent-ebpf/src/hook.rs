@@ -3,6 +3,7 @@
 pub mod cgroup_skb;
 pub mod cgroup_sock;
 pub mod connect;
+pub mod datagram_drop;
 pub mod kernel_packet;
 pub mod packet_drop;
 pub mod packet_sent;

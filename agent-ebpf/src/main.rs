@@ -121,7 +121,18 @@ fn packet_drop(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-/// The program for queries that a device takes.
+/// The program for datagrams of connected sockets that netfilter discards.
+///
+/// # Minimum kernel version
+///
+/// Linux 5.17, for the reason.
+#[raw_tracepoint(tracepoint = "kfree_skb")]
+fn datagram_drop(ctx: RawTracePointContext) -> i32 {
+    hook::datagram_drop::observe(&ctx);
+    0
+}
+
+/// The program for messages that a device takes.
 #[raw_tracepoint(tracepoint = "net_dev_start_xmit")]
 fn packet_sent(ctx: RawTracePointContext) -> i32 {
     hook::packet_sent::observe(&ctx);

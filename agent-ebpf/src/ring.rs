@@ -426,7 +426,7 @@ pub fn write_packet_drop(
     }
 }
 
-/// Writes a record with a query that a device takes.
+/// Writes a record with a message that a device takes.
 #[inline(always)]
 pub fn write_packet_sent(counters: Counters, packet: &KernelPacket, context: &Context) {
     let fill = |_: *mut ()| {};

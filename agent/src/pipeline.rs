@@ -18,11 +18,12 @@ mod event;
 mod first_seen;
 pub mod filter;
 mod flow_stage;
+mod followed;
 mod held;
-mod unread;
 mod records;
 mod renderer;
 mod resolver_names;
+mod waiting;
 #[cfg(test)]
 mod tests;
 
@@ -436,6 +437,9 @@ impl Pipeline {
             ..Counters::default()
         };
         input.flows.iter().for_each(|flow| flow.add_to(&mut counters));
+        if let Some(path) = &mut counters.path {
+            path.lost = counters.kernel.get("drop").map_or(0, |drop| drop.lost_ring_full);
+        }
         counters
     }
 

@@ -29,6 +29,7 @@ pub fn violations(record: &Value) -> Result<Vec<String>> {
     decode(&mut found, record)?;
     pairing(&mut found, record)?;
     uses(&mut found, record)?;
+    path(&mut found, record)?;
     delivery(&mut found, record)?;
     if record["balanced"] != Value::Bool(found.is_empty()) {
         found.push(format!(
@@ -145,6 +146,29 @@ fn uses(found: &mut Vec<String>, record: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Packets on their way through the host, where their path is captured.
+fn path(found: &mut Vec<String>, record: &Value) -> Result<()> {
+    let path = &record["path"];
+    if path.is_null() {
+        return Ok(());
+    }
+    let mut discarded =
+        sum_of_reasons(path, "passing")? + count(path, "copies")? + count(path, "lost")?;
+    for way in ["leaving", "arriving"] {
+        let of = &path[way];
+        let dropped = sum_of_reasons(of, "dropped")?;
+        discarded += dropped;
+        let sum =
+            count(of, "delivered")? + dropped + count(of, "in_flight")? + count(of, "unknown")?;
+        check_equal(found, &format!("path.{way}: packets"), count(of, "packets")?, sum);
+    }
+    if counter(record, &["ring", "in_ring"])? == 0 && !record["kernel"]["drop"].is_null() {
+        let seen = counter(record, &["kernel", "drop", "seen"])?;
+        check_equal(found, "kernel.drop: seen", seen, discarded);
+    }
+    Ok(())
+}
+
 fn delivery(found: &mut Vec<String>, record: &Value) -> Result<()> {
     for (sink, streams) in object(record, "delivery")? {
         for (stream, delivery) in streams.as_object().context("delivery.<sink> is no object")? {
@@ -223,6 +247,33 @@ mod tests {
         for pointer in pointers {
             let mut record = balanced();
             let counter = record.pointer_mut(pointer).unwrap();
+            *counter = json!(counter.as_u64().unwrap() + 1);
+            assert!(!violations(&record).unwrap().is_empty(), "{pointer}");
+        }
+    }
+
+    #[test]
+    fn finds_each_packet_without_an_end() {
+        let mut whole = balanced();
+        whole["kernel"]["drop"] = json!({ "seen": 3, "submitted": 2, "lost_ring_full": 1, "sampled_out": 0, "skipped": {} });
+        whole["ring"] =
+            json!({ "submitted": 10, "received": 10, "in_ring": 0, "sequence_gaps": 2 });
+        (whole["decode"]["received"], whole["decode"]["decoded_packets"]) = (json!(10), json!(9));
+        let way = |delivered, dropped| json!({ "packets": 4, "delivered": delivered, "dropped": dropped, "in_flight": 1, "unknown": 1 });
+        whole["path"] = json!({
+            "leaving": way(2, json!({})), "arriving": way(1, json!({ "SOCKET_RCVBUFF": 1 })),
+            "passing": { "NO_SOCKET": 1 }, "copies": 0, "lost": 1,
+        });
+        verify(&whole).unwrap();
+        for pointer in [
+            "leaving/delivered",
+            "arriving/in_flight",
+            "arriving/dropped/SOCKET_RCVBUFF",
+            "passing/NO_SOCKET",
+            "lost",
+        ] {
+            let mut record = whole.clone();
+            let counter = record.pointer_mut(&format!("/path/{pointer}")).unwrap();
             *counter = json!(counter.as_u64().unwrap() + 1);
             assert!(!violations(&record).unwrap().is_empty(), "{pointer}");
         }

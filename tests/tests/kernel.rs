@@ -114,8 +114,9 @@ fn verifier_accepts_every_program() {
         return;
     }
     let mut counts = BTreeMap::new();
-    for (tap, connects, count) in [(false, false, 9), (false, true, 12), (true, false, 2)] {
-        let options = LiveOptions { connects, ..options() };
+    // The hook, whether connections and the path of packets are captured, and the number of programs.
+    for (tap, has_all, count) in [(false, false, 9), (false, true, 15), (true, false, 2)] {
+        let options = LiveOptions { connects: has_all, path: has_all, ..options() };
         let bench = Bench::load(&options, tap).expect("loads");
         let loaded = bench.live.loaded().unwrap();
         assert_eq!(loaded.refused, [], "this kernel lacks a feature");

@@ -41,8 +41,8 @@ impl Direction for Ingress {
 /// Classifies a packet and writes a record if it is captured.
 #[inline(always)]
 pub fn observe<D: Direction>(skb: *mut __sk_buff) {
-    if D::EGRESS && settings::get(Setting::Connects) != 0 {
-        connect::observe_datagram(skb);
+    if settings::get(Setting::Connects) != 0 {
+        if D::EGRESS { connect::observe_datagram(skb) } else { connect::observe_segment(skb) }
     }
     let verdict = match fast_path::<D>(skb) {
         Some(verdict) => verdict,

@@ -1,12 +1,13 @@
 //! Connections that sockets of this host open: hooks `cgroup/connect4` and `connect6`, the first datagram of a
-//! connected UDP socket, and `sock_ops` for what becomes of TCP connections. Only where connections are captured.
-//! [`super::unconnected`] has UDP sockets without a connection.
+//! connected UDP socket, `sock_ops` for what becomes of TCP connections, and their first data. Only where connections are
+//! captured. [`super::unconnected`] has UDP sockets without a connection, [`super::datagram_drop`] datagrams that are discarded.
 //!
 //! # Minimum kernel version
 //!
 //! Linux 5.8, for the cookie of the network namespace.
 
 use crate::counters::Counters;
+use crate::hook::datagram_drop;
 use crate::maps;
 use crate::parse::{TCP, UDP};
 use crate::ring::{self, Context};
@@ -19,7 +20,7 @@ use aya_ebpf::bindings::{
     BPF_TCP_SYN_SENT, bpf_sock_addr, bpf_sock_ops,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie,
+    bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_skc_to_tcp_sock,
     bpf_sock_ops_cb_flags_set,
 };
 use core::mem::MaybeUninit;
@@ -27,7 +28,8 @@ use dnscribe_common::PORT_DNS;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{
-    Connect, DIRECTION_EGRESS, STEP_BEGUN, STEP_ESTABLISHED, STEP_FAILED, STEP_RESET,
+    Connect, DIRECTION_EGRESS, STEP_BEGUN, STEP_ESTABLISHED, STEP_FAILED, STEP_FIRST_BYTE,
+    STEP_RESET,
 };
 
 const ECONNRESET: i32 = 104;
@@ -53,6 +55,11 @@ pub fn begin<const VERSION: u8>(address: *mut bpf_sock_addr) {
     let peer = peer::<VERSION>(address);
     if !is_tcp {
         state.peer = peer;
+        if settings::get(Setting::SockCookie) != 0 {
+            // Lets the kernel give it one, for the program that cannot.
+            // SAFETY: a helper that is allowed for this context.
+            unsafe { bpf_get_socket_cookie(address.cast()) };
+        }
         return;
     }
     write_begun(address, TCP, &peer, state);
@@ -71,7 +78,7 @@ pub fn write_begun(
         state.netns_cookie = bpf_get_netns_cookie(address.cast());
         state.cgroup_id = bpf_get_current_cgroup_id();
         let cookie = bpf_get_socket_cookie(address.cast());
-        write(Hook::Connect, protocol, STEP_BEGUN, cookie, 0, peer, state);
+        write(Hook::Connect, Step::new(protocol, STEP_BEGUN, cookie), peer, state);
     }
 }
 
@@ -134,7 +141,63 @@ pub fn observe_datagram(skb: *mut __sk_buff) {
     state.set_placement(|| super::cgroup_skb::placement(skb));
     // SAFETY: a helper that is allowed for this context.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
-    write(Hook::Connect, UDP, STEP_BEGUN, cookie, 0, &peer, state);
+    datagram_drop::note_begun(cookie, &peer);
+    write(Hook::Connect, Step::new(UDP, STEP_BEGUN, cookie), &peer, state);
+}
+
+/// Records a segment with data that arrives at a TCP socket which connected, and has received no data before. Until the socket
+/// takes it in, further ones are recorded, too.
+#[inline(always)]
+pub fn observe_segment(skb: *mut __sk_buff) {
+    if settings::get(Setting::TcpCallbacks) == 0 || settings::get(Setting::SockTyped) == 0 {
+        return;
+    }
+    // SAFETY: the kernel hands a valid context.
+    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    if start + 33 > end {
+        return;
+    }
+    // SAFETY: compared with `end`.
+    let (first, four, six) = unsafe {
+        (*(start as *const u8), *((start + 9) as *const u8), *((start + 6) as *const u8))
+    };
+    if first == 0x45 {
+        if four == TCP {
+            observe_tcp::<20>(skb, (start, end));
+        }
+    } else if first >> 4 == 6 && six == TCP {
+        observe_tcp::<40>(skb, (start, end));
+    }
+}
+
+/// Records the segment, whose header begins at `UPPER`.
+#[inline(always)]
+fn observe_tcp<const UPPER: usize>(skb: *mut __sk_buff, (start, end): (usize, usize)) {
+    if start + UPPER + 13 > end {
+        return;
+    }
+    // SAFETY: compared with `end`, and the kernel hands a valid context; the helper returns a full socket, or null.
+    let socket = unsafe {
+        let header = UPPER as u32 + u32::from(*((start + UPPER + 12) as *const u8) >> 4) * 4;
+        let socket = (*skb).__bindgen_anon_2.sk;
+        if (*skb).len <= header || socket.is_null() {
+            return;
+        }
+        bpf_skc_to_tcp_sock(socket.cast())
+    };
+    if socket.is_null()
+        || task::load::<u64, _>(socket, Setting::TcpReceived) != 0
+        || u32::from(task::load::<u8, _>(socket, Setting::TcpCallbacks))
+            & BPF_SOCK_OPS_STATE_CB_FLAG
+            == 0
+    {
+        return;
+    }
+    let mut spare = MaybeUninit::uninit();
+    // SAFETY: a helper that is allowed for this context.
+    let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
+    let step = Step::new(TCP, STEP_FIRST_BYTE, cookie);
+    write(Hook::SockOps, step, &Peer::NONE, SocketState::empty(&mut spare));
 }
 
 /// Records what becomes of a TCP connection.
@@ -147,7 +210,7 @@ pub fn observe_state(ops: *mut bpf_sock_ops) {
     if maps::port_class(u16::from_be(port as u16)) == PORT_DNS {
         return;
     }
-    let (step, errno) = match operation {
+    let (step, errno, rtt_us) = match operation {
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             // Other programs may have set flags for themselves.
             // SAFETY: the kernel hands a valid context.
@@ -157,7 +220,9 @@ pub fn observe_state(ops: *mut bpf_sock_ops) {
             }
             return;
         }
-        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => (STEP_ESTABLISHED, 0),
+        // In eighths of a microsecond.
+        // SAFETY: the kernel hands a valid context.
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => (STEP_ESTABLISHED, 0, unsafe { (*ops).srtt_us } >> 3),
         BPF_SOCK_OPS_STATE_CB => {
             // SAFETY: the kernel hands a valid context, with both states as arguments of this operation.
             let (from, to) = unsafe {
@@ -171,9 +236,9 @@ pub fn observe_state(ops: *mut bpf_sock_ops) {
                 return;
             }
             match from {
-                BPF_TCP_SYN_SENT => (STEP_FAILED, error_of(ops)),
+                BPF_TCP_SYN_SENT => (STEP_FAILED, error_of(ops), 0),
                 // A socket that its owner closes has no error.
-                BPF_TCP_ESTABLISHED if error_of(ops) == ECONNRESET => (STEP_RESET, 0),
+                BPF_TCP_ESTABLISHED if error_of(ops) == ECONNRESET => (STEP_RESET, 0, 0),
                 _ => return,
             }
         }
@@ -183,7 +248,8 @@ pub fn observe_state(ops: *mut bpf_sock_ops) {
     // SAFETY: a helper that is allowed for this context.
     let cookie = unsafe { bpf_get_socket_cookie(ops.cast()) };
     let state = SocketState::empty(&mut spare);
-    write(Hook::SockOps, TCP, step, cookie, errno, &Peer::NONE, state);
+    let step = Step { errno, rtt_us, ..Step::new(TCP, step, cookie) };
+    write(Hook::SockOps, step, &Peer::NONE, state);
 }
 
 /// Returns the error of the socket; 0 if it has none. Without BTF: that the peer refused, if it sent anything.
@@ -198,27 +264,48 @@ fn error_of(ops: *mut bpf_sock_ops) -> i32 {
     if socket.is_null() { 0 } else { task::read(task::address_of(socket), Setting::SockError) }
 }
 
+/// A step of a connection.
+pub struct Step {
+    pub protocol: u8,
+    /// One of the `STEP_` constants.
+    pub step: u8,
+    pub cookie: u64,
+    /// See [`Connect::errno`].
+    pub errno: i32,
+    /// See [`Connect::rtt_us`].
+    pub rtt_us: u32,
+}
+
+impl Step {
+    /// Creates a step of which nothing else is known.
+    #[inline(always)]
+    pub const fn new(protocol: u8, step: u8, cookie: u64) -> Self {
+        Self { protocol, step, cookie, errno: 0, rtt_us: 0 }
+    }
+}
+
 #[inline(always)]
-fn write(
-    hook: Hook,
-    protocol: u8,
-    step: u8,
-    cookie: u64,
-    errno: i32,
-    peer: &Peer,
-    state: &SocketState,
-) {
-    let Some(counters) = Counters::this_cpu() else { return };
-    counters.add(hook, Counter::Seen);
+fn write(hook: Hook, step: Step, peer: &Peer, state: &SocketState) {
     let context = Context {
         netns_cookie: state.netns_cookie,
         cgroup_id: state.cgroup_id,
         task: if state.has_owner() { Some(state.owner) } else { None },
         parent_pid: state.parent_pid,
         // All steps of a connection come through one ring, in order.
-        flow: cookie as u32,
+        flow: step.cookie as u32,
         ..Context::of_report(hook, DIRECTION_EGRESS)
     };
+    write_step(step, peer, &context);
+}
+
+/// Writes a step. The flow in `context` is the socket's cookie, for all steps of a connection.
+#[inline(always)]
+pub fn write_step(step: Step, peer: &Peer, context: &Context) {
+    let Some(counters) = Counters::this_cpu() else { return };
+    counters.add(context.hook, Counter::Seen);
+    let Step { protocol, step, cookie, errno, rtt_us } = step;
+    let sees_data =
+        settings::get(Setting::TcpCallbacks) != 0 && settings::get(Setting::SockTyped) != 0;
     ring::write_connect(
         counters,
         Connect {
@@ -229,8 +316,10 @@ fn write(
             version: peer.version as u8,
             protocol,
             step,
-            pad: [0; 7],
+            awaits_byte: u8::from(sees_data && step == STEP_ESTABLISHED),
+            pad: [0; 2],
+            rtt_us,
         },
-        &context,
+        context,
     );
 }

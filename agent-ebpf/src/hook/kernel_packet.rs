@@ -1,4 +1,4 @@
-//! DNS packets over UDP that tracing programs are given as the kernel's `struct sk_buff`, by its address.
+//! Packets over UDP that tracing programs are given as the kernel's `struct sk_buff`, by its address.
 
 use crate::maps;
 use crate::parse::UDP;
@@ -13,7 +13,7 @@ const ETH_P_IPV6: u16 = 0x86dd_u16.to_be();
 /// Bits of the IPv4 fragment offset (RFC 791, 3.1): only a first fragment has the ports.
 const FRAGMENT_OFFSET: u16 = 0x1fff;
 
-/// A packet with a port of plain DNS.
+/// A packet over UDP.
 pub struct KernelPacket {
     /// Address of its `struct sk_buff`.
     pub skb: u64,
@@ -21,16 +21,24 @@ pub struct KernelPacket {
     pub ip: u64,
     /// Its length by its IP header.
     pub wire: u32,
-    /// Bytes from its IP header on that are in one piece. The rest is in pages beside the buffer.
-    pub contiguous: u32,
+    network: u16,
     pub src_port: u16,
     pub dst_port: u16,
-    ip_bytes: u32,
     is_ipv4: bool,
 }
 
 impl KernelPacket {
-    /// Reads the headers of a packet; `None` if it is not DNS over UDP.
+    /// Reads the headers of a packet; `None` if it is not UDP with a port of plain DNS.
+    #[inline(always)]
+    pub fn read_dns(skb: u64) -> Option<Self> {
+        let is_dns = |packet: &Self| {
+            maps::port_class(packet.dst_port) == PORT_DNS
+                || maps::port_class(packet.src_port) == PORT_DNS
+        };
+        Self::read(skb).filter(is_dns)
+    }
+
+    /// Reads the headers of a packet; `None` if it is not UDP.
     #[inline(always)]
     pub fn read(skb: u64) -> Option<Self> {
         let protocol: u16 = read(skb, Setting::SkbProtocol);
@@ -57,12 +65,7 @@ impl KernelPacket {
         };
         let [a, b, c, d]: [u8; 4] = read_at(ip + u64::from(ip_bytes));
         let (src_port, dst_port) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        if maps::port_class(dst_port) != PORT_DNS && maps::port_class(src_port) != PORT_DNS {
-            return None;
-        }
-        let tail: u32 = read(skb, Setting::SkbTail);
-        let contiguous = tail.saturating_sub(u32::from(network));
-        Some(Self { skb, ip, wire, contiguous, src_port, dst_port, ip_bytes, is_ipv4 })
+        Some(Self { skb, ip, wire, network, src_port, dst_port, is_ipv4 })
     }
 
     /// Hash of the packet's flow.
@@ -76,14 +79,6 @@ impl KernelPacket {
         flow::hash(src, dst, self.src_port, self.dst_port)
     }
 
-    /// Whether its message is a response, by its QR bit (RFC 1035, 4.1.1).
-    #[inline(always)]
-    pub fn is_response(&self) -> bool {
-        const UDP_HEADER: u64 = 8;
-        let [_, _, flags, _]: [u8; 4] = read_at(self.ip + u64::from(self.ip_bytes) + UDP_HEADER);
-        flags & 0x80 != 0
-    }
-
     /// Returns the address of the `struct sock` from whose port the packet was sent; 0 if it has none. On its way in,
     /// a packet may have its receiver's.
     #[inline(always)]
@@ -93,9 +88,12 @@ impl KernelPacket {
         if is_sender { socket } else { 0 }
     }
 
-    /// Number of its bytes to export.
+    /// Number of its bytes to export: of those that are in one piece. The rest is in pages beside the buffer.
     #[inline(always)]
     pub fn captured(&self) -> u32 {
-        self.contiguous.min(self.wire).min(settings::get(Setting::Snap))
+        let tail: u32 = read(self.skb, Setting::SkbTail);
+        tail.saturating_sub(u32::from(self.network))
+            .min(self.wire)
+            .min(settings::get(Setting::Snap))
     }
 }

@@ -28,7 +28,7 @@ pub fn observe(ctx: &RawTracePointContext) {
     if reason == settings::get(Setting::ReasonOtherHost) {
         return;
     }
-    let Some(packet) = KernelPacket::read(skb) else { return };
+    let Some(packet) = KernelPacket::read_dns(skb) else { return };
     let Some(counters) = Counters::this_cpu() else { return };
     counters.add(Hook::Drop, Counter::Seen);
     let device: u64 = read(skb, Setting::SkbDevice);

@@ -1,22 +1,20 @@
-//! Hook on the raw tracepoint `net_dev_start_xmit`: queries that a device takes. Only where the path of packets is captured.
+//! Hook on the raw tracepoint `net_dev_start_xmit`: messages that a device takes. Only where the path of packets is captured.
 //! UDP only.
 //!
-//! Under overload nothing is reported, as the queries themselves are then left out.
+//! Under overload nothing is reported, as the messages themselves are then left out.
 
 use crate::counters::Counters;
 use crate::hook::kernel_packet::KernelPacket;
-use crate::maps;
 use crate::ring::{self, Context};
 use crate::sample;
 use crate::task::read;
 use aya_ebpf::programs::RawTracePointContext;
 use core::ffi::c_void;
-use dnscribe_common::PORT_DNS;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{CLASSES, DIRECTION_EGRESS};
 
-/// Writes a record if a socket of this host sent the packet, and it is a query.
+/// Writes a record if a socket of this host sent the packet, and it is DNS.
 #[inline(always)]
 pub fn observe(ctx: &RawTracePointContext) {
     let skb = ctx.arg::<*const c_void>(0) as u64;
@@ -24,10 +22,7 @@ pub fn observe(ctx: &RawTracePointContext) {
     if read::<u64>(skb, Setting::SkbSock) == 0 {
         return;
     }
-    let Some(packet) = KernelPacket::read(skb) else { return };
-    if maps::port_class(packet.dst_port) != PORT_DNS || packet.is_response() {
-        return;
-    }
+    let Some(packet) = KernelPacket::read_dns(skb) else { return };
     let Some(counters) = Counters::this_cpu() else { return };
     counters.add(Hook::Transmit, Counter::Seen);
     if sample::cuts().is_some() {

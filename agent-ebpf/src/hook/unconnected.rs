@@ -11,14 +11,14 @@
 //! Linux 5.8, for the cookie of the network namespace.
 
 use crate::counters::Counters;
-use crate::hook::connect;
+use crate::hook::{connect, datagram_drop};
 use crate::parse::UDP;
 use crate::settings;
 use crate::socket::SocketState;
 use crate::task;
 use aya_ebpf::bindings::bpf_sock_addr;
 use aya_ebpf::btf_maps::SkStorage;
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_get_socket_cookie, bpf_ktime_get_ns};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::SockAddrContext;
 use core::mem::MaybeUninit;
@@ -120,6 +120,8 @@ pub fn send<const VERSION: u8>(address: *mut bpf_sock_addr) {
             return;
         }
         state.peer.version = 0;
+        // SAFETY: a helper that is allowed for this context.
+        datagram_drop::note_begun(unsafe { bpf_get_socket_cookie(address.cast()) }, &peer);
     }
     if !destinations.may_begin() {
         let Some(counters) = Counters::this_cpu() else { return };

@@ -8,9 +8,9 @@ use super::Pipeline;
 use super::batch::EventBatch;
 use super::control::Control;
 use super::event::{Event, EventSink, Sender};
+use super::followed::FollowedMessages;
 use super::held::HeldPackets;
 use super::renderer::Renderer;
-use super::unread::{self, UnreadMessages};
 use crate::capture::Received;
 use dnscribe_record::Merge as _;
 use dnscribe_record::ledger::{self, Counters};
@@ -89,8 +89,8 @@ pub struct FlowStage {
     pub expired: Timestamp,
     /// Packets that the kernel may yet discard, if such packets are captured.
     held: Option<HeldPackets>,
-    /// Messages that were not read yet, if the path of packets is captured.
-    unread: UnreadMessages,
+    /// Messages on their way, if the path of packets is captured.
+    followed: FollowedMessages,
     /// Ports that replace the current ones once the ring has been found empty.
     pending_ports: Option<PortSet>,
 }
@@ -103,6 +103,7 @@ pub struct FlowCounters {
     pub(super) decode: ledger::Decode,
     pub(super) pairing: ledger::Pairing,
     pub(super) connections: Option<ledger::Connections>,
+    pub(super) path: Option<ledger::Path>,
 }
 
 impl FlowCounters {
@@ -112,6 +113,9 @@ impl FlowCounters {
         counters.pairing.merge(&self.pairing);
         if let Some(connections) = &self.connections {
             counters.connections.get_or_insert_default().merge(connections);
+        }
+        if let Some(path) = &self.path {
+            counters.path.get_or_insert_default().merge(path);
         }
     }
 }
@@ -145,7 +149,7 @@ impl FlowStage {
             last_packet: pipeline.epoch(),
             expired: pipeline.epoch(),
             held: hold.map(|hold| HeldPackets::new(hold, shards)),
-            unread: UnreadMessages::new(shards),
+            followed: FollowedMessages::new(shards),
             pending_ports: None,
         }
     }
@@ -165,10 +169,8 @@ impl FlowStage {
     pub fn observe(&mut self, packet: &Packet<'_>, sink: &mut dyn EventSink) {
         let Some(mut held) = self.held.take() else { return self.process(packet, sink) };
         held.release(packet.ts, &mut |earlier| self.process(earlier, sink));
-        let arriving = unread::arriving(packet, |port| self.decoder.ports.contains(port));
-        if let Some(message) = arriving {
-            self.unread.arrive(packet, message);
-        }
+        let is_dns = |port| self.decoder.ports.contains(port);
+        let arriving = self.followed.observe(packet, is_dns);
         let is_held = held.hold(packet, arriving.filter(|message| message.is_response));
         let at = held.oldest().map_or(packet.ts, |oldest| oldest.min(packet.ts));
         if is_held {
@@ -197,17 +199,16 @@ impl FlowStage {
         let mut packet = *packet;
         let mut is_settled = false;
         match packet.body {
-            Body::Dropped { bytes, wire_bytes, .. } => {
-                if let Some(message) = MessageKey::read(bytes, wire_bytes) {
-                    if let Some(copy) = held.discard(&message) {
-                        // A datagram in a queue has no device any more, which has the network.
-                        (packet.ts, packet.scope, is_settled) = (copy.ts, copy.scope, true);
-                    }
-                    self.unread.discard(packet.scope, &message);
+            Body::Dropped { bytes, wire_bytes, loss: Some(_), is_unseen: false } => {
+                if let Some(message) = MessageKey::read(bytes, wire_bytes)
+                    && let Some(copy) = held.discard(&message)
+                {
+                    // A datagram in a queue has no device any more, which has the network.
+                    (packet.ts, packet.scope, is_settled) = (copy.ts, copy.scope, true);
                 }
             }
             Body::Read { local_port, remote } => {
-                if let Some((step, at_socket)) = self.unread.read(&packet, local_port, remote) {
+                if let Some((step, at_socket)) = self.followed.read(&packet, local_port, remote) {
                     is_settled = held.read(&step.message, at_socket);
                     self.run(at, sink, |_, _, emit| emit(&Event::Step(&step)));
                 }
@@ -248,6 +249,7 @@ impl FlowStage {
     /// Ends whatever has waited too long at `now`.
     pub fn expire(&mut self, now: Timestamp, sink: &mut dyn EventSink) {
         self.expired = now;
+        self.followed.expire(now);
         self.run(now, sink, |decoder, trackers, emit| {
             decoder.expire(now, &mut |decoded| trackers.process(decoded, emit));
             let Trackers { pairer, connections } = trackers;
@@ -319,7 +321,7 @@ impl FlowStage {
             Control::Sample(change) => {
                 pairer.note_sampling(*change);
                 // Messages are left out, and so is that they are read.
-                self.unread.clear();
+                self.followed.clear();
                 if let Some(held) = &mut self.held {
                     held.sees_reads = change.cut == 0;
                 }
@@ -365,7 +367,8 @@ impl FlowStage {
         decode.held += held;
         let connections = self.trackers.connections.as_ref().map(ConnectionTable::counters);
         let pairing = self.trackers.pairer.counters();
-        FlowCounters { received: received.to_vec(), decode, pairing, connections }
+        let path = self.held.as_ref().map(|_| self.followed.counters());
+        FlowCounters { received: received.to_vec(), decode, pairing, connections, path }
     }
 
     /// Bytes used by packets that wait for others: see [`Decoder::memory_bytes`].

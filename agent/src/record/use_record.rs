@@ -25,6 +25,8 @@ impl RecordBuilder {
             ttl_left_ms: one.age_and_ttl.map(left),
             lookup_ms: one.lookup_time.map(milliseconds),
             connect_ms: one.connect_time.map(milliseconds),
+            rtt_ms: one.rtt.map(milliseconds),
+            first_byte_ms: one.first_byte_time.map(milliseconds),
             outcome: one.outcome.name(),
             count: one.count,
             first: self.clock.apply(one.first),
@@ -65,6 +67,8 @@ mod tests {
             age_and_ttl: Some((Duration::from_micros(1_500), Duration::from_mins(1))),
             lookup_time: Some(Duration::from_millis(12)),
             connect_time: Some(Duration::from_micros(12_250)),
+            rtt: Some(Duration::from_micros(12_130)),
+            first_byte_time: Some(Duration::from_millis(61)),
             outcome: UseOutcome::Established,
             attribution: Attribution { process, ..Attribution::default() },
         };
@@ -75,6 +79,8 @@ mod tests {
             matched: Match::Newest,
             lookup: Some((id(3), LookupScope::Parent)),
             age_and_ttl: Some((Duration::from_secs(90), Duration::from_mins(1))),
+            rtt: None,
+            first_byte_time: None,
             outcome: UseOutcome::Refused,
             ..first.clone()
         };
@@ -89,6 +95,8 @@ mod tests {
             age_and_ttl: None,
             lookup_time: None,
             connect_time: None,
+            rtt: None,
+            first_byte_time: None,
             outcome: UseOutcome::Unknown,
             ..first.clone()
         };

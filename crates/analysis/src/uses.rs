@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(135);
 /// Time within which a reset after the beginning counts as the outcome.
 const RESET_WINDOW: Duration = Duration::from_secs(1);
 
+/// Time after the beginning within which the peer's first data is waited for.
+const FIRST_BYTE_WINDOW: Duration = Duration::from_secs(5);
+
 /// A program that gives up before this time has not waited for an answer: the kernel repeats the first packet after it.
 const GIVES_UP: Duration = Duration::from_secs(1);
 
@@ -127,6 +130,10 @@ pub struct Use {
     pub lookup_time: Option<Duration>,
     /// Time until the last connection was established or had failed, or the program gave up.
     pub connect_time: Option<Duration>,
+    /// Round-trip time of the last connection when it was established.
+    pub rtt: Option<Duration>,
+    /// Time from when the last connection was established until the peer's first data arrived.
+    pub first_byte_time: Option<Duration>,
     /// What became of them.
     pub outcome: UseOutcome,
     /// The process with its container and pod.
@@ -192,7 +199,7 @@ struct Pending {
     /// The process whose answers gave the name: this one, or the one that forked it.
     source: Option<ProcessKey>,
     of: Use,
-    is_established: bool,
+    established: Option<Timestamp>,
     due: Timestamp,
 }
 
@@ -346,12 +353,15 @@ impl UseTable {
     ) {
         let (now, cookie) = (connect.ts, connect.cookie);
         let outcome = match connect.step {
-            ConnectStep::Begun { transport, remote } => {
+            ConnectStep::Begun { transport, remote, is_discarded } => {
                 // A socket may connect again after it has failed.
                 self.end(cookie, None, now, each);
                 let process = connect.task.as_ref().map(process_key);
-                let (begun, source) =
+                let (mut begun, source) =
                     self.matched(connect, (transport, remote), connecting, lookups);
+                if is_discarded {
+                    begun.outcome = UseOutcome::Refused;
+                }
                 let process = process.unwrap_or(ProcessKey { pid: 0, start_ns: 0 });
                 if transport == Transport::Tcp {
                     self.hold(cookie, (process, source), begun, each);
@@ -360,17 +370,20 @@ impl UseTable {
                 }
                 return;
             }
-            ConnectStep::Established => {
+            ConnectStep::Established { rtt, awaits_byte } => {
                 let Some(pending) = self.pending.get_mut(&cookie) else { return };
                 pending.of.outcome = UseOutcome::Established;
                 pending.of.connect_time = Some(now.since(pending.of.first));
-                pending.is_established = true;
-                pending.due = now.plus(RESET_WINDOW);
+                pending.of.rtt = rtt;
+                pending.established = Some(now);
+                pending.due = now.plus(if awaits_byte { FIRST_BYTE_WINDOW } else { RESET_WINDOW });
                 let due = pending.due;
                 self.schedule(due, cookie);
                 return;
             }
-            ConnectStep::Reset => Some(UseOutcome::Reset),
+            ConnectStep::FirstByte => return self.first_byte(cookie, now),
+            ConnectStep::Reset if self.is_young(cookie, now) => Some(UseOutcome::Reset),
+            ConnectStep::Reset => None,
             ConnectStep::Failed { errno: ETIMEDOUT } => Some(UseOutcome::Timeout),
             ConnectStep::Failed { errno: 0 } => None,
             // At once this is a router's refusal. Later, nobody has answered on the way: the host is gone.
@@ -483,6 +496,8 @@ impl UseTable {
                 .map(|lookup| lookups.map_or(lookup.waited, |lookups| lookups.waited(lookup, now))),
             name: answer.map(|answer| answer.name),
             connect_time: None,
+            rtt: None,
+            first_byte_time: None,
             outcome: UseOutcome::Unknown,
             attribution,
         };
@@ -505,7 +520,7 @@ impl UseTable {
             }
         }
         let due = of.first.plus(PATIENCE);
-        self.pending.insert(cookie, Pending { process, source, of, is_established: false, due });
+        self.pending.insert(cookie, Pending { process, source, of, established: None, due });
         self.schedule(due, cookie);
     }
 
@@ -519,6 +534,25 @@ impl UseTable {
         }
     }
 
+    /// Notes the peer's first data, of which only the first report counts.
+    fn first_byte(&mut self, cookie: u64, now: Timestamp) {
+        let Some(pending) = self.pending.get_mut(&cookie) else { return };
+        let Some(established) = pending.established else { return };
+        if pending.of.first_byte_time.is_some() {
+            return;
+        }
+        pending.of.first_byte_time = Some(now.since(established));
+        pending.due = now.max(established.plus(RESET_WINDOW));
+        let due = pending.due;
+        self.schedule(due, cookie);
+    }
+
+    /// Returns whether a connection was established so lately that a reset is its outcome.
+    fn is_young(&self, cookie: u64, now: Timestamp) -> bool {
+        let established = self.pending.get(&cookie).and_then(|one| one.established);
+        established.is_some_and(|established| now.since(established) <= RESET_WINDOW)
+    }
+
     /// Returns whether a connection has waited longer than a program that gives up at once.
     fn has_waited(&self, cookie: u64, now: Timestamp) -> bool {
         self.pending.get(&cookie).is_some_and(|one| now.since(one.of.first) >= GIVES_UP)
@@ -528,7 +562,7 @@ impl UseTable {
     fn end(&mut self, cookie: u64, outcome: Option<UseOutcome>, now: Timestamp, each: Each<'_>) {
         let Some(mut pending) = self.pending.remove(&cookie) else { return };
         let waited = now.since(pending.of.first);
-        if !pending.is_established {
+        if pending.established.is_none() {
             pending.of.connect_time = Some(waited);
             pending.of.outcome = match outcome {
                 Some(outcome) => outcome,

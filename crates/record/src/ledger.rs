@@ -5,8 +5,10 @@
 //! types.
 
 mod identity;
+mod path;
 
 pub use identity::Imbalance;
+pub use path::{Followed, Path};
 
 use crate::merged_struct;
 use schemars::JsonSchema;
@@ -287,6 +289,9 @@ pub struct Counters {
     /// Connections that processes opened; present if they are captured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uses: Option<Uses>,
+    /// DNS packets on their way through this host; present if their path is captured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Path>,
     /// Who saw the transactions; present if a hook and servers that send dnstap are captured together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_by: Option<SeenBy>,

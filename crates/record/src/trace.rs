@@ -29,6 +29,9 @@ pub struct Trace {
     /// Time in which no query waited, and at least one connection was being opened; absent where connections are not
     /// captured.
     pub connect_ms: Option<f64>,
+    /// Time besides, in which at least one established connection waited for the first byte of its peer; absent where
+    /// none did.
+    pub first_byte_ms: Option<f64>,
     /// Number of lookups.
     pub lookups: usize,
     /// Number of query messages sent, retransmissions included.
@@ -96,6 +99,8 @@ pub struct TracedUse {
     pub outcome: String,
     /// Time until the connection was established or had failed.
     pub connect_ms: Option<f64>,
+    /// Time from then until the first byte of the peer arrived.
+    pub first_byte_ms: Option<f64>,
     /// Time that the address might still be used; negative if the answer was stale.
     pub ttl_left_ms: Option<f64>,
     /// Number of connections.

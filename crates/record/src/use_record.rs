@@ -56,7 +56,12 @@ pub struct UseRecord<'a> {
     /// TCP: time from the beginning until the connection was established or had failed, or the program gave up, in
     /// milliseconds; of the last use.
     pub connect_ms: Option<f64>,
-    /// `established`, `refused` (a reset or an ICMP error came), `timeout` (nothing came until the kernel, or after at
+    /// TCP: the kernel's estimate of the round-trip time when the connection was established, in milliseconds; of the last use.
+    pub rtt_ms: Option<f64>,
+    /// TCP: time from when the connection was established until the first byte of the peer's data arrived, in milliseconds:
+    /// the handshake of TLS, and the server. Of the last use; absent if none came within five seconds.
+    pub first_byte_ms: Option<f64>,
+    /// `established`, `refused` (a reset or an ICMP error came, or this host's firewall discarded the first datagram), `timeout` (nothing came until the kernel, or after at
     /// least a second the program, gave up), `reset` (within a second after it was established), `unknown`: UDP, or the
     /// program gave up earlier, or the connection was not tried, as without a route.
     #[schemars(extend("enum" = ["established", "refused", "timeout", "reset", "unknown"]))]

@@ -251,6 +251,9 @@ pub enum PathStep {
     },
 }
 
+/// Length of a UDP header in bytes (RFC 768).
+const UDP_HEADER: usize = 8;
+
 /// What identifies a message of DNS over UDP where nothing else of it is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MessageKey {
@@ -265,17 +268,19 @@ pub struct MessageKey {
 }
 
 impl MessageKey {
-    /// Reads the headers of a packet; `None` if it is not UDP, or has no header of DNS.
+    /// Reads the headers of a packet, or of the first fragment of one; `None` if it is not UDP, or has no header of DNS.
     #[must_use]
     pub fn read(bytes: &[u8], wire_bytes: u32) -> Option<Self> {
         let ip = net::parse_ip(bytes, wire_bytes).ok()?;
-        let udp = net::parse_udp(&ip).ok().filter(|_| ip.protocol == protocol::UDP)?;
-        let (id, flags) = udp.payload.split_first_chunk::<2>()?;
-        let is_response = flags.first()? & 0x80 != 0;
-        let (src, dst) =
-            (SocketAddr::new(ip.src, udp.src_port), SocketAddr::new(ip.dst, udp.dst_port));
+        if ip.protocol != protocol::UDP || ip.is_later_fragment() {
+            return None;
+        }
+        let (src_port, dst_port) = net::ports(&ip)?;
+        let [a, b, flags] = *ip.payload.get(UDP_HEADER..)?.first_chunk()?;
+        let is_response = flags & 0x80 != 0;
+        let (src, dst) = (SocketAddr::new(ip.src, src_port), SocketAddr::new(ip.dst, dst_port));
         let (client, server) = if is_response { (dst, src) } else { (src, dst) };
-        Some(Self { client, server, id: u16::from_be_bytes(*id), is_response })
+        Some(Self { client, server, id: u16::from_be_bytes([a, b]), is_response })
     }
 }
 

@@ -9,6 +9,7 @@ use dnscribe_record::named_enum;
 use dnscribe_record::time::Timestamp;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use dnscribe_record::{PacketId, Transport};
 
@@ -144,7 +145,7 @@ pub enum Body<'a> {
         /// Whether it never reached the hook for packets that leave a socket: netfilter comes before.
         is_unseen: bool,
     },
-    /// An IP packet with a query that a device took from a socket of this host.
+    /// An IP packet with a message that a device took from a socket of this host.
     Sent {
         /// The captured bytes, from its IP header on: its headers, that of DNS included.
         bytes: &'a [u8],
@@ -276,9 +277,18 @@ pub enum ConnectStep {
         transport: Transport,
         /// The address that the program gave.
         remote: SocketAddr,
+        /// Whether netfilter discarded that datagram on this host.
+        is_discarded: bool,
     },
     /// The peer accepted the TCP connection.
-    Established,
+    Established {
+        /// The kernel's estimate of the round-trip time, if it has one.
+        rtt: Option<Duration>,
+        /// Whether [`Self::FirstByte`] follows once the peer sends data.
+        awaits_byte: bool,
+    },
+    /// Data of the peer arrived, before its process could have read any. May come several times.
+    FirstByte,
     /// The TCP connection ended before it was established, with this positive errno; 0 if the socket has no error:
     /// its process gave up.
     Failed {

@@ -7,10 +7,12 @@ use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::name_server::NameServer;
 use dnscribe_tests::wire::{self, Reply};
-use dnscribe_tests::{ledger, shell};
+use dnscribe_tests::{environment, ledger, shell};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -208,6 +210,130 @@ fn full_buffers_lose_what_the_kernel_counts() {
         );
         let value = metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse::<u64>().ok());
         assert!(value.is_some_and(|value| value >= count), "{name}{count}: {metrics}");
+    }
+}
+
+/// The number of packets that the ledger says were discarded for a reason, in both directions and elsewhere.
+fn discarded(last: &Value, reason: &str) -> u64 {
+    let path = &last["path"];
+    let places = [&path["leaving"]["dropped"], &path["arriving"]["dropped"], &path["passing"]];
+    places.into_iter().filter_map(|reasons| reasons[reason].as_u64()).sum()
+}
+
+#[test]
+fn sums_of_the_path_close_with_what_the_kernel_counts() {
+    let Some((lab, _alone)) = lab() else { return };
+    let address = lab.address_number(75);
+    lab.add_address(Host::Server, 75).unwrap();
+    let stopped = lab.inside(Host::Server, || UdpSocket::bind((address, 53))).unwrap().unwrap();
+    let answering = NameServer::start(&lab, 76, |query| {
+        Some(Reply::to(query).address([192, 0, 2, 1]).octets())
+    })
+    .unwrap();
+    let client = lab.inside(Host::Client, || UdpSocket::bind((lab.client_addr(), 0)));
+    let client = client.unwrap().unwrap();
+    client.set_read_timeout(Some(RECORD_LIMIT)).unwrap();
+    let agent = agent(&lab);
+    let before = buffer_errors(&lab, Host::Server);
+    let mut buffer = [0; 512];
+    // Answered and read, discarded by a rule, and sent to a server that does not read.
+    for id in 0..500 {
+        let query = wire::query(id, "read.sums.example", wire::A).unwrap();
+        client.send_to(&query, (answering.address, 53)).unwrap();
+        client.recv_from(&mut buffer).unwrap();
+    }
+    let rule = lab.discard(Host::Client, "ip", "output", "udp dport 53").unwrap();
+    for id in 0..300 {
+        let query = wire::query(id, "rule.sums.example", wire::A).unwrap();
+        client.send_to(&query, (answering.address, 53)).unwrap_err();
+    }
+    let by_rule = rule.count().unwrap();
+    drop(rule);
+    for id in 0..FLOOD {
+        let query = wire::query(id, "stopped.sums.example", wire::A).unwrap();
+        client.send_to(&query, (address, 53)).unwrap();
+    }
+    let by_buffer = buffer_errors(&lab, Host::Server) - before;
+    let held = u64::from(FLOOD) - by_buffer;
+    // What waits in the socket's queue dies with it.
+    drop(stopped);
+    wait_for(&agent, |one| one["qname"] == "stopped.sums.example" && one["status"] == "timeout");
+    let ended = agent.terminate().unwrap();
+    let last = ended.final_ledger().unwrap();
+    ledger::verify(last).unwrap();
+    let path = &last["path"];
+    assert_eq!(by_rule, 300);
+    assert!(by_buffer > 1_000 && held > 0, "{by_buffer}");
+    assert_eq!(path["leaving"]["dropped"]["NETFILTER_DROP"], by_rule, "{path:#}");
+    assert_eq!(path["arriving"]["dropped"]["SOCKET_RCVBUFF"], by_buffer, "{path:#}");
+    let dropped: u64 =
+        path["arriving"]["dropped"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert!(dropped >= by_buffer + held, "{held} in the queue: {path:#}");
+    let number = |way: &str, name: &str| path[way][name].as_u64().unwrap();
+    // Queries, answers, and those that the server refused.
+    assert!(number("leaving", "packets") >= 1_000 + 300 + u64::from(FLOOD), "{path:#}");
+    assert!(number("leaving", "delivered") >= 1_000 + u64::from(FLOOD) - 4, "{path:#}");
+    assert!(number("arriving", "packets") >= 1_000 + u64::from(FLOOD), "{path:#}");
+    assert!(number("arriving", "delivered") >= 1_000, "{path:#}");
+    assert_eq!(path["lost"], 0);
+}
+
+/// The agent stands still, and its smallest ring overflows: what is reported and what is lost add up to the kernel's number.
+#[test]
+fn sums_of_the_path_close_when_reports_are_lost() {
+    let Some((lab, _alone)) = lab() else { return };
+    let client = lab.inside(Host::Client, || UdpSocket::bind((lab.client_addr(), 0)));
+    let client = client.unwrap().unwrap();
+    let config = lab.folder().join("small.yaml");
+    fs::write(&config, "version: 1\ncapture: { path: true, ring_bytes: 64KiB }\n").unwrap();
+    let config = config.display().to_string();
+    let agent = Agent::run(&["--stream", "ledger", "--config", &config]).unwrap();
+    agent.signal(Signal::STOP).unwrap();
+    let rule = lab.discard(Host::Client, "ip", "output", "udp dport 53").unwrap();
+    for id in 0..FLOOD {
+        let query = wire::query(id, "full.sums.example", wire::A).unwrap();
+        client.send_to(&query, (lab.server_addr(), 53)).unwrap_err();
+    }
+    let by_rule = rule.count().unwrap();
+    agent.signal(Signal::CONT).unwrap();
+    let ended = agent.terminate().unwrap();
+    let last = ended.final_ledger().unwrap();
+    ledger::verify(last).unwrap();
+    let lost = last["path"]["lost"].as_u64().unwrap();
+    assert_eq!(by_rule, u64::from(FLOOD));
+    assert!(lost > 1_000, "{last:#}");
+    assert_eq!(last["path"]["lost"], last["kernel"]["drop"]["lost_ring_full"]);
+    // Other packets of the host may be among what is lost, or discarded for this reason.
+    let reported = discarded(last, "NETFILTER_DROP");
+    assert!(reported > 0 && reported <= by_rule && reported + lost >= by_rule, "{last:#}");
+    verify_manipulated(&ended, &lab);
+}
+
+/// `ledger verify` must accept the records of the agent, and none of which a packet was taken away.
+fn verify_manipulated(ended: &EndedAgent, lab: &Lab) {
+    let verify = |records: &[Value]| {
+        let file = lab.folder().join("records.ndjson");
+        let lines: Vec<String> = records.iter().map(Value::to_string).collect();
+        fs::write(&file, lines.join("\n") + "\n").unwrap();
+        let mut command = Command::new(environment::binary().unwrap());
+        let output = command.args(["ledger", "verify"]).arg(file).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.code(), said + &String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = verify(&ended.records);
+    assert_eq!(code, Some(0), "{said}");
+    for (pointer, place) in [
+        ("/path/leaving/packets", "path.leaving"),
+        ("/path/arriving/unknown", "path.arriving"),
+        ("/path/lost", "kernel.drop"),
+        ("/path/leaving/dropped/NETFILTER_DROP", "path.leaving"),
+    ] {
+        let mut records = ended.records.clone();
+        let last = records.iter_mut().rev().find(|one| one["schema"] == "dns.ledger/1").unwrap();
+        let counter = last.pointer_mut(pointer).unwrap();
+        *counter = json!(counter.as_u64().unwrap() + 1);
+        let (code, said) = verify(&records);
+        assert!(code == Some(1) && said.contains(place), "{pointer}: {code:?} {said}");
     }
 }
 

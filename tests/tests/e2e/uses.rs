@@ -1,5 +1,6 @@
 //! `dns.use/1`: the names of connections, against what the programs say that they did.
 
+mod phases;
 mod services;
 mod sni;
 mod unconnected;

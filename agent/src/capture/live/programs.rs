@@ -66,6 +66,7 @@ pub fn of_cgroup(options: &LiveOptions) -> Vec<ProgramSpec> {
             needs: "Linux 5.12 or later, and CAP_NET_ADMIN",
             ..spec(TCP_STATE, false, "outcomes of TCP connections")
         });
+        programs.push(DATAGRAM_DROP);
     }
     let loses = match (options.path, options.connects) {
         (true, _) => "times when processes read messages",
@@ -101,14 +102,26 @@ const CGROUP: [ProgramSpec; 9] = [
 /// Programs of hook `cgroup` for the path of packets.
 const PATH: [ProgramSpec; 2] = [
     ProgramSpec {
-        needs: "Linux 5.17 or later, with BTF (CONFIG_DEBUG_INFO_BTF=y), not locked down",
+        needs: NEEDS_REASONS,
         ..spec(PACKET_DROP, false, "packets that the kernel discards, with its reasons")
     },
     ProgramSpec {
         needs: "BTF (CONFIG_DEBUG_INFO_BTF=y), and a kernel that is not locked down",
-        ..spec(PACKET_SENT, false, "times when devices take queries")
+        ..spec(PACKET_SENT, false, "times when devices take messages")
     },
 ];
+/// Program for datagrams of connected sockets that netfilter discards.
+const DATAGRAM_DROP: ProgramSpec = ProgramSpec {
+    needs: NEEDS_REASONS,
+    ..spec(
+        "datagram_drop",
+        false,
+        "connected UDP sockets whose datagrams this host's firewall discards",
+    )
+};
+/// What programs for discarded packets need.
+const NEEDS_REASONS: &str =
+    "Linux 5.17 or later, with BTF (CONFIG_DEBUG_INFO_BTF=y), not locked down";
 /// Programs of hook `socket`.
 pub const SOCKET: [ProgramSpec; 2] =
     [spec("tap", true, "packets on interfaces"), spec(CALLED, true, "packets on interfaces")];
@@ -118,7 +131,7 @@ const CALLED: &str = "tap_check";
 pub const SOCKET_ERROR: &str = "socket_error";
 /// Program for packets that the kernel discards.
 const PACKET_DROP: &str = "packet_drop";
-/// Program for queries that devices take.
+/// Program for messages that devices take.
 const PACKET_SENT: &str = "packet_sent";
 /// Program for datagrams that processes read over IPv4.
 const READ_IPV4: &str = "recvmsg4";
@@ -147,7 +160,7 @@ pub struct Loaded {
 
 /// Returns whether a program is attached to a tracepoint, where it reads kernel memory.
 fn is_tracepoint(name: &str) -> bool {
-    matches!(name, SOCKET_ERROR | PACKET_DROP | PACKET_SENT)
+    name == DATAGRAM_DROP.name || matches!(name, SOCKET_ERROR | PACKET_DROP | PACKET_SENT)
 }
 
 impl Loaded {
@@ -188,14 +201,20 @@ pub fn load_with_btf(
         let tracepoint = wanted.iter().filter(|entry| entry.name == SOCKET_ERROR);
         refused.extend(tracepoint.map(|entry| (*entry, "the kernel has no BTF".to_owned())));
     }
-    let reasons = options.path.then(|| btf.map(Reasons::of_kernel).unwrap_or_default());
+    let has_reasons = options.path || options.connects;
+    let reasons = has_reasons.then(|| btf.map(Reasons::of_kernel).unwrap_or_default());
     if let Some(reasons) = &reasons {
         settings.set_reasons(reasons);
+        let of_packets = [DATAGRAM_DROP].into_iter().chain(PATH);
+        let wanted = of_packets.filter(|entry| wanted.contains(entry));
         if !settings.knows_packets() {
-            refused.extend(PATH.map(|entry| (entry, "the kernel has no BTF".to_owned())));
+            refused.extend(wanted.map(|entry| (entry, "the kernel has no BTF".to_owned())));
         } else if reasons.is_empty() {
-            let drops = PATH.into_iter().filter(|entry| entry.name == PACKET_DROP);
+            let drops = wanted.filter(|entry| entry.name != PACKET_SENT);
             refused.extend(drops.map(|entry| (entry, "the kernel gives no reasons".to_owned())));
+        }
+        if refused.iter().any(|(entry, _)| *entry == DATAGRAM_DROP) || !options.connects {
+            settings.forget_cookies();
         }
     }
     let plain = decompressed()?;
@@ -242,6 +261,9 @@ pub fn load_with_btf(
         }
         if entry.required {
             return Err(cannot_load(entry, &reason));
+        }
+        if entry == DATAGRAM_DROP {
+            settings.forget_cookies();
         }
         refused.push((entry, reason));
     }
@@ -365,9 +387,9 @@ pub fn attach_cgroup(loaded: &mut Loaded, cgroup: &File) -> Result<(), CannotCap
             Some(Program::SockOps(program)) => program.attach(cgroup, mode).map(drop),
             Some(Program::RawTracePoint(program)) => {
                 let tracepoint = match entry.name {
-                    PACKET_DROP => "kfree_skb",
+                    SOCKET_ERROR => "inet_sk_error_report",
                     PACKET_SENT => "net_dev_start_xmit",
-                    _ => "inet_sk_error_report",
+                    _ => "kfree_skb",
                 };
                 program.attach(tracepoint).map(drop)
             }

@@ -174,12 +174,19 @@ fn socket_error(error: &SocketError, seen: bool) -> Body<'static> {
 
 fn connect_body(connect: &Connect) -> Body<'static> {
     let step = match connect.step {
-        record::STEP_ESTABLISHED => ConnectStep::Established,
+        record::STEP_ESTABLISHED => ConnectStep::Established {
+            rtt: Some(connect.rtt_us)
+                .filter(|us| *us != 0)
+                .map(|us| Duration::from_micros(us.into())),
+            awaits_byte: connect.awaits_byte != 0,
+        },
+        record::STEP_FIRST_BYTE => ConnectStep::FirstByte,
         record::STEP_FAILED => ConnectStep::Failed { errno: connect.errno },
         record::STEP_RESET => ConnectStep::Reset,
-        _ => ConnectStep::Begun {
+        step => ConnectStep::Begun {
             transport: transport(connect.protocol),
             remote: SocketAddr::new(address(connect.version, connect.remote), connect.remote_port),
+            is_discarded: step == record::STEP_DISCARDED,
         },
     };
     Body::Connect { cookie: connect.cookie, step }

@@ -37,12 +37,16 @@ enum Feature {
     SocketError,
     /// A packet of the kernel.
     Packet,
+    /// A socket's cookie.
+    Cookie,
+    /// What a TCP socket has received, and which calls it asks for.
+    Tcp,
     /// IPv6: without it in the kernel these fields are missing, and never read.
     Ipv6,
 }
 
 /// Kernel fields that the programs read by offset.
-const FIELDS: [(Feature, Setting, &str, &[&str]); 30] = [
+const FIELDS: [(Feature, Setting, &str, &[&str]); 33] = [
     (Feature::Lock, Setting::SockOwned, "sock", &["sk_lock", "owned"]),
     (Feature::Netns, Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
     (Feature::Netns, Setting::NetCookie, "net", &["net_cookie"]),
@@ -64,6 +68,9 @@ const FIELDS: [(Feature, Setting, &str, &[&str]); 30] = [
     (Feature::Ipv6, Setting::SockLocal6, "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
     (Feature::SocketError, Setting::SockError, "sock", &["sk_err"]),
     (Feature::SocketError, Setting::SockProtocol, "sock", &["sk_protocol"]),
+    (Feature::Cookie, Setting::SockCookie, "sock", &["__sk_common", "skc_cookie"]),
+    (Feature::Tcp, Setting::TcpReceived, "tcp_sock", &["bytes_received"]),
+    (Feature::Tcp, Setting::TcpCallbacks, "tcp_sock", &["bpf_sock_ops_cb_flags"]),
     (Feature::Packet, Setting::SkbHead, "sk_buff", &["head"]),
     (Feature::Packet, Setting::SkbData, "sk_buff", &["data"]),
     (Feature::Packet, Setting::SkbNetwork, "sk_buff", &["network_header"]),
@@ -118,6 +125,9 @@ impl Settings {
         if !settings.socket_errors || !has(Feature::Packet) {
             settings.set(Setting::DeviceNet, 0);
         }
+        if !has(Feature::Tcp) {
+            settings.set(Setting::TcpCallbacks, 0);
+        }
         settings
     }
 
@@ -137,9 +147,14 @@ impl Settings {
         self.get(Setting::Connects) != 0
     }
 
-    /// Returns whether the fields that the programs for the path of packets read are known.
+    /// Returns whether the fields are known that programs for packets read which the kernel discards or sends.
     pub fn knows_packets(&self) -> bool {
         self.get(Setting::DeviceNet) != 0
+    }
+
+    /// Lets the programs do without what they need for datagrams that are discarded.
+    pub fn forget_cookies(&mut self) {
+        self.set(Setting::SockCookie, 0);
     }
 
     /// Sets the reasons to discard a packet that the programs know.

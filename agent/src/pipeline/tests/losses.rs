@@ -1,6 +1,7 @@
 //! Packets that the kernel discards, from the ring to the record.
 
 use super::*;
+use dnscribe_transaction::packet::sampling::Change;
 use dnscribe_transaction::packet::{Loss, LossStage};
 use std::net::SocketAddr;
 
@@ -247,4 +248,83 @@ fn transactions_know_when_messages_were_sent_and_read() {
     assert_eq!(times[0], serde_json::json!({"read_ms": 40.0}));
     let third: Vec<_> = times.iter().filter(|times| times["read_ms"] == 60.0).collect();
     assert_eq!((third.len(), times.len()), (1, 3), "{times:?}");
+}
+
+const fn in_scope(scope: u64, packet: Packet<'_>) -> Packet<'_> {
+    Packet { scope, ..packet }
+}
+
+#[test]
+fn packets_on_their_way_add_up() {
+    let (query, answer) = exchange();
+    let other = test_packets::udp(CLIENT, SERVER, &test_packets::query(2, "other"));
+    let (egress, ingress) = (Direction::Egress, Direction::Ingress);
+    let [client, server]: [SocketAddr; 2] = [CLIENT, SERVER].map(|one| one.parse().unwrap());
+    let reason = |reason: &str| {
+        let stage = LossStage::Other;
+        Arc::new(Loss { stage, reason: reason.into(), hook: None, function: None })
+    };
+    let [rule, full, closed, queue] = ["RULE", "FULL", "CLOSED", "QUEUE"].map(reason);
+    let sent = |bytes| Body::Sent { bytes, wire_bytes: wire_bytes(bytes), device: 7 };
+    let dropped = |bytes, loss, is_unseen| Body::Dropped {
+        bytes,
+        wire_bytes: wire_bytes(bytes),
+        loss,
+        is_unseen,
+    };
+    let read = Body::Read { local_port: server.port(), remote: client };
+    let packets: Vec<Packet<'_>> = vec![
+        // Taken by two devices, discarded by a queue, discarded before the hook, and on its way.
+        packet(0, 1, egress, ip(&query)),
+        packet(1, 2, egress, sent(&query)),
+        packet(2, 3, egress, sent(&query)),
+        packet(3, 4, egress, ip(&other)),
+        packet(4, 5, egress, dropped(&other, Some(&queue), false)),
+        packet(5, 6, egress, dropped(&query, Some(&rule), true)),
+        // Read, discarded at a full socket, and with its socket, which has no network any more.
+        in_scope(9, packet(6, 7, ingress, ip(&query))),
+        in_scope(9, packet(7, 8, ingress, read)),
+        in_scope(9, packet(8, 9, ingress, ip(&other))),
+        in_scope(9, packet(9, 10, ingress, dropped(&other, Some(&full), false))),
+        in_scope(9, packet(10, 11, ingress, ip(&query))),
+        packet(11, 12, ingress, dropped(&query, Some(&closed), false)),
+        // On the way elsewhere, a copy, an answer that nobody reads, and a query that is still on its way.
+        packet(12, 13, ingress, dropped(&answer, Some(&full), false)),
+        packet(13, 14, ingress, dropped(&answer, None, false)),
+        packet(14, 15, ingress, ip(&answer)),
+        packet(12_000_000, 16, egress, ip(&query)),
+    ];
+    let (mut pipeline, _kept) = pipeline();
+    let mut flow = pipeline.flow_stage(FlowOptions { hold: Some(HOLD), ..flow_options() });
+    for packet in &packets {
+        flow.observe(packet, &mut pipeline);
+    }
+    let counters = pipeline.counters(&input(packets.len() as u64, vec![flow.counters(&[])]));
+    assert_eq!(counters.imbalances(), []);
+    let reasons = |reasons: &[&str]| -> ledger::Reasons {
+        reasons.iter().map(|reason| ((*reason).to_owned(), 1)).collect()
+    };
+    let expected = ledger::Path {
+        leaving: ledger::Followed {
+            packets: 4,
+            delivered: 1,
+            dropped: reasons(&["QUEUE", "RULE"]),
+            in_flight: 1,
+            unknown: 0,
+        },
+        arriving: ledger::Followed {
+            packets: 4,
+            delivered: 1,
+            dropped: reasons(&["CLOSED", "FULL"]),
+            in_flight: 0,
+            unknown: 1,
+        },
+        passing: reasons(&["FULL"]),
+        copies: 1,
+        lost: 0,
+    };
+    assert_eq!(counters.path, Some(expected));
+    let change = Change { at: packets[15].ts, cut: 1 };
+    flow.apply(&Control::Sample(change));
+    assert_eq!(flow.counters(&[]).path.unwrap().leaving.unknown, 1);
 }

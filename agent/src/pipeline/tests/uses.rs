@@ -42,13 +42,17 @@ impl Traffic {
         let hooks = [("cgroup", rest), ("connect", self.connects), ("sock_ops", self.steps)];
         let hooks = hooks.map(|(hook, count)| (hook.to_owned(), kernel(count)));
         let ring = Ring { submitted: self.seq, received: self.seq, ..Ring::default() };
-        InputCounters { capture: (BTreeMap::from(hooks), ring), flows, seen_by: None }
+        let capture = (BTreeMap::from(hooks), ring);
+        InputCounters { capture, flows, ..InputCounters::default() }
     }
 }
 
 fn begun(cookie: u64) -> Body<'static> {
     let remote: SocketAddr = ADDRESS.parse().unwrap();
-    Body::Connect { cookie, step: ConnectStep::Begun { transport: Transport::Tcp, remote } }
+    Body::Connect {
+        cookie,
+        step: ConnectStep::Begun { transport: Transport::Tcp, remote, is_discarded: false },
+    }
 }
 
 /// An answer with [`ADDRESS`] and a TTL of ten seconds.
@@ -91,7 +95,7 @@ fn a_connection_has_the_lookup_that_it_used() {
     // At once, and again and again long after the TTL, when nobody answers any more.
     for (cookie, at_ms) in (1..).zip([5, 200_000, 260_000, 320_000, 380_000]) {
         let outcome = match cookie {
-            1 => ConnectStep::Established,
+            1 => ConnectStep::Established { rtt: None, awaits_byte: false },
             _ => ConnectStep::Failed { errno: 110 },
         };
         for (pause, body) in [(0, begun(cookie)), (40, Body::Connect { cookie, step: outcome })] {

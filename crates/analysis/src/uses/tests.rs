@@ -14,6 +14,8 @@ fn task(pid: u32) -> Task {
     Task { pid, start_ns: u64::from(pid), ..Task::default() }
 }
 
+const ESTABLISHED: ConnectStep = ConnectStep::Established { rtt: None, awaits_byte: false };
+
 /// A table with what it emitted.
 struct Bench {
     table: UseTable,
@@ -93,20 +95,20 @@ impl Bench {
     /// A process that `parent` forked sends a datagram.
     fn send(&mut self, pid: u32, ms: u64, parent: u32) {
         let remote = SocketAddr::new(SHARED.parse().unwrap(), 443);
-        let begun = ConnectStep::Begun { transport: Transport::Udp, remote };
+        let begun = ConnectStep::Begun { transport: Transport::Udp, remote, is_discarded: false };
         self.step(pid, ms, ms, begun, parent);
     }
 
     fn begin(&mut self, pid: u32, ms: u64, cookie: u64, address: &str) {
         let remote = SocketAddr::new(address.parse().unwrap(), 443);
-        let begun = ConnectStep::Begun { transport: Transport::Tcp, remote };
+        let begun = ConnectStep::Begun { transport: Transport::Tcp, remote, is_discarded: false };
         self.step(pid, ms, cookie, begun, 0);
     }
 
     /// A process connects, and the peer accepts a millisecond later.
     fn connect(&mut self, pid: u32, ms: u64, cookie: u64, address: &str) {
         self.begin(pid, ms, cookie, address);
-        self.step(pid, ms + 1, cookie, ConnectStep::Established, 0);
+        self.step(pid, ms + 1, cookie, ESTABLISHED, 0);
     }
 
     fn expire(&mut self, ms: u64) {
@@ -289,7 +291,7 @@ fn losses_leave_the_names_of_the_parent() {
     bench.connect(1, 1, 1, SHARED);
     bench.answer(1, 2_400, "b.example", &[SHARED]);
     let remote = SocketAddr::new(SHARED.parse().unwrap(), 443);
-    let begun = ConnectStep::Begun { transport: Transport::Tcp, remote };
+    let begun = ConnectStep::Begun { transport: Transport::Tcp, remote, is_discarded: false };
     bench.step(2, 2_600, 2, begun, 1);
     bench.table.note_missing(at(2_500), at(3_000));
     let expected = [(Match::Sole, "a.example"), (Match::Ambiguous, "-")];
@@ -338,6 +340,48 @@ fn connections_that_have_ended_take_no_memory() {
     assert_eq!(bench.table.pending.len(), 1);
     bench.expire(140_000);
     assert!(bench.table.pending.is_empty());
+}
+
+/// The peer's data, of which later reports are about further segments.
+#[test]
+fn first_data_is_timed_within_its_window() {
+    let mut bench = Bench::new();
+    let rtt = Some(Duration::from_micros(700));
+    for (pid, data_ms) in [(1, Some(60)), (2, Some(4_900)), (3, Some(5_100)), (4, None)] {
+        bench.begin(pid, 0, pid.into(), SHARED);
+        let established = ConnectStep::Established { rtt, awaits_byte: true };
+        bench.step(pid, 1, pid.into(), established, 0);
+        for later in [0, 1].into_iter().filter_map(|later| Some(1 + later + data_ms?)) {
+            bench.expire(later);
+            bench.step(pid, later, pid.into(), ConnectStep::FirstByte, 0);
+        }
+    }
+    // Ended without data, and with a reset that is too late to be the outcome.
+    bench.begin(5, 10_000, 5, SHARED);
+    let established = ConnectStep::Established { rtt: None, awaits_byte: true };
+    bench.step(5, 10_001, 5, established, 0);
+    bench.step(5, 12_000, 5, ConnectStep::Reset, 0);
+    bench.expire(20_000);
+    assert!(bench.table.pending.is_empty());
+    bench.uses.sort_by_key(|one| one.pid());
+    let of = |one: &Use| (one.first_byte_time.map(|time| time.as_millis()), one.rtt);
+    let times: Vec<_> = bench.uses.iter().map(of).collect();
+    let none = (None, rtt);
+    assert_eq!(times, [(Some(60), rtt), (Some(4_900), rtt), none, none, (None, None)]);
+    assert!(bench.uses.iter().all(|one| one.outcome == UseOutcome::Established));
+}
+
+#[test]
+fn discarded_datagrams_are_refused() {
+    let mut bench = Bench::new();
+    let remote = SocketAddr::new(SHARED.parse().unwrap(), 443);
+    for (pid, is_discarded) in [(1, true), (2, false)] {
+        let begun = ConnectStep::Begun { transport: Transport::Udp, remote, is_discarded };
+        bench.step(pid, 0, pid.into(), begun, 0);
+    }
+    let outcomes: Vec<_> = bench.uses.iter().map(|one| one.outcome).collect();
+    assert_eq!(outcomes, [UseOutcome::Refused, UseOutcome::Unknown]);
+    assert_eq!(bench.table.counters(0).connects, 2);
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Identities that hold in every ledger record.
 
 use super::{
-    Connections, Counters, Decode, Delivery, Kernel, Pairing, Probing, Reasons, Ring, Uses,
+    Connections, Counters, Decode, Delivery, Followed, Kernel, Pairing, Path, Probing, Reasons, Ring,
+    Uses,
 };
 use std::fmt;
 
@@ -56,6 +57,7 @@ macro_rules! sides {
     };
 }
 
+
 impl Counters {
     /// Returns whether every identity holds.
     #[must_use]
@@ -82,6 +84,13 @@ impl Counters {
                 let accounted = uses.connects + connect.skipped.total();
                 let sides = ("seen = uses.connects + skipped", connect.seen, accounted);
                 collect(&mut found, "kernel.connect", &[sides]);
+            }
+        }
+        if let Some(path) = &self.path {
+            collect(&mut found, "path.leaving", &[path.leaving.sides()]);
+            collect(&mut found, "path.arriving", &[path.arriving.sides()]);
+            if let Some(drop) = self.kernel.get("drop").filter(|_| self.ring.in_ring == 0) {
+                collect(&mut found, "kernel.drop", &[path.sides(drop)]);
             }
         }
         if let Some(probing) = &self.probing {
@@ -170,6 +179,21 @@ impl Uses {
     }
 }
 
+impl Followed {
+    fn sides(&self) -> Sides {
+        sides!(self, packets = delivered + dropped + in_flight + unknown)
+    }
+}
+
+impl Path {
+    fn sides(&self, drop: &Kernel) -> Sides {
+        let Self { leaving, arriving, passing, copies, lost } = self;
+        let reasons = [&leaving.dropped, &arriving.dropped, passing];
+        let sum = reasons.into_iter().map(Total::total).sum::<u64>() + copies + lost;
+        ("seen = path.*.dropped + path.passing + path.copies + path.lost", drop.seen, sum)
+    }
+}
+
 impl Delivery {
     fn sides(&self) -> Sides {
         sides!(self, records = delivered + spooled + in_flight + filtered + dropped)
@@ -214,6 +238,63 @@ mod tests {
         let delivery = Delivery { records: 2, delivered: 1, in_flight: 1, ..Delivery::default() };
         counters.delivery.entry("stdout".into()).or_default().insert("dlq".into(), delivery);
         counters
+    }
+
+    /// Counters with an empty ring, three discarded packets and the path of five.
+    fn with_path() -> Counters {
+        let mut counters = balanced();
+        let drop = Kernel { seen: 4, submitted: 3, lost_ring_full: 1, ..Kernel::default() };
+        counters.kernel.insert("drop".into(), drop);
+        counters.ring = Ring { submitted: 10, received: 10, in_ring: 0, sequence_gaps: 3 };
+        (counters.decode.received, counters.decode.decoded_packets) = (10, 8);
+        let reasons = |count| Reasons::from([("SOCKET_RCVBUFF".into(), count)]);
+        counters.path = Some(Path {
+            leaving: Followed {
+                packets: 2,
+                delivered: 1,
+                dropped: reasons(1),
+                ..Followed::default()
+            },
+            arriving: Followed {
+                packets: 3,
+                in_flight: 1,
+                unknown: 1,
+                dropped: reasons(1),
+                ..Followed::default()
+            },
+            passing: Reasons::default(),
+            copies: 1,
+            lost: 1,
+        });
+        counters
+    }
+
+    #[test]
+    fn finds_each_packet_without_an_end() {
+        assert_eq!(with_path().imbalances(), []);
+        type Damage = fn(&mut Path);
+        let damages: [(&str, Damage); 5] = [
+            ("path.leaving", |path| path.leaving.delivered += 1),
+            ("path.arriving", |path| path.arriving.unknown -= 1),
+            ("kernel.drop", |path| path.lost -= 1),
+            ("kernel.drop", |path| path.copies += 1),
+            ("kernel.drop", |path| {
+                path.passing.insert("NO_SOCKET".into(), 1);
+            }),
+        ];
+        for (place, damage) in damages {
+            let mut counters = with_path();
+            damage(counters.path.as_mut().unwrap());
+            let found = counters.imbalances();
+            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(found[0].place, place);
+        }
+        let mut counters = with_path();
+        // While the ring is not empty, the report may be in it.
+        (counters.ring.in_ring, counters.ring.received) = (1, 9);
+        (counters.decode.received, counters.decode.decoded_packets) = (9, 7);
+        counters.path.as_mut().unwrap().copies = 0;
+        assert_eq!(counters.imbalances(), []);
     }
 
     #[test]

@@ -250,7 +250,7 @@ const CONNECTION: &[Field] = fields![
 
 const USE: &[Field] = fields![
     schema, event_id, ts, node, region, labels, protocol, address: must(Found), port, match, name: may(Name),
-    candidates: may(Name), lookup_event_id, lookup_scope, answer_age_ms, ttl_left_ms, lookup_ms, connect_ms,
+    candidates: may(Name), lookup_event_id, lookup_scope, answer_age_ms, ttl_left_ms, lookup_ms, connect_ms, rtt_ms, first_byte_ms,
     outcome, count, first, last, process: may(PROCESS), container: may(CONTAINER), k8s: may(K8S),
 ];
 
@@ -310,6 +310,7 @@ const LEDGER: &[Field] = fields![
     pairing,
     connections,
     uses,
+    path,
     seen_by,
     sampling,
     probing,

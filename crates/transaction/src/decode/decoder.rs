@@ -150,7 +150,9 @@ impl Decoder {
                 }
             }
             Body::Sent { bytes, wire_bytes, device } => {
-                if let Some(message) = decoder.reported(bytes, wire_bytes) {
+                let message = decoder.reported(bytes, wire_bytes);
+                // Nothing is said of a response that leaves, whose transaction has ended.
+                if let Some(message) = message.filter(|message| !message.is_response) {
                     let (ts, scope, step) = (packet.ts, packet.scope, PathStep::Sent { device });
                     (decoder.out.each)(Decoded::Step(MessageStep { ts, scope, message, step }));
                 }
@@ -193,6 +195,12 @@ impl Decoder {
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.fragments.memory_bytes + self.streams.memory_bytes
+    }
+
+    /// Returns the number of malformed packets.
+    #[must_use]
+    pub fn malformed(&self) -> u64 {
+        self.counters.malformed.iter().sum()
     }
 
     /// Returns the counters. Identity 3 of the ledger holds: `received = decoded_packets + Σ

@@ -129,15 +129,26 @@ pub struct UseFields {
     pub lookup_event_id: Option<String>,
     pub outcome: String,
     pub connect_ms: Option<f64>,
+    pub first_byte_ms: Option<f64>,
     pub ttl_left_ms: Option<f64>,
     pub count: u64,
     pub process: Option<ProcessFields>,
 }
 
+/// Returns the time that is so many milliseconds later.
+fn after(ts: Timestamp, ms: Option<f64>) -> Timestamp {
+    ts.plus(Duration::try_from_secs_f64(ms.unwrap_or(0.0) / 1e3).unwrap_or_default())
+}
+
 impl UseFields {
     /// Returns when the connection was being opened.
     pub fn span(&self) -> (Timestamp, Timestamp) {
-        let took = Duration::try_from_secs_f64(self.connect_ms.unwrap_or(0.0) / 1e3);
-        (self.ts, self.ts.plus(took.unwrap_or_default()))
+        (self.ts, after(self.ts, self.connect_ms))
+    }
+
+    /// Returns when it waited for the first byte of its peer, if one came.
+    pub fn first_byte_span(&self) -> Option<(Timestamp, Timestamp)> {
+        let (_, established) = self.span();
+        self.first_byte_ms.map(|ms| (established, after(established, Some(ms))))
     }
 }

@@ -231,7 +231,7 @@ fn shows_what_connected_and_what_the_time_is_made_of() {
     };
     let uses = [
         connects(8_010, json!({"outcome": "refused", "connect_ms": 10.0, "ttl_left_ms": -2_500.0})),
-        connects(8_015, json!({})),
+        connects(8_015, json!({"first_byte_ms": 30.0})),
         connects(
             8_060,
             json!({"address": "2001:db8::1", "match": "none", "name": null, "lookup_event_id": null,
@@ -249,9 +249,9 @@ fn shows_what_connected_and_what_the_time_is_made_of() {
     assert!((trace.connect_ms.unwrap() - 45.0).abs() < 0.01, "{trace:#?}");
     let text = render(&trace, None, true);
     for line in [
-        "8.100 s = 8.000 s DNS + 0.045 s connecting + 0.055 s the rest",
+        "8.100 s = 8.000 s DNS + 0.045 s connecting + 0.030 s to the first byte + 0.025 s the rest",
         "connects to 192.0.2.80:443: refused after 0.010 s, the answer stale for 2.500 s",
-        "connects to 192.0.2.80:443: established after 0.040 s",
+        "connects to 192.0.2.80:443: established after 0.040 s, first byte 0.030 s later",
         "connects to [2001:db8::1]:443 (udp); no name was looked up for it",
     ] {
         assert!(text.contains(line), "{line}: {text}");

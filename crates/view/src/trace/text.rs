@@ -194,10 +194,16 @@ fn sum(trace: &Trace) -> Option<String> {
     if trace.processes.iter().map(uses).sum::<usize>() == 0 {
         return None;
     }
-    let rest = (trace.duration_ms - trace.wait_ms - connecting).max(0.0);
+    let first_byte = trace.first_byte_ms.unwrap_or(0.0);
+    let rest = (trace.duration_ms - trace.wait_ms - connecting - first_byte).max(0.0);
     let [total, dns, connecting, rest] =
         [trace.duration_ms, trace.wait_ms, connecting, rest].map(seconds);
-    Some(format!("{total} s = {dns} s DNS + {connecting} s connecting + {rest} s the rest"))
+    let first_byte = trace.first_byte_ms.map(seconds);
+    let first_byte = first_byte.map(|time| format!(" + {time} s to the first byte"));
+    let first_byte = first_byte.unwrap_or_default();
+    Some(format!(
+        "{total} s = {dns} s DNS + {connecting} s connecting{first_byte} + {rest} s the rest"
+    ))
 }
 
 fn count(number: u64, one: &str, many: &str) -> String {
@@ -346,6 +352,9 @@ fn use_node(one: &TracedUse) -> Node {
             let _ = write!(text, ": {}", clean(outcome));
             let _ = after.map(|after| write!(text, " after {} s", seconds(after)));
         }
+    }
+    if let Some(first_byte) = one.first_byte_ms {
+        let _ = write!(text, ", first byte {} s later", seconds(first_byte));
     }
     if one.count > 1 {
         let _ = write!(text, ", {} times", one.count);

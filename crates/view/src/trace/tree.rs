@@ -85,8 +85,11 @@ impl<'a> Builder<'a> {
             others().filter(|query| is_question(query)).map(|query| u64::from(query.retries) + 1);
         let waited = covered(&intervals);
         let connects = self.records.uses.iter().map(UseFields::span);
-        let busy = || covered_by(intervals.iter().map(Interval::span).chain(connects));
-        let connect = self.records.has_uses.then(|| busy().saturating_sub(waited));
+        let busy = covered_by(intervals.iter().map(Interval::span).chain(connects.clone()));
+        let connect = self.records.has_uses.then(|| busy.saturating_sub(waited));
+        let first_bytes = self.records.uses.iter().filter_map(UseFields::first_byte_span);
+        let spans = intervals.iter().map(Interval::span).chain(connects).chain(first_bytes);
+        let first_byte = covered_by(spans).saturating_sub(busy);
         Trace {
             schema: "dns.trace/1",
             subject: self.subject.name.clone(),
@@ -96,6 +99,7 @@ impl<'a> Builder<'a> {
             exit_code: self.subject.exit_code,
             wait_ms: millis(waited),
             connect_ms: connect.map(millis),
+            first_byte_ms: Some(millis(first_byte)).filter(|ms| *ms > 0.0),
             lookups: lookups().count(),
             queries: lookups().map(|(lookup, _)| u64::from(lookup.packets)).sum::<u64>()
                 + asked.sum::<u64>(),
@@ -282,6 +286,7 @@ impl<'a> Builder<'a> {
             candidates: one.candidates.clone(),
             outcome: one.outcome.clone(),
             connect_ms: one.connect_ms,
+            first_byte_ms: one.first_byte_ms,
             ttl_left_ms: one.ttl_left_ms,
             count: one.count,
         }

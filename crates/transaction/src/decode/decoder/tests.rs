@@ -248,7 +248,7 @@ fn reads_long_packets() {
 fn passes_on_steps_of_connections() {
     let mut harness = Harness::default();
     let remote = "198.51.100.7:443".parse().unwrap();
-    let begun = ConnectStep::Begun { transport: Transport::Tcp, remote };
+    let begun = ConnectStep::Begun { transport: Transport::Tcp, remote, is_discarded: false };
     for step in [begun, ConnectStep::Failed { errno: 111 }] {
         harness.receive_body(Body::Connect { cookie: 7, step }, None);
     }

@@ -31,7 +31,8 @@ public final class Migrations {
           "009_exchanges",
           "010_lookups",
           "011_connections",
-          "012_connection_ends");
+          "012_connection_ends",
+          "013_use_times");
   private static final List<String> TIMESCALEDB =
       List.of(
           "001_stream_ledger",

@@ -95,8 +95,9 @@ class ClickHouseWriterTest {
         009_exchanges
         010_lookups
         011_connections
+        012_connection_ends
         """;
-    migrations.addAll(List.of(some, all, all + "012_connection_ends\n"));
+    migrations.addAll(List.of(some, all, all + "013_use_times\n"));
     assertThat(write("a")).containsEntry("output/clickhouse/written", 1L);
     assertThat(migrations).isEmpty();
     assertThat(inserted).containsExactly("a\n");

@@ -16,22 +16,24 @@ import org.junit.jupiter.params.provider.CsvSource;
 /** The tables of events in ClickHouse have the fields of their records, in their order. */
 class EventColumnsTest {
   private static final Pattern COLUMN = Pattern.compile("(?m)^    `(\\w+)` (\\S+)");
+  private static final Pattern ADDED =
+      Pattern.compile("(?m)^    ADD COLUMN IF NOT EXISTS `(\\w+)` .* AFTER (\\w+)[,;]$");
   private static final Pattern MEMBER = Pattern.compile("[(,] ?(\\w+) \\w");
 
   @ParameterizedTest
   @CsvSource({
-    "dns.alert-1, 005_alerts",
-    "dns.use-1, 007_uses",
-    "dns.lookup-1, 010_lookups",
-    "dns.connection-1, 011_connections"
+    "dns.alert-1, 005_alerts,",
+    "dns.use-1, 007_uses, 013_use_times",
+    "dns.lookup-1, 010_lookups,",
+    "dns.connection-1, 011_connections,"
   })
-  void columnsAreTheFieldsOfTheRecord(String name, String migration) throws Exception {
+  void columnsAreTheFieldsOfTheRecord(String name, String migration, String later)
+      throws Exception {
     JsonNode schema = new ObjectMapper().readTree(resource("/schemas/" + name + ".json"));
     List<String> fields = new ArrayList<>();
     schema.path("properties").fieldNames().forEachRemaining(fields::add);
     fields.remove("schema");
-    String script =
-        new String(resource("/stores/clickhouse/" + migration + ".sql"), StandardCharsets.UTF_8);
+    String script = migration(migration);
     List<String> columns = new ArrayList<>();
     Matcher column = COLUMN.matcher(script);
     while (column.find()) {
@@ -51,8 +53,18 @@ class EventColumnsTest {
         assertThat(MEMBER.matcher(line).results().map(member -> member.group(1))).isEqualTo(parts);
       }
     }
+    if (later != null) {
+      Matcher added = ADDED.matcher(migration(later));
+      while (added.find()) {
+        columns.add(columns.indexOf(added.group(2)) + 1, added.group(1));
+      }
+    }
     // The event id is the first column of every table, as in the record.
     assertThat(columns).isEqualTo(fields);
+  }
+
+  private static String migration(String name) throws Exception {
+    return new String(resource("/stores/clickhouse/" + name + ".sql"), StandardCharsets.UTF_8);
   }
 
   private static byte[] resource(String name) throws Exception {
