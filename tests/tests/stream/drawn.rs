@@ -1,16 +1,16 @@
 //! Records drawn from the whole of their schemas, with extreme times and numbers, empty and enormous texts and every null,
 //! through the jobs of all stores: each is a row or a dead letter, in the store's words, and none stops those after it.
 
-use crate::outage::create_bucket;
 use crate::running::{CAUGHT_UP, Running, Shared};
 use dnscribe_record::time::Timestamp;
 use dnscribe_tests::draw::Draw;
 use dnscribe_tests::flink_job::FlinkJob;
 use dnscribe_tests::rng::Rng;
 use dnscribe_tests::stack::{Component, jobs};
-use dnscribe_tests::{environment, shell};
+use dnscribe_tests::{environment, http, shell};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// Name of the database, the bucket and the folder, and beginning of the topics' names.
@@ -187,4 +187,17 @@ fn submit(running: &Running, folder: &Path) -> Vec<FlinkJob> {
         "checkpoints": { "interval": "2s" },
     });
     FlinkJob::submit_all(&running.stack(), folder, &JOBS.map(|(job, _)| job), &config).unwrap()
+}
+
+/// Creates a bucket of a test's own.
+fn create_bucket(influxdb: &Value, name: &str) {
+    let [url, org, token] = ["url", "org", "token"].map(|name| influxdb[name].as_str().unwrap());
+    let address: SocketAddr = url["http://".len()..].parse().unwrap();
+    let headers = format!("Authorization: Token {token}\r\nContent-Type: application/json\r\n");
+    let path = format!("/api/v2/orgs?org={org}");
+    let found = http::send(address, "GET", &path, &headers, b"").unwrap();
+    let found: Value = serde_json::from_str(&found.body).unwrap();
+    let bucket = json!({ "name": name, "orgID": found["orgs"][0]["id"] }).to_string();
+    let made = http::send(address, "POST", "/api/v2/buckets", &headers, bucket.as_bytes()).unwrap();
+    assert_eq!(made.status, 201, "{}", made.body);
 }

@@ -11,6 +11,7 @@ mod archive;
 mod commits;
 mod demo;
 mod detection;
+mod disk;
 mod drawn;
 mod enrich;
 mod faults;

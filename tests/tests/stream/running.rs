@@ -1,5 +1,6 @@
 //! The stack that the tests share, and what they write to it.
 
+use crate::disk::{empty, fill, mount, unmount};
 use crate::proxy::Proxy;
 use dnscribe_tests::environment::{self, lab_capture};
 use dnscribe_tests::kafka::{self, Broker};
@@ -40,8 +41,6 @@ pub const STORES: [(Component, &str); 3] = [
     (Component::InfluxDb, "200m"),
     (Component::ClickHouse, "800m"),
 ];
-/// File that fills the file system of a store.
-const BALLAST: &str = "ballast";
 
 /// The stack, as long as a test uses it. Tests start while others run or wait, so it lasts until
 /// the last one has ended.
@@ -167,11 +166,7 @@ impl Running {
         let folder = tempfile::tempdir().unwrap();
         let mut stack = Stack::for_test(folder.path()).unwrap();
         for (store, size) in STORES {
-            let data = stack.folder(store).join("data");
-            std::fs::create_dir_all(&data).unwrap();
-            let size = format!("size={size}");
-            let words = ["mount", "-t", "tmpfs", "-o", &size, "tmpfs", data.to_str().unwrap()];
-            shell::run(&words).unwrap();
+            mount(&stack.folder(store).join("data"), size);
         }
         let broker = Broker::proxied(&stack.folder(Component::Kafka)).unwrap();
         let (proxy, proxied) = (broker.proxy_address(), broker.proxied_address());
@@ -279,24 +274,12 @@ impl Running {
 
     /// Fills the file system of a store.
     pub fn fill_disk(&self, store: Component) {
-        let data = self.data(store);
-        let text = shell::run(&["df", "--output=avail", "-B1", data.to_str().unwrap()]).unwrap();
-        let text = String::from_utf8(text.stdout).unwrap();
-        let free: u64 = text.lines().last().unwrap().trim().parse().unwrap();
-        let mut ballast = std::fs::File::create(data.join(BALLAST)).unwrap();
-        let block = vec![1; 1 << 20];
-        for _ in 0..free.div_ceil(1 << 20) {
-            if ballast.write_all(&block).is_err() {
-                // The file system is full.
-                return;
-            }
-        }
+        fill(&self.data(store));
     }
 
     /// Removes what [`Running::fill_disk`] wrote.
     pub fn empty_disk(&self, store: Component) {
-        // It is there only if the disk was filled.
-        let _ = std::fs::remove_file(self.data(store).join(BALLAST));
+        empty(&self.data(store));
     }
 
     /// Writes the transactions of captures to Kafka, as those of a node.
@@ -459,10 +442,9 @@ impl Drop for Running {
         let stack = self.stack.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(stack) = stack.take() {
             for (store, _) in STORES {
-                let data = stack.folder(store).join("data");
-                // A failing test says more than a failing end.
-                let _ = shell::run(&["umount", "--lazy", &data.display().to_string()]);
+                unmount(&stack.folder(store).join("data"));
             }
+            // A failing test says more than a failing end.
             let _ = stack.down();
         }
     }
