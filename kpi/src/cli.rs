@@ -2,7 +2,7 @@
 
 use crate::attributes::Kind;
 use crate::input::Format;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::value::{Broker, read_bytes};
 use jiff::civil::Date;
@@ -81,6 +81,8 @@ pub enum Command {
     Pull(PullArgs),
     /// List rows that were refused at import
     Rejected(OutputArgs),
+    /// Erase accounts and domains from all facts, and their rows as they came; numbers stay
+    Erase(EraseArgs),
     /// Compute the values of all KPIs
     Compute(ComputeArgs),
     /// Serve the metrics API and a page
@@ -125,9 +127,10 @@ pub struct OutputArgs {
 
 /// `import`.
 #[derive(Clone, Debug, Args)]
+#[command(group = ArgGroup::new("earlier").args(["undo", "again"]))]
 pub struct ImportArgs {
-    /// Files of NDJSON or CSV, plain or compressed with gzip or zstd; - is standard input
-    #[arg(required_unless_present_any = ["topic", "complete", "undo"], value_name = "FILE")]
+    /// Files of NDJSON or CSV, plain or compressed with gzip or zstd, and Parquet for dimension tables; - is standard input
+    #[arg(required_unless_present_any = ["topic", "complete", "earlier"], value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
     /// Import what this topic has had since its last import
@@ -172,9 +175,48 @@ pub struct ImportArgs {
         conflicts_with_all = ["files", "topic", "complete", "replaces"])]
     pub undo: Option<String>,
 
-    /// Why the import is taken back; kept for ever
-    #[arg(long, value_name = "TEXT", requires = "undo")]
+    /// Read the rows of an earlier import again as they came, with its map or with --map: its name, its file, or its SHA-256. If this
+    /// gives other facts, they count instead, and its final days are reopened
+    #[arg(long, value_name = "FILE|SHA256", requires = "reason",
+        conflicts_with_all = ["files", "topic", "complete", "replaces", "dimension", "source"])]
+    pub again: Option<String>,
+
+    /// Why the import is taken back, or read again; kept for ever
+    #[arg(long, value_name = "TEXT", requires = "earlier")]
     pub reason: Option<String>,
+
+    /// Write text or json
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: OutputFormat,
+}
+
+/// `erase`.
+#[derive(Clone, Debug, Args)]
+pub struct EraseArgs {
+    /// Account, with the domains that no other account has had; repeatable
+    #[arg(long = "account", value_name = "ID", required_unless_present_any = ["domains", "list"])]
+    pub accounts: Vec<String>,
+
+    /// Domain; repeatable
+    #[arg(long = "domain", value_name = "NAME")]
+    pub domains: Vec<String>,
+
+    /// Why, without the name: it is kept for ever
+    #[arg(long, value_name = "TEXT", required_unless_present = "list")]
+    pub reason: Option<String>,
+
+    /// Policy for personal data that facts were imported with; repeatable, one for each key
+    #[arg(
+        long = "policy",
+        value_name = "FILE",
+        env = "DNSCRIBE_KPI_POLICY",
+        hide_env_values = true
+    )]
+    pub policies: Vec<PathBuf>,
+
+    /// List earlier erasures
+    #[arg(long, conflicts_with_all = ["accounts", "domains", "reason"])]
+    pub list: bool,
 
     /// Write text or json
     #[arg(short, long, value_enum, default_value_t)]

@@ -1,6 +1,7 @@
 //! The commands. Each takes its arguments and returns an exit code, or an [`Exit`].
 
 mod demo;
+mod erase;
 
 use crate::access::Access;
 use crate::api::Service;
@@ -12,6 +13,7 @@ use crate::compute;
 use crate::dictionary::Dictionary;
 use crate::engine::Engine;
 use crate::error::KpiError;
+use crate::import::again::{self, Again};
 use crate::import::{self, Imported, undo};
 use crate::input;
 use crate::mapping::Mapping;
@@ -25,7 +27,7 @@ use crate::sample::{self, Plan};
 use crate::sources::{Source, Sources};
 use crate::store::{State, Store};
 use crate::values::{Detail, Values};
-use crate::{export, kafka, reference, report, server, topic};
+use crate::{export, kafka, reference, removal, report, server, topic};
 use clap::CommandFactory as _;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::{pages, print};
@@ -77,11 +79,22 @@ async fn run(cli: &Cli) -> Result<ExitCode, Exit> {
     let dictionary = || Dictionary::load(cli.dictionary.as_deref());
     let sources = || cli.config.as_deref().map_or_else(|| Ok(Sources::default()), Sources::read);
     match &cli.command {
-        Command::Import(args) => import(&open(cli)?, &sources()?, args).await,
-        Command::Pull(args) => pull(&open(cli)?, &sources()?, args).await,
+        Command::Import(args) => {
+            let sources = sources()?;
+            import(&tidied(cli, &sources).await?, &sources, args).await
+        }
+        Command::Pull(args) => {
+            let sources = sources()?;
+            pull(&tidied(cli, &sources).await?, &sources, args).await
+        }
+        Command::Erase(args) => {
+            erase::erase(&tidied(cli, &sources()?).await?, args).await.map(done)
+        }
         Command::Rejected(args) => rejected(&open(cli)?, args.output).await.map(done),
         Command::Compute(args) => {
-            compute(&open(cli)?, &dictionary()?, &sources()?, args).await.map(done)
+            let sources = sources()?;
+            let store = tidied(cli, &sources).await?;
+            compute(&store, &dictionary()?, &sources, args).await.map(done)
         }
         Command::Serve(args) => serve(cli, dictionary()?, args).await.map(done),
         Command::Demo(args) => demo::demo(cli, dictionary()?, args).await.map(done),
@@ -103,6 +116,20 @@ async fn run(cli: &Cli) -> Result<ExitCode, Exit> {
 fn open(cli: &Cli) -> Result<Store, KpiError> {
     let given = cli.data.clone().or_else(|| std::env::var("STATE_DIRECTORY").ok());
     Store::open(given.as_deref().unwrap_or(STATE_DIRECTORY))
+}
+
+/// Opens the store, and removes what is to be removed: what an interrupted command has left, and old rows as they came.
+async fn tidied(cli: &Cli, sources: &Sources) -> Result<Store, KpiError> {
+    let store = open(cli)?;
+    if let Err(error) = removal::end_interrupted(&store).await {
+        tracing::error!("erased data may still be there, the next command tries again: {error}");
+    }
+    if let Err(error) = removal::expire(&store, sources.raw_days()).await {
+        tracing::error!(
+            "old rows are still kept as they came, the next command tries again: {error}"
+        );
+    }
+    Ok(store)
 }
 
 /// Writes a file, or standard output.
@@ -129,6 +156,11 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
             "{name}: {rows} rows taken back; `compute` counts without them\n{topic}"
         ))
         .map(done);
+    }
+    if let (Some(earlier), Some(reason)) = (&args.again, &args.reason) {
+        let kept = (&policy, sources);
+        let again = again::again(store, earlier, mapping.as_ref(), kept, reason).await?;
+        return print(&again_text(&again, args.output)).map(done);
     }
     let replaces = match &args.replaces {
         Some(earlier) => {
@@ -242,6 +274,29 @@ async fn pull(store: &Store, sources: &Sources, args: &PullArgs) -> Result<ExitC
         }
     }
     Ok(code)
+}
+
+fn again_text(again: &Again, output: OutputFormat) -> String {
+    let Again { commit, is_changed, read, carried } = again;
+    let name = &commit.name;
+    if output == OutputFormat::Json {
+        let line = json!({
+            "file": name, "source": commit.source, "sha256": commit.sha256, "changed": is_changed, "read": read,
+            "carried": carried, "accepted": commit.accepted, "rejected": commit.rejected,
+        });
+        return format!("{line}\n");
+    }
+    let rejected: u64 = commit.rejected.values().sum();
+    let result = if *is_changed {
+        format!("{} accepted, {rejected} rejected; `compute` counts them", commit.accepted)
+    } else {
+        "nothing changed".to_owned()
+    };
+    let carried = match carried {
+        0 => String::new(),
+        _ => format!(", {carried} stay that can no more be read as they came"),
+    };
+    format!("{name}: {read} rows read again{carried}: {result}\n")
 }
 
 fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String {

@@ -154,7 +154,7 @@ impl Gaps {
         }
         gaps.find_uncovered("dns.fleet/1", &window_hours(summary)?, span);
         gaps.find_uncovered("dns.probe/1", &probe_hours(summary)?, span);
-        gaps.find_rejected(summary, store, state, sources).await?;
+        gaps.find_rejected(summary, store, state, sources, span.0).await?;
         for kind in [Kind::SharedKeys, Kind::Conflicts] {
             summary.of(kind, |Count { day, name, detail, number, .. }| {
                 let Some(day) = day else { return };
@@ -276,6 +276,7 @@ impl Gaps {
         store: &Store,
         state: &State,
         sources: &Sources,
+        first: Date,
     ) -> Result<(), KpiError> {
         let replaced: BTreeSet<&str> = state
             .imports
@@ -307,7 +308,8 @@ impl Gaps {
             }
         })?;
         self.add_placed(summary, sources, &open)?;
-        self.add_unplaced(summary, store, state, sources, &unplaced).await
+        let first = state.span().map_or(first, |(oldest, _)| oldest.min(first));
+        self.add_unplaced(summary, store, state, sources, first, &unplaced).await
     }
 
     /// Adds refused rows whose day and type can be read.
@@ -332,14 +334,15 @@ impl Gaps {
         Ok(())
     }
 
-    /// Adds files with many refused rows whose day or type cannot be read: all days of the file, or, if nothing of it could be
-    /// read, the day of the import; and all types of the file and of its source.
+    /// Adds files with many refused rows whose day or type cannot be read. A row without day may be of any day up to the day after its
+    /// import, from the first day of its source on, or from the `first` of all; one without type of all types of the file and of its source.
     async fn add_unplaced(
         &mut self,
         summary: &Summary,
         store: &Store,
         state: &State,
         sources: &Sources,
+        first: Date,
         unplaced: &BTreeMap<String, Unplaced>,
     ) -> Result<(), KpiError> {
         if unplaced.is_empty() {
@@ -356,10 +359,11 @@ impl Gaps {
             }
             let mut days = days.clone();
             if *has_other_days {
-                days.extend(import.files.iter().filter_map(|file| file.day));
-                if import.accepted == 0 {
-                    days.insert(crate::facts::day_of(at.as_microsecond()));
-                }
+                // Days of a source may be those of another time zone.
+                let opening = declared.and_then(|source| source.first_day.yesterday().ok());
+                let opening = opening.map_or(first, |opening| opening.max(first));
+                let imported = epoch_day(crate::facts::day_of(at.as_microsecond()));
+                days.extend((epoch_day(opening)..=imported + 1).map(date));
             }
             let mut kinds = types.clone();
             if *has_other_types {
@@ -369,6 +373,10 @@ impl Gaps {
                     kinds.extend(known.iter().filter(|kind| source.delivers(kind)).cloned());
                     let named = source.types.iter().filter(|kind| !kind.ends_with('*'));
                     kinds.extend(named.cloned());
+                }
+                // Nothing says what its rows are: they may be of any type.
+                if kinds.is_empty() {
+                    kinds.clone_from(&known);
                 }
             }
             for kind in kinds {

@@ -105,6 +105,10 @@ pub struct Follows {
 pub enum Link {
     /// The request, and of it the domain, for events that have both; the one of the two that an event has.
     Request,
+    /// The request, whatever the domain of what follows. Each domain of a request begins for itself.
+    Case,
+    /// As `Case`, or the domain of events without request.
+    CaseOrDomain,
     /// The request.
     RequestId,
     /// The domain.
@@ -117,8 +121,8 @@ impl Link {
     /// Column of what is begun once, and expression of what both events have in common.
     pub(crate) const fn columns(self) -> (&'static str, &'static str) {
         match self {
-            Self::Request => ("request_id", "coalesce(request_id, domain)"),
-            Self::RequestId => ("request_id", "request_id"),
+            Self::Request | Self::CaseOrDomain => ("request_id", "coalesce(request_id, domain)"),
+            Self::Case | Self::RequestId => ("request_id", "request_id"),
             Self::Domain => ("domain", "domain"),
             Self::AccountId => ("account_id", "account_id"),
         }
@@ -143,7 +147,7 @@ impl Follows {
             names.collect::<Vec<_>>().join(", ")
         };
         let each = match by {
-            Link::Request => "request_id, coalesce(domain, '')",
+            Link::Request | Link::Case | Link::CaseOrDomain => "request_id, coalesce(domain, '')",
             Link::RequestId | Link::Domain | Link::AccountId => column,
         };
         let (plain, of_start) = (list("", |_| String::new()), list("s.", |_| String::new()));
@@ -179,7 +183,9 @@ impl Follows {
                     " AND s.place = e.place",
                 )
             }
-            Link::RequestId | Link::Domain | Link::AccountId => (starts, ends, ""),
+            Link::Case | Link::CaseOrDomain | Link::RequestId | Link::Domain | Link::AccountId => {
+                (starts, ends, "")
+            }
         };
         format!(
             "SELECT s.day AS day, s.event_us AS event_us, {named}, \

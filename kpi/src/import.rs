@@ -1,5 +1,6 @@
 //! Import: files become immutable facts, and rows that do not fit become rejected rows with their reason.
 
+pub mod again;
 pub mod undo;
 
 use crate::attributes::{ATTRIBUTES, Attributes, Kind};
@@ -10,6 +11,7 @@ use crate::facts::{self, Alert, DnsWindow, Fact, Origin, ProbeResult, Rejected};
 use crate::input::{self, Digest, Format, Row, with_event_id};
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
+use crate::raw::{KEYS, ROWS, RawFile, RawImport, RawWriter, Subjects};
 use crate::sources::{KeyRule, Sources};
 use crate::store::{CommitKind, DeliveredCommit, FactFile, ImportCommit, State, Store, Table};
 use datafusion::arrow::array::RecordBatch;
@@ -51,6 +53,7 @@ pub async fn import(
     request: &Request<'_>,
 ) -> Result<Imported, KpiError> {
     let mut digest = input::digest(file)?;
+    let content = digest.sha256.clone();
     if let Some(mapping) = request.mapping {
         digest.sha256 = mapping.identity(&digest.sha256);
     }
@@ -64,22 +67,26 @@ pub async fn import(
         Some(format) => format,
         None => input::detect(file)?,
     };
-    if format == Format::Csv {
-        input::require_known_column(file, |name| request.knows(name), request.remedy())?;
+    if format == Format::Parquet && request.dimension.is_none() {
+        let problem =
+            "Parquet is read for dimension tables: give --dimension KIND, or export it as CSV";
+        return Err(KpiError::Usage(format!("{}: {problem}", file.display())));
+    }
+    let columns = input::columns(file, format)?;
+    if let Some(columns) = &columns {
+        columns.require_known(file, |name| request.knows(name), request.remedy())?;
     }
     let mut importer = Importer::new(store, request, &digest, format);
-    let has_event_ids = request.sources.find(request.source);
-    let has_event_ids = has_event_ids.is_none_or(|source| source.key == KeyRule::EventId);
-    input::read_rows(file, format, |line, row| {
-        importer.add(line, if has_event_ids { row } else { with_event_id(row) });
-        if importer.buffered < BUFFERED_ROWS {
-            return Ok(());
-        }
-        let runtime = tokio::runtime::Handle::current();
-        tokio::task::block_in_place(|| runtime.block_on(importer.write()))
+    if request.sources.raw_days() > 0 {
+        importer.keep_rows(content, columns.filter(|_| format == Format::Csv))?;
+    }
+    input::read_raw_rows(file, format, |line, row, raw| {
+        importer.add(line, row, raw)?;
+        importer.write_if_full()
     })?;
     importer.write().await?;
-    let commit = importer.commit;
+    let mut commit = importer.commit;
+    commit.raw = commit.raw.filter(|raw| !raw.files.is_empty());
     loop {
         let kind = CommitKind::Import(Box::new(commit.clone()));
         if store.commit(&mut state, kind).await? {
@@ -234,6 +241,10 @@ struct Importer<'a> {
     rejected: Vec<Rejected>,
     buffered: usize,
     part: u32,
+    /// What names of files have between hash and part.
+    suffix: String,
+    raw: Option<RawWriter>,
+    has_event_ids: bool,
     commit: ImportCommit,
 }
 
@@ -258,7 +269,10 @@ impl<'a> Importer<'a> {
             last_messages: request.last_messages.clone(),
             position: request.position.clone(),
             files: Vec::new(),
+            raw: None,
+            again: None,
         };
+        let source = request.sources.find(request.source);
         let origin = Origin {
             source: request.source.into(),
             sha256: Arc::from(digest.sha256.as_str()),
@@ -277,11 +291,35 @@ impl<'a> Importer<'a> {
             rejected: Vec::new(),
             buffered: 0,
             part: 0,
+            suffix: String::new(),
+            raw: None,
+            has_event_ids: source.is_none_or(|source| source.key == KeyRule::EventId),
             commit,
         }
     }
 
-    fn add(&mut self, line: u64, row: Row) {
+    /// Keeps rows as they came, of a file with this content.
+    fn keep_rows(
+        &mut self,
+        content_sha256: String,
+        columns: Option<input::Columns>,
+    ) -> Result<(), KpiError> {
+        self.raw = Some(RawWriter::new()?);
+        self.commit.raw = Some(RawImport {
+            imported_us: self.origin.imported_us,
+            content_sha256,
+            is_named: self.request.is_named,
+            dimension: self.request.dimension,
+            map: self.request.mapping.map(|mapping| mapping.text().to_owned()),
+            columns,
+            files: Vec::new(),
+        });
+        Ok(())
+    }
+
+    /// Adds a row, which came as `raw`.
+    fn add(&mut self, line: u64, row: Row, raw: &[u8]) -> Result<(), KpiError> {
+        let row = if self.has_event_ids { row } else { with_event_id(row) };
         self.commit.rows += 1;
         self.buffered += 1;
         let mut origin = Origin { line, ..self.origin.clone() };
@@ -299,11 +337,25 @@ impl<'a> Importer<'a> {
         };
         let parsed = mapped.and_then(|()| parse(&row)).and_then(|fact| self.check_time(fact));
         let parsed = parsed.and_then(|fact| self.check_source(fact));
+        let subjects = self.raw.is_some().then(|| match &parsed {
+            Ok(fact) => Subjects::of_fact(fact),
+            Err(_) => Subjects::of_row(&row),
+        });
         let parsed = parsed.and_then(|fact| self.protect(fact));
+        // Of a refused row, and of a column that a map leaves out, nobody knows whether it has what the policy refuses.
+        let is_kept = match &parsed {
+            Ok(Fact::Skipped) => false,
+            Ok(_) => self.request.mapping.is_none() || !self.request.policy.refuses(),
+            Err(_) => !self.request.policy.refuses(),
+        };
+        if let (Some(writer), Some(subjects), true) = (&mut self.raw, subjects, is_kept) {
+            writer.add(line, &subjects, raw)?;
+        }
         match parsed {
             Ok(fact) => self.accept(origin, fact),
             Err(rejection) => self.reject(origin, rejection, row),
         }
+        Ok(())
     }
 
     /// Refuses times that cannot be right, since one of them would move the first or the last day of all values.
@@ -441,6 +493,15 @@ impl<'a> Importer<'a> {
         });
     }
 
+    /// Writes the rows in memory as files once there are many.
+    fn write_if_full(&mut self) -> Result<(), KpiError> {
+        if self.buffered < BUFFERED_ROWS && !self.raw.as_ref().is_some_and(RawWriter::is_full) {
+            return Ok(());
+        }
+        let runtime = tokio::runtime::Handle::current();
+        tokio::task::block_in_place(|| runtime.block_on(self.write()))
+    }
+
     /// Writes the rows in memory as files.
     async fn write(&mut self) -> Result<(), KpiError> {
         let mut files = Vec::new();
@@ -470,6 +531,7 @@ impl<'a> Importer<'a> {
             }
             files.push(self.file(Table::Rejected, None, &facts::rejected(&rejected)?)?);
         }
+        self.write_raw().await?;
         self.buffered = 0;
         self.part += 1;
         for (file, bytes) in files {
@@ -479,13 +541,28 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
+    /// Writes the rows as they came.
+    async fn write_raw(&mut self) -> Result<(), KpiError> {
+        let (Some(writer), Some(raw)) = (&mut self.raw, &mut self.commit.raw) else {
+            return Ok(());
+        };
+        let Some((rows, keys)) = writer.finish(self.request.policy)? else { return Ok(()) };
+        let name = format!("{}{}-{}", &self.commit.sha256[..16], self.suffix, self.part);
+        let file =
+            RawFile { rows: format!("{ROWS}/{name}.parquet"), keys: format!("{KEYS}/{name}") };
+        self.store.write(&file.keys, keys).await?;
+        self.store.write(&file.rows, rows).await?;
+        raw.files.push(file);
+        Ok(())
+    }
+
     fn file(
         &self,
         table: Table,
         day: Option<Date>,
         batch: &RecordBatch,
     ) -> Result<(FactFile, Vec<u8>), KpiError> {
-        let name = format!("{}-{}.parquet", &self.commit.sha256[..16], self.part);
+        let name = format!("{}{}-{}.parquet", &self.commit.sha256[..16], self.suffix, self.part);
         let path = match day {
             Some(day) => format!("facts/{}/day={day}/{name}", table.name()),
             None => format!("facts/{}/{name}", table.name()),

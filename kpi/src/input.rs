@@ -1,4 +1,6 @@
-//! Input files: plain or compressed with gzip or zstd, CSV or NDJSON, row by row.
+//! Input files: plain or compressed with gzip or zstd, CSV or NDJSON, or Parquet, row by row.
+
+mod parquet;
 
 use crate::error::KpiError;
 use crate::event::event_id;
@@ -7,9 +9,11 @@ use dnscribe_cli::input::decompressed;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Write as _};
 use std::path::Path;
+use std::rc::Rc;
 
 /// Longest line of NDJSON in bytes: more than any record.
 const MAX_LINE_BYTES: usize = 16 << 20;
@@ -91,6 +95,18 @@ pub enum Format {
     Json,
     /// CSV with a header.
     Csv,
+    /// Parquet.
+    #[value(skip)]
+    Parquet,
+}
+
+/// Header of a CSV file, or columns of a Parquet file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Columns {
+    /// What divides the fields of CSV.
+    pub delimiter: u8,
+    /// Names of the columns.
+    pub names: Vec<String>,
 }
 
 impl Format {
@@ -100,6 +116,7 @@ impl Format {
         match self {
             Self::Json => "JSON",
             Self::Csv => "CSV",
+            Self::Parquet => "Parquet",
         }
     }
 }
@@ -113,6 +130,9 @@ pub fn detect(path: &Path) -> Result<Format, KpiError> {
     let mut reader = open(path)?;
     skip_byte_order_mark(&mut reader).map_err(fail)?;
     let beginning = reader.fill_buf().map_err(fail)?;
+    if beginning.starts_with(parquet::MAGIC) {
+        return Ok(Format::Parquet);
+    }
     if beginning.contains(&0) {
         return Err(KpiError::Usage(format!(
             "{}: neither CSV nor JSON, or not UTF-8: export it as CSV or as lines of JSON in UTF-8",
@@ -129,26 +149,80 @@ pub fn detect(path: &Path) -> Result<Format, KpiError> {
     }
 }
 
-/// Refuses a CSV file without any of the columns that `is_known`: it may be no export at all.
+/// Reads the names of a file's columns; none for NDJSON, whose rows have names of their own.
 ///
 /// # Errors
-/// The file cannot be read, or none of its columns is known.
-pub fn require_known_column(
-    path: &Path,
-    is_known: impl Fn(&str) -> bool,
-    remedy: &str,
-) -> Result<(), KpiError> {
-    let fail = |problem: String| Err(KpiError::Usage(format!("{}: {problem}", path.display())));
-    let mut reader = open(path)?;
-    if let Err(error) = skip_byte_order_mark(&mut reader) {
-        return fail(error.to_string());
+/// The file cannot be read.
+pub fn columns(path: &Path, format: Format) -> Result<Option<Columns>, KpiError> {
+    match format {
+        Format::Json => Ok(None),
+        Format::Csv => {
+            let mut reader = open(path)?;
+            skip_byte_order_mark(&mut reader)
+                .map_err(|error| KpiError::Usage(format!("{}: {error}", path.display())))?;
+            Ok(Some(csv_reader(path, reader)?.columns))
+        }
+        Format::Parquet => Ok(Some(Columns { delimiter: b',', names: parquet::names(path)? })),
     }
-    let (_, names) = csv_reader(path, reader)?;
-    if names.iter().any(|name| is_known(name)) {
-        return Ok(());
+}
+
+impl Columns {
+    /// Refuses a file without any of the columns that `is_known`: it may be no export at all.
+    ///
+    /// # Errors
+    /// None of its columns is known.
+    pub fn require_known(
+        &self,
+        path: &Path,
+        is_known: impl Fn(&str) -> bool,
+        remedy: &str,
+    ) -> Result<(), KpiError> {
+        if self.names.iter().any(|name| is_known(name)) {
+            return Ok(());
+        }
+        let found: String = self.names.join(", ").chars().take(80).collect();
+        let problem = format!("no column of the header is known ({found}): {remedy}");
+        Err(KpiError::Usage(format!("{}: {problem}", path.display())))
     }
-    let found: String = names.join(", ").chars().take(80).collect();
-    fail(format!("no column of the header is known ({found}): {remedy}"))
+
+    fn row(&self, record: &csv::ByteRecord) -> Row {
+        let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
+        let text = fields.join(",");
+        if record.len() != self.names.len() {
+            let why = format!("{} fields, but the header has {}", record.len(), self.names.len());
+            Row::Unreadable(text, why)
+        } else if record.iter().any(|field| std::str::from_utf8(field).is_err()) {
+            Row::Unreadable(text, "not UTF-8".to_owned())
+        } else {
+            let named = fields.iter().map(|text| text.trim().to_owned());
+            Row::Csv(text, self.names.iter().cloned().zip(named).collect())
+        }
+    }
+}
+
+/// Parses the bytes of one row: a record of CSV if there are `columns`, else a line of NDJSON. Nothing if there is no row in it.
+///
+/// # Errors
+/// The bytes are no record of CSV.
+pub fn parse_row(raw: &[u8], columns: Option<&Columns>) -> Result<Option<Row>, KpiError> {
+    let Some(columns) = columns else { return Ok(json_row(raw)) };
+    let mut builder = csv::ReaderBuilder::new();
+    let builder = builder.flexible(true).has_headers(false).delimiter(columns.delimiter);
+    let mut record = csv::ByteRecord::new();
+    let found = builder.from_reader(raw).read_byte_record(&mut record);
+    let found = found.map_err(|error| KpiError::Failed(format!("row as it came: {error}")))?;
+    Ok(found.then(|| columns.row(&record)))
+}
+
+fn json_row(line: &[u8]) -> Option<Row> {
+    match std::str::from_utf8(line) {
+        Ok(text) if text.trim().is_empty() => None,
+        Ok(text) => Some(Row::Json(text.trim().to_owned())),
+        Err(error) => {
+            let text = String::from_utf8_lossy(line).trim().to_owned();
+            Some(Row::Unreadable(text, error.to_string()))
+        }
+    }
 }
 
 /// Calls `row` with each row of a file and its line, counted from 1.
@@ -160,7 +234,22 @@ pub fn read_rows(
     format: Format,
     mut row: impl FnMut(u64, Row) -> Result<(), KpiError>,
 ) -> Result<(), KpiError> {
+    read_raw_rows(path, format, |line, parsed, _| row(line, parsed))
+}
+
+/// Calls `row` with each row of a file, its line, counted from 1, and its bytes, for [`parse_row`].
+///
+/// # Errors
+/// The file cannot be read, or `row` fails.
+pub fn read_raw_rows(
+    path: &Path,
+    format: Format,
+    mut row: impl FnMut(u64, Row, &[u8]) -> Result<(), KpiError>,
+) -> Result<(), KpiError> {
     let fail = |error: std::io::Error| KpiError::Usage(format!("{}: {error}", path.display()));
+    if format == Format::Parquet {
+        return parquet::read_rows(path, row);
+    }
     let mut reader = open(path)?;
     skip_byte_order_mark(&mut reader).map_err(fail)?;
     if format == Format::Csv {
@@ -178,13 +267,8 @@ pub fn read_rows(
             let problem = format!("{}: line {number} is longer than 16 MiB", path.display());
             return Err(KpiError::Usage(problem));
         }
-        match std::str::from_utf8(&line) {
-            Ok(text) if text.trim().is_empty() => {}
-            Ok(text) => row(number, Row::Json(text.trim().to_owned()))?,
-            Err(error) => {
-                let text = String::from_utf8_lossy(&line).trim().to_owned();
-                row(number, Row::Unreadable(text, error.to_string()))?;
-            }
+        if let Some(parsed) = json_row(&line) {
+            row(number, parsed, &line)?;
         }
     }
 }
@@ -196,45 +280,68 @@ fn skip_byte_order_mark(reader: &mut Box<dyn BufRead>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Reader of a CSV file behind its header, and the names of its columns.
-type CsvReader = (csv::Reader<Box<dyn BufRead>>, Vec<String>);
+/// Reader of a CSV file behind its header.
+struct CsvReader {
+    csv: csv::Reader<Copying>,
+    columns: Columns,
+    /// What was read and not yet asked for.
+    bytes: Rc<RefCell<Vec<u8>>>,
+}
+
+/// Reader that keeps a copy of what is read.
+struct Copying {
+    from: Box<dyn BufRead>,
+    bytes: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Read for Copying {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = self.from.read(buffer)?;
+        self.bytes.borrow_mut().extend_from_slice(&buffer[..length]);
+        Ok(length)
+    }
+}
 
 fn csv_reader(path: &Path, mut reader: Box<dyn BufRead>) -> Result<CsvReader, KpiError> {
     let beginning = reader.fill_buf();
     let beginning =
         beginning.map_err(|error| KpiError::Usage(format!("{}: {error}", path.display())))?;
     let delimiter = delimiter(beginning);
-    let mut csv = csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(reader);
+    let bytes = Rc::new(RefCell::new(Vec::new()));
+    let copying = Copying { from: reader, bytes: Rc::clone(&bytes) };
+    let mut csv =
+        csv::ReaderBuilder::new().flexible(true).delimiter(delimiter).from_reader(copying);
     let header = csv.byte_headers();
     let header = header.map_err(|error| KpiError::Usage(format!("{}: {error}", path.display())))?;
     let names = header.iter().map(|name| String::from_utf8_lossy(name).trim().to_owned());
-    let names = names.collect();
-    Ok((csv, names))
+    let columns = Columns { delimiter, names: names.collect() };
+    Ok(CsvReader { csv, columns, bytes })
 }
 
 fn read_csv(
     path: &Path,
     reader: Box<dyn BufRead>,
-    mut row: impl FnMut(u64, Row) -> Result<(), KpiError>,
+    mut row: impl FnMut(u64, Row, &[u8]) -> Result<(), KpiError>,
 ) -> Result<(), KpiError> {
     let bad = |error: csv::Error| KpiError::Usage(format!("{}: {error}", path.display()));
-    let (mut csv, names) = csv_reader(path, reader)?;
+    let CsvReader { mut csv, columns, bytes } = csv_reader(path, reader)?;
     let mut record = csv::ByteRecord::new();
-    while csv.read_byte_record(&mut record).map_err(bad)? {
+    // Place of the first byte that is kept.
+    let mut kept = 0;
+    let place = |offset: u64, kept: u64| usize::try_from(offset - kept).unwrap_or(usize::MAX);
+    loop {
+        let start = csv.position().byte();
+        if !csv.read_byte_record(&mut record).map_err(bad)? {
+            return Ok(());
+        }
+        let end = csv.position().byte();
         let line = record.position().map_or(0, csv::Position::line);
-        let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
-        let text = fields.join(",");
-        if record.len() != names.len() {
-            let why = format!("{} fields, but the header has {}", record.len(), names.len());
-            row(line, Row::Unreadable(text, why))?;
-        } else if record.iter().any(|field| std::str::from_utf8(field).is_err()) {
-            row(line, Row::Unreadable(text, "not UTF-8".to_owned()))?;
-        } else {
-            let named = names.iter().cloned().zip(fields.iter().map(|text| text.trim().to_owned()));
-            row(line, Row::Csv(text, named.collect()))?;
+        row(line, columns.row(&record), &bytes.borrow()[place(start, kept)..place(end, kept)])?;
+        if place(end, kept) > BEGINNING_BYTES {
+            bytes.borrow_mut().drain(..place(end, kept));
+            kept = end;
         }
     }
-    Ok(())
 }
 
 /// Finds what divides the fields of a CSV file by its header: a comma, a semicolon or a tab.

@@ -15,10 +15,13 @@ pub mod mapping;
 pub mod privacy;
 pub mod rows;
 pub mod store;
+pub mod raw;
+pub mod removal;
 pub mod facts;
 pub mod kafka;
 pub mod dead_letter;
 pub mod import;
+pub mod erase;
 pub mod topic;
 pub mod pull;
 // What is counted, and how.

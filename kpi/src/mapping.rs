@@ -30,6 +30,8 @@ pub struct Mapping {
     amount: Option<AmountFormat>,
     #[serde(skip)]
     sha256: String,
+    #[serde(skip)]
+    text: String,
 }
 
 /// How times are written.
@@ -75,9 +77,14 @@ impl Mapping {
         KpiError::reading(path, Self::parse)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Parses the text of a map.
+    ///
+    /// # Errors
+    /// A value in it is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let mut map: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         map.sha256 = hex(&Sha256::digest(text.as_bytes()));
+        text.clone_into(&mut map.text);
         if map.version != 1 {
             return Err(format!("version {}: only 1 is known", map.version));
         }
@@ -101,6 +108,12 @@ impl Mapping {
             return Err("amount.decimal: choose \".\" or \",\"".to_owned());
         }
         Ok(map)
+    }
+
+    /// The text that the map was read from.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// Whether a field is made of this column.

@@ -106,6 +106,30 @@ impl Policy {
         self.fields.values().all(|treatment| *treatment == Treatment::Keep)
     }
 
+    /// Whether rows with a value in some field are refused.
+    #[must_use]
+    pub fn refuses(&self) -> bool {
+        self.fields.values().any(|treatment| *treatment == Treatment::Refuse)
+    }
+
+    /// Name of the key, and a key made of it for `purpose`; none without a key.
+    #[must_use]
+    pub fn derived_key(&self, purpose: &[u8]) -> Option<(&str, [u8; 32])> {
+        let mac = Hmac::<Sha256>::new_from_slice(&self.key).ok()?;
+        let key = mac.chain_update(purpose).finalize().into_bytes();
+        (!self.key.is_empty()).then(|| (self.key_id.as_str(), key.into()))
+    }
+
+    /// Returns how facts may have a value: as it is, and as its token.
+    ///
+    /// # Errors
+    /// There is no token.
+    pub fn forms(&self, kind: Kind, value: &str) -> Result<Vec<String>, KpiError> {
+        let token = (!self.key.is_empty()).then(|| self.token(kind.key(), value));
+        let token = token.transpose().map_err(|rejection| KpiError::Failed(rejection.detail))?;
+        Ok(std::iter::once(value.to_owned()).chain(token).collect())
+    }
+
     /// Applies the policy to an event.
     ///
     /// # Errors

@@ -20,7 +20,24 @@ pub const BEFORE_FIRST_DAY: &str = "before_first_day";
 #[serde(deny_unknown_fields)]
 struct Config {
     version: u32,
-    sources: Vec<Source>,
+    sources: Option<Vec<Source>>,
+    #[serde(default)]
+    raw: RawConfig,
+}
+
+/// How long rows are kept as they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    /// Days after the import; 0: not at all.
+    keep_days: u16,
+}
+
+impl Default for RawConfig {
+    /// A quarter, and the days in which it is closed: until then somebody finds what a map got wrong.
+    fn default() -> Self {
+        Self { keep_days: 100 }
+    }
 }
 
 /// A source that was agreed upon.
@@ -187,6 +204,7 @@ impl Source {
 pub struct Sources {
     all: Vec<Source>,
     is_declared: bool,
+    raw: RawConfig,
 }
 
 impl Sources {
@@ -209,7 +227,9 @@ impl Sources {
             return Err(format!("version {}: only 1 is known", config.version));
         }
         let mut names = BTreeSet::new();
-        for (index, source) in config.sources.iter().enumerate() {
+        let is_declared = config.sources.is_some();
+        let all = config.sources.unwrap_or_default();
+        for (index, source) in all.iter().enumerate() {
             let place = format!("sources[{index}]");
             if source.name.trim().is_empty() {
                 return Err(format!("{place}.name is empty"));
@@ -228,10 +248,16 @@ impl Sources {
                 pull.check(&format!("{place}.pull"))?;
             }
         }
-        Ok(Self { all: config.sources, is_declared: true })
+        Ok(Self { all, is_declared, raw: config.raw })
     }
 
-    /// Whether there is a configuration.
+    /// Days after their import for which rows are kept as they came; 0: not at all.
+    #[must_use]
+    pub const fn raw_days(&self) -> u16 {
+        self.raw.keep_days
+    }
+
+    /// Whether there is a configuration with sources.
     #[must_use]
     pub const fn are_declared(&self) -> bool {
         self.is_declared
@@ -305,6 +331,18 @@ mod tests {
         assert_eq!(check("billing", "expired", "2026-03-06T10:00:00Z"), Some("undeclared_source"));
         assert_eq!(check("registry", "deleted", "2026-03-06T10:00:00Z"), Some("undeclared_type"));
         assert_eq!(check("registry", "expired", "2025-12-31T23:59:59Z"), Some(BEFORE_FIRST_DAY));
+    }
+
+    #[test]
+    fn rows_are_kept_without_sources_too() {
+        for (text, days, is_declared) in [
+            (TEXT, 100, true),
+            ("version: 1\nraw: { keep_days: 7 }\n", 7, false),
+            ("version: 1\nsources: []\nraw: { keep_days: 0 }\n", 0, true),
+        ] {
+            let sources = Sources::parse(text).unwrap();
+            assert_eq!((sources.raw_days(), sources.are_declared()), (days, is_declared), "{text}");
+        }
     }
 
     #[test]

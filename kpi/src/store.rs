@@ -6,16 +6,17 @@
 
 mod state;
 
-pub use state::{Coverage, DayState, Frozen, Reopening, State, Undone};
+pub use state::{Coverage, DayState, Erasure, Frozen, Reopening, State, Undone};
 
 use crate::definition::Definition;
 use crate::error::KpiError;
 use crate::input::Format;
+use crate::raw::RawImport;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -162,6 +163,21 @@ pub struct ImportCommit {
     pub position: Option<String>,
     /// Files that were written.
     pub files: Vec<FactFile>,
+    /// Its rows as they came, if they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<RawImport>,
+    /// The import whose rows were read again, and which this one stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<UndoCommit>,
+}
+
+impl ImportCommit {
+    /// Paths of all files.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        let facts = self.files.iter().map(|file| file.path.as_str());
+        let raw = self.raw.iter().flat_map(|raw| &raw.files);
+        facts.chain(raw.flat_map(|file| [file.rows.as_str(), file.keys.as_str()]))
+    }
 }
 
 /// Values of one day.
@@ -234,6 +250,34 @@ pub struct UndoCommit {
     pub reason: String,
 }
 
+/// The end of the data of persons. It says how many they were, and not who.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EraseCommit {
+    /// Why, in the user's words.
+    pub reason: String,
+    /// Accounts and domains that were asked for, and domains that only these accounts have had.
+    pub subjects: usize,
+    /// Rows of facts and refused ones that have lost their names.
+    pub facts: u64,
+    /// Rows that can no more be read as they came.
+    pub raw_rows: u64,
+    /// New paths of files by their old ones.
+    pub replaced: BTreeMap<String, String>,
+    /// Files of imports that were taken back, and of those that have never ended.
+    pub removed: BTreeSet<String>,
+    /// Name of the removal of the old files.
+    pub removal: String,
+}
+
+/// The end of rows as they came.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExpireCommit {
+    /// Files with rows or their keys.
+    pub files: BTreeSet<String>,
+    /// Name of the removal of these files.
+    pub removal: String,
+}
+
 /// What a commit says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -248,6 +292,10 @@ pub enum CommitKind {
     Delivered(DeliveredCommit),
     /// An import no longer counts.
     Undo(UndoCommit),
+    /// Data of persons were erased.
+    Erase(EraseCommit),
+    /// Rows as they came are no longer kept.
+    Expire(ExpireCommit),
 }
 
 /// A commit.
@@ -343,6 +391,34 @@ impl Store {
     pub async fn remove(&self, file: &ObjectPath) {
         if let Err(error) = self.objects.delete(file).await {
             tracing::info!("cannot remove {file}, which is no longer needed: {error}");
+        }
+    }
+
+    /// Lists the files of a folder, with their sizes and ages.
+    ///
+    /// # Errors
+    /// The folder cannot be listed.
+    pub async fn list(&self, folder: &str) -> Result<Vec<ObjectMeta>, KpiError> {
+        let found = self.objects.list(Some(&self.location(folder)));
+        found.try_collect().await.map_err(|error| KpiError::store(folder, &error))
+    }
+
+    /// Path of a file in the store, as commits name it.
+    #[must_use]
+    pub fn path_of(&self, file: &ObjectPath) -> String {
+        let parts = file.prefix_match(&self.prefix);
+        let parts = parts.into_iter().flatten().map(|part| part.as_ref().to_owned());
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    /// Removes a file; one that does not exist is removed already.
+    ///
+    /// # Errors
+    /// It cannot be removed.
+    pub async fn delete(&self, path: &str) -> Result<(), KpiError> {
+        match self.objects.delete(&self.location(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(KpiError::store(path, &error)),
         }
     }
 

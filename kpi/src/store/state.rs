@@ -1,8 +1,8 @@
 //! What all commits together say.
 
 use super::{
-    Base, Commit, CommitKind, DeliveredCommit, FactFile, ImportCommit, ReopenCommit, Table,
-    UndoCommit,
+    Base, Commit, CommitKind, DeliveredCommit, EraseCommit, FactFile, ImportCommit, ReopenCommit,
+    Table, UndoCommit,
 };
 use crate::definition::Definition;
 use crate::error::KpiError;
@@ -40,6 +40,12 @@ pub struct State {
     pub delivered: BTreeMap<String, BTreeSet<Date>>,
     /// Imports that were taken back, in the order of time.
     pub undone: Vec<Undone>,
+    /// All erasures, in the order of time.
+    pub erasures: Vec<Erasure>,
+    /// Names of removals of files that were decided.
+    pub removals: BTreeSet<String>,
+    /// Files of imports that were taken back, as far as they were not removed.
+    pub discarded: BTreeSet<String>,
     /// What was final on days that lost their facts with an import, until they are computed again.
     emptied: BTreeMap<Date, Vec<Reopening>>,
 }
@@ -113,6 +119,21 @@ pub struct Undone {
     pub reason: String,
 }
 
+/// One time that data of persons were erased.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Erasure {
+    /// When.
+    pub at: jiff::Timestamp,
+    /// Why, in the user's words.
+    pub reason: String,
+    /// Accounts and domains.
+    pub subjects: usize,
+    /// Rows of facts and refused ones that have lost their names.
+    pub facts: u64,
+    /// Rows that can no more be read as they came.
+    pub raw_rows: u64,
+}
+
 impl Coverage {
     /// First day that a running total counts.
     #[must_use]
@@ -140,6 +161,13 @@ impl State {
         self.number = number;
         match commit.kind {
             CommitKind::Import(import) => {
+                if let Some(UndoCommit { sha256, reason }) = &import.again {
+                    self.decided = number;
+                    self.undo(sha256, commit.at, reason);
+                }
+                for path in import.paths() {
+                    self.discarded.remove(path);
+                }
                 if !import.offsets.is_empty() {
                     self.offsets.insert(import.name.clone(), import.offsets.clone());
                     self.last_messages.insert(import.name.clone(), import.last_messages.clone());
@@ -188,7 +216,38 @@ impl State {
                 self.decided = number;
                 self.undo(&sha256, commit.at, &reason);
             }
+            CommitKind::Erase(erase) => {
+                self.decided = number;
+                self.erase(erase, commit.at);
+            }
+            CommitKind::Expire(expire) => {
+                self.removals.insert(expire.removal);
+                self.discarded.retain(|path| !expire.files.contains(path));
+                for (_, _, import) in self.imports.values_mut() {
+                    let Some(raw) = &mut import.raw else { continue };
+                    raw.files.retain(|file| !expire.files.contains(&file.rows));
+                }
+            }
         }
+    }
+
+    /// Facts have other names from now on, and so the next computation reads all of them.
+    fn erase(&mut self, erase: EraseCommit, at: jiff::Timestamp) {
+        self.base = None;
+        self.removals.insert(erase.removal);
+        self.discarded.retain(|path| !erase.removed.contains(path));
+        for (_, _, import) in self.imports.values_mut() {
+            let facts = import.files.iter_mut().map(|file| &mut file.path);
+            let raw = import.raw.iter_mut().flat_map(|raw| &mut raw.files);
+            let raw = raw.flat_map(|file| [&mut file.rows, &mut file.keys]);
+            for path in facts.chain(raw) {
+                if let Some(new) = erase.replaced.get(path) {
+                    new.clone_into(path);
+                }
+            }
+        }
+        let EraseCommit { reason, subjects, facts, raw_rows, .. } = erase;
+        self.erasures.push(Erasure { at, reason, subjects, facts, raw_rows });
     }
 
     fn reopen(&mut self, day: Date, at: jiff::Timestamp, reason: &str) {
@@ -201,6 +260,7 @@ impl State {
     fn undo(&mut self, sha256: &str, at: jiff::Timestamp, reason: &str) {
         let Some((_, _, import)) = self.imports.remove(sha256) else { return };
         self.base = None;
+        self.discarded.extend(import.paths().map(str::to_owned));
         let days: BTreeSet<Date> = import.files.iter().filter_map(|file| file.day).collect();
         for day in &days {
             self.reopen(*day, at, reason);
@@ -241,6 +301,12 @@ impl State {
         let mut reopened = reopened.flatten();
         self.days.values().any(|day| day.frozen.contains_key(kpi))
             || reopened.any(|reopening| reopening.previous.contains_key(kpi))
+    }
+
+    /// Paths of all files of imports that count.
+    #[must_use]
+    pub fn paths(&self) -> BTreeSet<&str> {
+        self.imports.values().flat_map(|(_, _, import)| import.paths()).collect()
     }
 
     /// Files of a table.

@@ -1,9 +1,16 @@
 //! Dimension tables: what accounts and others are, as of the time of an event.
 
 use crate::world::{World, event};
+use datafusion::arrow::array::{
+    ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::file::properties::WriterProperties;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::sync::Arc;
 
 impl World {
     /// Imports a dimension table; returns what the command says, as JSON.
@@ -126,4 +133,65 @@ fn keys_that_are_tokenised_still_meet() {
     world.table("account", "accounts.csv", ACCOUNTS, &policy);
     world.compute();
     assert_eq!(world.registrations_by("segment"), counts([("small", 1)]));
+}
+
+/// Writes a Parquet file, compressed as most programs do.
+fn write_parquet(world: &World, name: &str, columns: Vec<(&str, ArrayRef)>) -> String {
+    let path = world.path(name);
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
+    let file = File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn tables_may_be_parquet() {
+    let world = World::new();
+    world.import(
+        "a.ndjson",
+        &[
+            registration(1, "17", "01T23:59:59"),
+            registration(2, "17", "02T00:00:00"),
+            registration(3, "18", "02T10:00:00"),
+        ],
+    );
+    let day = 1_772_409_600_000_000; // 2026-03-02T00:00:00Z
+    let from = TimestampMicrosecondArray::from(vec![None, Some(day), None]);
+    let accounts = || Arc::new(Int32Array::from(vec![17, 17, 18])) as ArrayRef;
+    let columns = vec![
+        ("account_id", accounts()),
+        ("valid_from", Arc::new(from.clone().with_timezone("UTC")) as ArrayRef),
+        ("segment", Arc::new(StringArray::from(vec![Some("small"), Some("large"), None]))),
+        // Integers of which some are missing.
+        ("risk", Arc::new(Float64Array::from(vec![None, Some(3.0), Some(2.5)]))),
+    ];
+    let file = write_parquet(&world, "accounts.parquet", columns);
+    let said = world.ok(&["import", &file, "--dimension", "account"]);
+    assert!(said.contains("(Parquet): 3 rows, 3 accepted, 0 rejected"), "{said}");
+    world.compute();
+    assert_eq!(
+        world.registrations_by("segment"),
+        counts([("small", 1), ("large", 1), ("none", 1)])
+    );
+    assert_eq!(world.registrations_by("risk"), counts([("none", 1), ("3", 1), ("2.5", 1)]));
+    let again = world.ok(&["import", "--again", "accounts.parquet", "--reason", "x"]);
+    assert!(again.contains("3 rows read again: nothing changed"), "{again}");
+
+    // A time without a zone says no day; a table is no file of events, and needs its key.
+    let columns = vec![("account_id", accounts()), ("valid_from", Arc::new(from) as ArrayRef)];
+    let file = write_parquet(&world, "local.parquet", columns);
+    let output = world.run(&["import", &file, "--dimension", "account", "-o", "json"]);
+    let imported: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(imported["rejected"], json!({"bad_timestamp": 1}));
+    let file = write_parquet(&world, "other.parquet", vec![("account_id", accounts())]);
+    for words in [vec!["import", &*file], vec!["import", &*file, "--dimension", "tld"]] {
+        assert_eq!(world.run(&words).status.code(), Some(2), "{words:?}");
+    }
+    fs::write(world.path("half.parquet"), &fs::read(&file).unwrap()[..200]).unwrap();
+    let half = world.path("half.parquet");
+    let output = world.run(&["import", half.to_str().unwrap(), "--dimension", "account"]);
+    assert_eq!(output.status.code(), Some(2));
 }

@@ -623,3 +623,32 @@ fn shares_are_of_what_was_due_and_open_until_their_horizon() {
     assert_eq!((&open["value"], &open["state"]), (&json!(0.0), &json!("provisional")));
     assert!(open["open_until"].as_str().unwrap() > &now.to_string()[..10], "{open}");
 }
+
+/// Nobody knows of which days rows without a time are: of any up to that of the import.
+#[test]
+fn rows_whose_time_cannot_be_read_concern_all_days() {
+    let world = World::new();
+    let days = ["2026-03-01", "2026-03-02", "2026-03-04"];
+    let rows = [registration(1, days[0]), registration(2, days[1]), registration(3, days[2])];
+    world.import("a.ndjson", &rows);
+    world.import("b.ndjson", &[fact("9", "p-9", "payment_captured", days[1], euro())]);
+    let mut late = registration(4, days[1]);
+    late["event_ts"] = json!("2026-03-02 10:00");
+    // None of its rows is accepted; or one is, of another day.
+    for (name, more) in [("c.ndjson", None), ("d.ndjson", Some(registration(5, days[2])))] {
+        let file: Vec<Value> = std::iter::once(late.clone()).chain(more).collect();
+        let path = world.path(name);
+        let text: Vec<String> = file.iter().map(Value::to_string).collect();
+        fs::write(&path, text.join("\n")).unwrap();
+        let path = path.to_str().unwrap();
+        world.run(&["import", path]);
+        world.ok(&["compute", "--final"]);
+        for day in days.iter().chain(&["2026-03-03"]) {
+            assert_eq!(state(&world, "registrations", day).1, "incomplete", "{name} {day}");
+        }
+        assert_eq!(state(&world, "revenue", days[1]).1, "final");
+        world.ok(&["import", "--undo", path, "--reason", "test"]);
+    }
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "registrations", days[1]), is(1, "final"));
+}

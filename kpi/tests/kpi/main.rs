@@ -14,6 +14,7 @@ mod kafka;
 mod oracle;
 mod page;
 mod pull;
+mod raw;
 mod sources;
 mod storage;
 mod undo;

@@ -287,6 +287,29 @@ const SCENES: &[Scene] = &[
         ],
         "16.0",
     ),
+    // One request for two domains; neither report nor response has a request; one of both has none; a response before the report, and one
+    // that names another domain.
+    scene(
+        "abuse_first_response_hours_p50",
+        &[
+            "10:00:00 abuse_reported a domain=a request_id=r",
+            "11:00:00 abuse_reported b domain=b request_id=r",
+            "12:00:00 abuse_first_response c domain=a request_id=r",
+            "10:00:00 abuse_reported d domain=d",
+            "10:30:00 abuse_first_response e domain=d",
+            "10:00:00 abuse_reported i domain=i request_id=i",
+            "10:15:00 abuse_first_response j domain=i",
+            "10:00:00 abuse_reported f domain=f request_id=f",
+            "09:00:00 abuse_first_response g domain=f request_id=f",
+            "+1 04:00:00 abuse_first_response h domain=z request_id=f",
+        ],
+        "2.0",
+    ),
+    scene(
+        "abuse_first_response_hours_p50",
+        &["10:00:00 abuse_reported a domain=a", "12:00:00 abuse_first_response b domain=a"],
+        "null",
+    ),
     // Abuse reports whose first response came within 24 hours, of all reports, by the day of the report.
     scene(
         "abuse_response_sla_ratio",
@@ -319,6 +342,20 @@ const SCENES: &[Scene] = &[
             "10:00:00 abuse_reported e domain=e",
         ],
         "0.25",
+    ),
+    // One request for two domains; no request at all; a request that the response does not name.
+    scene(
+        "abuse_response_sla_ratio",
+        &[
+            "10:00:00 abuse_reported a domain=a request_id=r",
+            "11:00:00 abuse_reported b domain=b request_id=r",
+            "12:00:00 abuse_first_response c domain=z request_id=r",
+            "10:00:00 abuse_reported d domain=d",
+            "11:00:00 abuse_first_response e domain=d",
+            "10:00:00 abuse_reported i domain=i request_id=i",
+            "11:00:00 abuse_first_response j domain=i",
+        ],
+        "0.75",
     ),
     // Requested restores that were completed within 7 days, by the day of the request.
     scene(

@@ -253,16 +253,17 @@ pub(super) const MORE_SCENES: &[Scene] = &[
         ],
         "9.5",
     ),
-    // Without a case's identity; a report that nobody answers.
+    // Without a request, which alone says what a response answers; a response before the report, and a response about another domain.
     scene(
         "abuse_first_response_hours_p95",
         &[
             "10:00:00 abuse_reported a",
             "11:00:00 abuse_first_response b domain=a",
-            "10:00:00 abuse_reported c",
-            "09:00:00 abuse_first_response d domain=c",
+            "10:00:00 abuse_reported c request_id=c",
+            "09:00:00 abuse_first_response d request_id=c",
+            "13:00:00 abuse_first_response e domain=z request_id=c",
         ],
-        "1.0",
+        "3.0",
     ),
     // Median time from an abuse report to its resolution.
     scene(
