@@ -1,6 +1,6 @@
-"""KPIs of a store's facts, computed with pandas or Polars.
+"""KPIs of a store's facts, computed with pandas, Polars or DuckDB.
 
-Usage: peers.py pandas|polars FACTS > values.json: {kpi: {"day[/currency]": value}}
+Usage: peers.py pandas|polars|duckdb FACTS > values.json: {kpi: {"day[/currency]": value}}
 """
 
 import json
@@ -87,10 +87,50 @@ def with_polars(events, windows):
     )
 
 
+def with_duckdb(events, windows):
+    import duckdb
+
+    database = duckdb.connect()
+    events, windows = [str(file) for file in events], [str(file) for file in windows]
+    database.execute(
+        f"""CREATE TABLE once AS
+        SELECT {", ".join(EVENT_COLUMNS)} FROM read_parquet($1, hive_partitioning = false)
+        QUALIFY row_number() OVER (PARTITION BY source_system, event_id ORDER BY event_us, business_key, event_type) = 1""",
+        [events],
+    )
+    database.execute(
+        """CREATE TABLE events AS SELECT * FROM once
+        QUALIFY row_number() OVER (PARTITION BY event_type, business_key ORDER BY event_us, event_id) = 1"""
+    )
+    pairs = database.execute("SELECT business_key, corrects FROM events WHERE corrects IS NOT NULL").fetchall()
+    database.execute("CREATE TABLE taken AS SELECT unnest($1) AS business_key", [taken_away(pairs)])
+    database.execute("DELETE FROM events WHERE business_key IN (SELECT business_key FROM taken)")
+    counts = {}
+    for day, kind, number in database.execute(
+        "SELECT day, event_type, count(*) FROM events GROUP BY day, event_type"
+    ).fetchall():
+        counts.setdefault(str(day), {})[kind] = number
+    revenue = database.execute(
+        """SELECT day, currency, sum(CASE event_type WHEN 'payment_captured' THEN amount_micros ELSE -amount_micros END)
+        FROM events WHERE event_type IN ('payment_captured', 'payment_refunded') GROUP BY day, currency"""
+    ).fetchall()
+    dns = database.execute(
+        f"""SELECT day, sum(queries), sum(servfail), sum(timeout)
+        FROM (SELECT {", ".join(DNS_COLUMNS)} FROM read_parquet($1, hive_partitioning = false)
+        QUALIFY row_number() OVER (PARTITION BY {", ".join(WINDOW)} ORDER BY revision DESC) = 1) GROUP BY day""",
+        [windows],
+    ).fetchall()
+    return (
+        counts,
+        {f"{day}/{currency}": amount for day, currency, amount in revenue},
+        {str(day): dict(zip(("queries", "servfail", "timeout"), sums)) for day, *sums in dns},
+    )
+
+
 def main():
     engine, facts = sys.argv[1], pathlib.Path(sys.argv[2])
     files = [sorted(facts.glob(f"{table}/**/*.parquet")) for table in ("events", "dns")]
-    counts, revenue, dns = {"pandas": with_pandas, "polars": with_polars}[engine](*files)
+    counts, revenue, dns = {"pandas": with_pandas, "polars": with_polars, "duckdb": with_duckdb}[engine](*files)
 
     def count(day, kind):
         return int(counts[day].get(kind, 0))

@@ -1,5 +1,6 @@
-//! Cost of `dnscribe-kpi` with a sample registrar's year: import, computation of all KPIs, answers of the API. Beside it, on the same
-//! facts: seven of the KPIs by pandas and by Polars, whose values must be equal, and all of them by `ClickHouse`'s engine.
+//! Cost of `dnscribe-kpi` with a sample registrar's year: import, computation of all KPIs, the computation after one more hour, answers of
+//! the API. Beside it, on the same facts: seven of the KPIs by pandas, Polars and `DuckDB`, whose values must be equal, and all of them by
+//! `ClickHouse`'s engine.
 
 use super::Bench;
 use super::case::{Figures, Plan};
@@ -12,7 +13,7 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -23,7 +24,17 @@ use tempfile::TempDir;
 const REGISTRATIONS: u32 = 200;
 
 /// Version of the packages in tests/benches/kpi/requirements.txt.
-const PEERS: &str = "3.1.1";
+const PEERS: &str = "3.1.1-duckdb";
+
+/// What computes some KPIs beside `dnscribe-kpi`.
+const DATA_FRAMES: [&str; 3] = ["pandas", "polars", "duckdb"];
+
+/// Days of the sample.
+const DAYS: usize = 365;
+
+/// Files of the sample without an hour's rows of its last day, and of these.
+const SAMPLE: &str = "sample.ndjson";
+const HOUR: &str = "hour.ndjson";
 
 /// Connections over which the API is asked at once.
 const CONNECTIONS: &str = "8";
@@ -59,7 +70,8 @@ pub fn main(bench: &Bench) -> Result<Report> {
     plan.slow_case("import", || year.import());
     plan.slow_case("compute", || cost(&mut year.command(&["compute"])));
     plan.slow_case("compute again", || cost(&mut year.command(&["compute"])));
-    for peer in ["pandas", "polars"] {
+    plan.slow_case("compute, an hour later", || year.hour());
+    for peer in DATA_FRAMES {
         let (year, python) = (&year, &peers);
         plan.slow_case(peer, move || year.peer(python, peer));
     }
@@ -67,7 +79,8 @@ pub fn main(bench: &Bench) -> Result<Report> {
     plan.slow_case("API, uncached", || year.ask(&uncached(bench.count(4_000))));
     plan.slow_case("API, cached", || year.ask(&cached(bench.count(40_000))));
     plan.row(Row::new("import", "rows_per_second"));
-    for case in ["import", "compute", "compute again", "pandas", "polars", "clickhouse"] {
+    let own = ["import", "compute", "compute again", "compute, an hour later"];
+    for case in own.into_iter().chain(DATA_FRAMES).chain(["clickhouse"]) {
         for figure in ["wall_seconds", "cpu_seconds", "rss_peak_bytes"] {
             let row = Row::new(case, figure);
             let is_base = matches!(case, "import" | "compute");
@@ -121,13 +134,13 @@ impl Year {
     fn new(bench: &Bench) -> Result<Self> {
         let kpi = build::program("dnscribe-kpi", bench.profile())?;
         let folder = tempfile::tempdir()?;
-        let sample = folder.path().join("sample.ndjson");
+        let sample = folder.path().join("all.ndjson");
         let mut command = Command::new(&kpi);
         let registrations = bench.scaled(REGISTRATIONS).to_string();
-        command.args(["sample", "--hostile", "--from", "2025-01-01", "--days", "365"]);
+        command.args(["sample", "--hostile", "--from", "2025-01-01", "--days", &DAYS.to_string()]);
         command.args(["--registrations", &registrations, "--file"]).arg(&sample);
         shell::output(&mut command)?;
-        let rows = BufReader::new(File::open(&sample)?).lines().count();
+        let rows = divide(&sample, folder.path())?;
         let rows = f64::from(u32::try_from(rows)?);
         let load = bench.program("kpi_load");
         Ok(Self { kpi, load, folder, rows, store: RefCell::default() })
@@ -149,12 +162,18 @@ impl Year {
     fn import(&self) -> Result<Figures> {
         *self.store.borrow_mut() = Some(tempfile::tempdir_in(self.folder.path())?);
         let mut command = self.command(&["import"]);
-        let figures = cost(command.arg(self.folder.path().join("sample.ndjson")))?;
+        let figures = cost(command.arg(self.folder.path().join(SAMPLE)))?;
         let seconds = figures.get("wall_seconds").context("no duration")?;
         Ok(figures.with("rows_per_second", self.rows / seconds))
     }
 
-    /// Computes some KPIs with a data frame, and compares the values.
+    /// Computes after the import of an hour.
+    fn hour(&self) -> Result<Figures> {
+        shell::output(self.command(&["import"]).arg(self.folder.path().join(HOUR)))?;
+        cost(&mut self.command(&["compute"]))
+    }
+
+    /// Computes some KPIs with a data frame, or `DuckDB`, and compares the values.
     fn peer(&self, python: &Path, name: &str) -> Result<Figures> {
         let values = self.folder.path().join("values.json");
         let mut command = Command::new(python);
@@ -186,6 +205,25 @@ impl Year {
         let mut load = Command::new(&self.load);
         Figures::measure(load.args([&server.address.to_string(), CONNECTIONS]).arg(file))
     }
+}
+
+/// Divides the rows of a sample into those of [`HOUR`], each 24th of its last day, and all others. Returns the number of the latter.
+fn divide(all: &Path, folder: &Path) -> Result<usize> {
+    let lines = || Ok::<_, std::io::Error>(BufReader::new(File::open(all)?).lines());
+    let rows = lines()?.count();
+    let last_day = rows - rows / DAYS;
+    let [mut sample, mut hour] =
+        [File::create(folder.join(SAMPLE))?, File::create(folder.join(HOUR))?].map(BufWriter::new);
+    let mut kept = 0;
+    for (row, line) in lines()?.enumerate() {
+        let is_of_hour = row >= last_day && (row - last_day).is_multiple_of(24);
+        kept += usize::from(!is_of_hour);
+        writeln!(if is_of_hour { &mut hour } else { &mut sample }, "{}", line?)?;
+    }
+    sample.flush()?;
+    hour.flush()?;
+    fs::remove_file(all)?;
+    Ok(kept)
 }
 
 /// Runs a program to its end and returns what it cost.
