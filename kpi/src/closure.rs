@@ -9,20 +9,22 @@
 //!   fact counts.
 //!
 //! Keys are compared by their hashes. That two keys have the same one does no harm: facts that were not needed are in both sides of
-//! the difference.
+//! the difference. Older events are found by the [`crate::index`] of their keys, which knows less of each hash, and read as far as needed.
 
 use crate::dictionary::Dictionary;
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::facts;
+use crate::index::{self, Index, Wanted, types_condition};
 use crate::keys::{Keys, hash};
 use crate::rows::{Columns, failed, text, texts, with_schema};
 use crate::sources::BEFORE_FIRST_DAY;
-use crate::store::{State, Store, Table};
+use crate::store::{FactFile, State, Store, Table};
 use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Instant;
 
 /// Rows of each table.
 pub type Rows = BTreeMap<Table, Vec<RecordBatch>>;
@@ -50,8 +52,8 @@ impl Asked {
         }
     }
 
-    fn take(&mut self) -> Keys {
-        Keys::new(std::mem::take(&mut self.next))
+    fn take(&mut self) -> HashSet<i64> {
+        std::mem::take(&mut self.next)
     }
 }
 
@@ -99,8 +101,8 @@ impl Links {
         }
     }
 
-    /// Condition on events that have one of the keys that were not yet asked for.
-    fn condition(&mut self, engine: &Engine, prefix: &str) -> Option<String> {
+    /// Condition on events that have one of the keys that were not yet asked for, which are added to `wanted`.
+    fn condition(&mut self, engine: &Engine, prefix: &str, wanted: &mut Wanted) -> Option<String> {
         let asked = [
             (&mut self.technical, "technical_hash"),
             (&mut self.business, "business_hash"),
@@ -109,7 +111,9 @@ impl Links {
         ];
         let asked = asked.into_iter().filter(|(keys, _)| !keys.next.is_empty());
         let conditions = asked.map(|(keys, column)| {
-            engine.register_keys(&format!("{prefix}_{column}"), keys.take(), column)
+            let hashes = keys.take();
+            wanted.add(column, &hashes);
+            engine.register_keys(&format!("{prefix}_{column}"), Keys::new(hashes), column)
         });
         let conditions: Vec<String> = conditions.collect();
         (!conditions.is_empty()).then(|| format!("({})", conditions.join(" OR ")))
@@ -120,8 +124,8 @@ impl Links {
 #[derive(Debug)]
 struct ModelKey {
     expression: String,
-    /// Condition on the types of these events.
-    condition: String,
+    /// Types of these events, if not all.
+    types: Option<BTreeSet<String>>,
     asked: Asked,
 }
 
@@ -137,16 +141,16 @@ impl ModelKey {
             }
         }
         let all = types.into_iter().map(|(expression, types)| {
-            let condition = match types {
-                None => "1 = 1".to_owned(),
-                Some(types) => {
-                    let types = types.iter().map(|kind| format!("'{kind}'"));
-                    format!("event_type IN ({})", types.collect::<Vec<_>>().join(", "))
-                }
-            };
-            Self { expression: expression.to_owned(), condition, asked: Asked::default() }
+            let owned = |types: BTreeSet<&str>| types.into_iter().map(str::to_owned).collect();
+            let types = types.map(owned);
+            Self { expression: expression.to_owned(), types, asked: Asked::default() }
         });
         Some(all.collect())
+    }
+
+    /// Condition on the types of these events.
+    fn of_types(&self) -> String {
+        self.types.as_ref().map_or_else(|| "1 = 1".to_owned(), types_condition)
     }
 }
 
@@ -233,13 +237,15 @@ impl Following {
         Ok(())
     }
 
-    /// Conditions on the events that are to be found next.
-    fn conditions(&mut self, engine: &Engine, name: &str) -> Vec<String> {
+    /// Conditions on the events that are to be found next, whose keys are added to `wanted`.
+    fn conditions(&mut self, engine: &Engine, name: &str, wanted: &mut Wanted) -> Vec<String> {
         let Self { link, start, end, .. } = self;
         let sides = [(&*start, &mut self.starts, "start"), (&*end, &mut self.ends, "end")];
         let sides = sides.into_iter().filter(|(_, asked, _)| !asked.next.is_empty());
         let conditions = sides.map(|(kind, asked, side)| {
-            let is_among = engine.register_keys(&format!("{name}_{side}"), asked.take(), link);
+            let hashes = asked.take();
+            wanted.add_typed(link, [kind.as_str()], &hashes);
+            let is_among = engine.register_keys(&format!("{name}_{side}"), Keys::new(hashes), link);
             format!("(event_type = '{kind}' AND {is_among})")
         });
         conditions.collect()
@@ -248,7 +254,11 @@ impl Following {
 
 /// The search for events.
 struct Search<'a> {
+    store: &'a Store,
     engine: &'a Engine,
+    index: &'a Index,
+    /// Older files that are in the index, with their rows.
+    indexed: BTreeMap<&'a str, u64>,
     types: BTreeSet<String>,
     models: Vec<ModelKey>,
     following: Vec<Following>,
@@ -259,15 +269,15 @@ struct Search<'a> {
     context: Links,
 }
 
-/// Finds what the facts of the imports after `snapshot` have to do with; nothing if these are more than `limit` rows, or if a
-/// model does not say what its rows have to do with. `types` are the types of all older events.
+/// Finds what the facts of the imports after `snapshot` have to do with; nothing if these are more than `limit` rows, if a
+/// model does not say what its rows have to do with, or if the index is gone. `types` are the types of all older events.
 ///
 /// # Errors
 /// A file cannot be read.
 pub async fn find(
     store: &Store,
     state: &State,
-    snapshot: u64,
+    (snapshot, index): (u64, &Index),
     dictionary: &Dictionary,
     types: &BTreeSet<String>,
     (memory, limit): (usize, usize),
@@ -275,6 +285,8 @@ pub async fn find(
     let Some(models) = ModelKey::all(dictionary) else { return Ok(None) };
     let engine = Engine::new(memory)?;
     let mut closure = Closure::default();
+    let in_index = index.files();
+    let mut indexed = BTreeMap::new();
     for table in Table::ALL {
         let (new, old): (Vec<_>, Vec<_>) =
             state.numbered_files(table).partition(|(number, _)| *number > snapshot);
@@ -283,6 +295,12 @@ pub async fn find(
             Table::Dns => {
                 let days: BTreeSet<Option<Date>> = new.iter().map(|(_, file)| file.day).collect();
                 old.into_iter().filter(|(_, file)| days.contains(&file.day)).collect()
+            }
+            Table::Events => {
+                let is_in_index = |(_, file): &(u64, &FactFile)| in_index.contains(&*file.path);
+                let (known, unknown): (Vec<_>, Vec<_>) = old.into_iter().partition(is_in_index);
+                indexed.extend(known.into_iter().map(|(_, file)| (&*file.path, file.rows)));
+                unknown
             }
             _ => old,
         };
@@ -297,7 +315,10 @@ pub async fn find(
     }
     let types = types.iter().cloned().chain(texts(&closure.new[&Table::Events], "event_type")?);
     let mut search = Search {
+        store,
         engine: &engine,
+        index,
+        indexed,
         types: types.collect(),
         models,
         following: Following::all(dictionary),
@@ -387,17 +408,28 @@ impl Search<'_> {
     async fn run(&mut self, new: &[RecordBatch], limit: usize) -> Result<bool, KpiError> {
         let changed: Vec<_> = new.iter().map(|batch| (batch.clone(), true)).collect();
         self.ask_for(&changed).await?;
-        while let Some((condition, is_changed)) = self.condition() {
-            let sql = format!(
-                "SELECT *, {is_changed} AS is_changed FROM {} WHERE {condition}",
-                old_table(Table::Events)
-            );
+        while let Some((condition, is_changed, wanted)) = self.condition() {
+            let start = Instant::now();
+            let Some(rows) = self.index.find(self.store, wanted).await? else { return Ok(false) };
+            // The index knows less of keys than the condition, but not so much less that it has many other rows.
+            if rows.values().map(Vec::len).sum::<usize>() > limit {
+                return Ok(false);
+            }
+            let seconds = start.elapsed().as_secs_f64();
+            tracing::debug!(files = rows.len(), seconds, "asked the index");
+            let read = index::read(self.store, &self.indexed, rows).await?;
+            tracing::debug!(seconds = start.elapsed().as_secs_f64(), "read what it has found");
+            self.engine.register_batches(Table::Events, "events_indexed", read)?;
             let mut found = Vec::new();
-            let mut rows = self.engine.stream("facts that new ones change", &sql).await?;
-            while let Some(batch) = rows.next().await? {
-                found.extend(self.take(&batch)?);
-                if self.rows.len() > limit {
-                    return Ok(false);
+            for table in ["events_indexed", &old_table(Table::Events)] {
+                let sql =
+                    format!("SELECT *, {is_changed} AS is_changed FROM {table} WHERE {condition}");
+                let mut rows = self.engine.stream("facts that new ones change", &sql).await?;
+                while let Some(batch) = rows.next().await? {
+                    found.extend(self.take(&batch)?);
+                    if self.rows.len() > limit {
+                        return Ok(false);
+                    }
                 }
             }
             tracing::debug!(rows = self.rows.len(), "found facts that new ones change");
@@ -406,24 +438,28 @@ impl Search<'_> {
         Ok(true)
     }
 
-    /// Condition on the events that are to be found next, and the one of them that makes an event changed.
-    fn condition(&mut self) -> Option<(String, String)> {
-        let changed = self.changed.condition(self.engine, "changed");
-        let context = self.context.condition(self.engine, "context");
+    /// Condition on the events that are to be found next, the one of them that makes an event changed, and their keys.
+    fn condition(&mut self) -> Option<(String, String, Wanted)> {
+        let mut wanted = Wanted::default();
+        let changed = self.changed.condition(self.engine, "changed", &mut wanted);
+        let context = self.context.condition(self.engine, "context", &mut wanted);
         let models = self.models.iter_mut().enumerate();
         let models = models.filter(|(_, model)| !model.asked.next.is_empty());
         let models = models.map(|(index, model)| {
-            let keys = model.asked.take();
-            let is_among =
-                self.engine.register_keys(&format!("model_{index}"), keys, &model.expression);
-            format!("({} AND {is_among})", model.condition)
+            let hashes = model.asked.take();
+            let types = model.types.as_ref().unwrap_or(&self.types);
+            wanted.add_typed(&model.expression, types.iter().map(String::as_str), &hashes);
+            let name = format!("model_{index}");
+            let is_among = self.engine.register_keys(&name, Keys::new(hashes), &model.expression);
+            format!("({} AND {is_among})", model.of_types())
         });
         let is_changed = changed.clone().unwrap_or_else(|| "false".to_owned());
         let mut all: Vec<String> = changed.into_iter().chain(context).chain(models).collect();
         for (index, following) in self.following.iter_mut().enumerate() {
-            all.extend(following.conditions(self.engine, &format!("following_{index}")));
+            let name = format!("following_{index}");
+            all.extend(following.conditions(self.engine, &name, &mut wanted));
         }
-        (!all.is_empty()).then(|| (all.join(" OR "), is_changed))
+        (!all.is_empty()).then(|| (all.join(" OR "), is_changed, wanted))
     }
 
     /// Keeps rows that are new here. Returns those to go on from, and whether they are changed.
@@ -475,7 +511,8 @@ impl Search<'_> {
         for model in &mut self.models {
             let sql = format!(
                 "SELECT DISTINCT {} AS key FROM changed_events WHERE {}",
-                model.expression, model.condition
+                model.expression,
+                model.of_types()
             );
             for key in texts(&self.engine.query("keys of changed events", &sql).await?, "key")? {
                 model.asked.add(hash(&key));

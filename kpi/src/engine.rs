@@ -466,6 +466,19 @@ impl Engine {
         Ok(rows)
     }
 
+    /// Runs a query over rows in memory, by one thread: rows stay in their order. `what` names it in errors.
+    ///
+    /// # Errors
+    /// The query is wrong.
+    pub async fn query_in_order(
+        &self,
+        what: &str,
+        sql: &str,
+    ) -> Result<Vec<RecordBatch>, KpiError> {
+        let rows = async { self.in_order.sql(sql).await?.collect().await };
+        rows.await.map_err(KpiError::query(what))
+    }
+
     /// Runs a query whose rows are read one batch after the other. `what` names it in errors.
     ///
     /// # Errors

@@ -41,7 +41,9 @@ impl Keys {
         Self { hashes, filter }
     }
 
-    fn has(&self, hash: i64) -> bool {
+    /// Whether a hash is among them.
+    #[must_use]
+    pub fn has(&self, hash: i64) -> bool {
         let (word, bit) = place(self.filter.len(), hash);
         self.filter[word] & bit != 0 && self.hashes.contains(&hash)
     }

@@ -33,6 +33,7 @@ pub mod engine;
 pub mod summary;
 // From facts to values.
 pub mod completeness;
+pub mod index;
 pub mod closure;
 pub mod compute;
 pub mod values;

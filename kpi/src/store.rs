@@ -202,6 +202,9 @@ pub struct Base {
     pub method: String,
     /// File with the counts of these facts.
     pub summary: String,
+    /// Segments of the index of the keys of these facts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub index: Vec<String>,
 }
 
 /// A computation.

@@ -210,7 +210,9 @@ class Truth:
             return by_day(windows, value=value)
 
         def servfail(window):
-            return sum(r["count"] for r in window["rcodes"] if r["rcode"] == "SERVFAIL")
+            responses = sum(r["count"] for r in window["rcodes"] if r["rcode"] == "SERVFAIL")
+            failed = window["queries"] - window["successes"] - window["statuses"]["timeout"]
+            return min(responses, max(failed, 0))
 
         queries = sums(lambda w: w["queries"])
         self.simple("dns_queries", queries)

@@ -1,7 +1,7 @@
 //! Spans of an answer: days of a time zone, longer ones made of them, and parts of them.
 
-use super::NO_SLOT;
 use super::question::Question;
+use super::rows::NO_SLOT;
 use crate::definition::Part;
 use crate::facts::{day_of, epoch_day};
 use crate::query::SLOT_US;

@@ -110,9 +110,9 @@ impl Values {
         let definition = dictionary.definition(kpi);
         let states = self.span_states(dictionary, kpi, &asked.question, &scope, &definition);
         let mut sums: BTreeMap<usize, Sums> = BTreeMap::new();
-        for ((index, _), added) in
-            self.collect(&scope, |day| day.official(kpi, &definition.formula))
-        {
+        let collected =
+            self.collect(&scope, 1, |_, day| day.official(kpi, &definition.formula), |_, _| true);
+        for ((index, _), added) in collected.into_iter().flatten() {
             sums.entry(index).or_default().add(&added);
         }
         let spans = &scope.calendar.spans;

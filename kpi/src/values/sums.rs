@@ -7,7 +7,8 @@ use crate::dictionary::{Kpi, KpiType};
 use crate::store::{DayState, Reopening};
 use jiff::civil::Date;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// Sums of one slice and span.
@@ -15,7 +16,7 @@ use std::sync::Arc;
 pub(super) struct Sums {
     pub(super) numerator: i128,
     pub(super) denominator: i128,
-    pub(super) samples: Vec<(f64, i64)>,
+    pub(super) samples: Samples,
     pub(super) rows: usize,
     /// Whether one of the rows is too large to have a value.
     pub(super) is_too_large: bool,
@@ -35,13 +36,15 @@ impl Sums {
         json!(self.numerator as f64 / self.denominator as f64)
     }
 
-    pub(super) fn value(mut self, formula: &Formula, is_incomplete: bool) -> Value {
+    pub(super) fn value(self, formula: &Formula, is_incomplete: bool) -> Value {
         match formula.kind {
             _ if self.is_too_large(formula) => Value::Null,
             KpiType::Ratio | KpiType::Conversion => self.ratio(),
             KpiType::Cumulative if !formula.over.is_empty() => self.ratio(),
-            KpiType::Percentile => percentile(&mut self.samples, formula.percentile.unwrap_or(0.5))
-                .map_or(Value::Null, |value| json!(value)),
+            KpiType::Percentile => {
+                percentile(&mut self.samples.all(), formula.percentile.unwrap_or(0.5))
+                    .map_or(Value::Null, |value| json!(value))
+            }
             KpiType::Simple | KpiType::Derived if is_incomplete && self.rows == 0 => Value::Null,
             KpiType::Simple | KpiType::Derived | KpiType::Cumulative => {
                 i64::try_from(self.numerator).map_or(Value::Null, Value::from)
@@ -54,6 +57,58 @@ impl Sums {
         self.denominator += other.denominator;
         self.rows += other.rows;
         self.is_too_large |= other.is_too_large;
+    }
+}
+
+/// Different values that are counted: so many stay in the processor's cache.
+const COUNTED: usize = 16 << 10;
+
+/// Values with their numbers. There may be as many as events, but mostly they are few different ones, such as whole milliseconds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Samples {
+    /// Numbers by the bits of the value.
+    counts: HashMap<u64, i64, BuildHasherDefault<BitsHasher>>,
+    /// Values beyond [`COUNTED`].
+    others: Vec<(f64, i64)>,
+}
+
+impl Samples {
+    pub(super) fn add(&mut self, value: f64, number: i64) {
+        if let Some(count) = self.counts.get_mut(&value.to_bits()) {
+            *count += number;
+        } else if self.counts.len() < COUNTED {
+            self.counts.insert(value.to_bits(), number);
+        } else {
+            self.others.push((value, number));
+        }
+    }
+
+    fn all(self) -> Vec<(f64, i64)> {
+        let mut all = self.others;
+        all.extend(self.counts.into_iter().map(|(bits, number)| (f64::from_bits(bits), number)));
+        all
+    }
+}
+
+/// Hash of the bits of a number.
+#[derive(Clone, Debug, Default)]
+struct BitsHasher(u64);
+
+impl Hasher for BitsHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0.rotate_left(8) ^ u64::from(*byte));
+        }
+    }
+
+    /// The low bits of whole numbers are 0: the high ones of the product are added to those of the hash.
+    fn write_u64(&mut self, bits: u64) {
+        let product = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = product ^ (product >> 32);
     }
 }
 
@@ -221,6 +276,26 @@ mod tests {
         assert_eq!(percentile(&mut [(2.0, 1), (1.0, 1)], 0.5), Some(1.5));
         assert_eq!(percentile(&mut [(4.0, 1), (1.0, 2)], 0.5), Some(1.0));
         assert_eq!(percentile(&mut [(10.0, 1), (0.0, 1)], 0.95), Some(9.5));
+    }
+
+    #[test]
+    fn samples_are_those_that_were_added() {
+        for different in [1, 100, u32::try_from(COUNTED).unwrap() + 1_000] {
+            let mut samples = Samples::default();
+            for number in 0..3 * different {
+                samples.add(f64::from(number % different), i64::from(number % 2) + 1);
+            }
+            let mut counts: BTreeMap<u64, i64> = BTreeMap::new();
+            for (value, number) in samples.all() {
+                *counts.entry(value.to_bits()).or_default() += number;
+            }
+            let mut expected: BTreeMap<u64, i64> = BTreeMap::new();
+            for number in 0..3 * different {
+                let bits = f64::from(number % different).to_bits();
+                *expected.entry(bits).or_default() += i64::from(number % 2) + 1;
+            }
+            assert_eq!(counts, expected, "{different}");
+        }
     }
 
     #[test]

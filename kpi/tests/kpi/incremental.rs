@@ -3,6 +3,7 @@
 use crate::world::{World, event};
 use dnscribe_kpi::sample::Random;
 use serde_json::{Value, json};
+use std::fs;
 
 fn chance(random: &mut Random, percent: u64) -> bool {
     random.below(100) < percent
@@ -111,28 +112,78 @@ fn any_telemetry(random: &mut Random) -> Value {
     }
 }
 
-#[test]
-fn values_of_what_is_new_are_those_of_all_facts() {
+/// Random imports. In between, segments of the index are lost, and an import replaces what another one had refused.
+fn values_of_random_imports(seed: u64) {
     let world = World::new();
-    let mut random = Random(1);
+    let mut random = Random(seed);
     let compute = |words: &[&str]| -> Value {
         let output = world.ok(&[&["compute", "--final", "-o", "json"], words].concat());
         serde_json::from_str(&output).unwrap()
     };
     let mut last = json!(null);
-    for (round, number) in [400_u32, 3, 25, 1, 9].into_iter().enumerate() {
+    let mut first_import = String::new();
+    for (round, number) in [400_u32, 3, 25, 1, 9, 40, 2].into_iter().enumerate() {
         let events: Vec<Value> = (0..number).map(|_| any_event(&mut random)).collect();
-        let others = (0..number.div_ceil(4)).map(|_| any_telemetry(&mut random));
-        world.import(&format!("{round}.ndjson"), &[events, others.collect()].concat());
+        let others: Vec<Value> =
+            (0..number.div_ceil(4)).map(|_| any_telemetry(&mut random)).collect();
+        let rows = [events, others].concat();
+        let name = format!("{round}.ndjson");
+        match round {
+            0 => {
+                world.import(&name, &rows)["sha256"].as_str().unwrap().clone_into(&mut first_import)
+            }
+            3 => {
+                let segment = world.files("keys").pop_last().unwrap();
+                fs::remove_file(world.path("data/keys").join(segment)).unwrap();
+                world.import(&name, &rows);
+            }
+            4 => {
+                fs::remove_dir_all(world.path("data/keys")).unwrap();
+                world.import(&name, &rows);
+            }
+            5 => {
+                let text: Vec<String> = rows.iter().map(Value::to_string).collect();
+                let path = world.path(&name);
+                fs::write(&path, text.join("\n")).unwrap();
+                world.ok(&["import", path.to_str().unwrap(), "--replaces", &first_import]);
+            }
+            _ => drop(world.import(&name, &rows)),
+        }
         last = compute(&[]);
         let (read, facts) = (last["facts_read"].as_u64(), last["facts"].as_u64());
-        assert_eq!(read < facts, round > 0, "round {round}: {read:?} of {facts:?}");
+        assert_eq!(read < facts, round > 0, "seed {seed}, round {round}: {read:?} of {facts:?}");
     }
     // Nothing is left to commit: values, what is missing, and what the next computation goes on from are the same.
     let commits = world.files("log");
     let all = compute(&["--all"]);
-    assert_eq!((&all["facts_read"], &all["changed"]), (&all["facts"], &json!(0)));
-    assert_eq!(all["incomplete"], last["incomplete"]);
+    assert_eq!((&all["facts_read"], &all["changed"]), (&all["facts"], &json!(0)), "seed {seed}");
+    assert_eq!(all["incomplete"], last["incomplete"], "seed {seed}");
+    assert_eq!(world.files("log"), commits, "seed {seed}");
+}
+
+#[test]
+fn values_of_what_is_new_are_those_of_all_facts() {
+    values_of_random_imports(1);
+}
+
+/// Two computations at once, again and again: segments that one of them merges are those that the other reads.
+#[test]
+fn computations_at_once_lose_nothing() {
+    let world = World::new();
+    let mut random = Random(4);
+    for round in 0..4 {
+        let events: Vec<Value> = (0..60).map(|_| any_event(&mut random)).collect();
+        world.import(&format!("{round}.ndjson"), &events);
+        let both = [0, 1].map(|_| world.command(&["compute"]).spawn().unwrap());
+        for mut process in both {
+            assert!(process.wait().unwrap().success(), "round {round}");
+        }
+        let named = world.files("keys");
+        assert!(!named.is_empty() && named.len() < 4, "round {round}: {named:?}");
+    }
+    let commits = world.files("log");
+    let all: Value = serde_json::from_str(&world.ok(&["compute", "--all", "-o", "json"])).unwrap();
+    assert_eq!(all["changed"], 0);
     assert_eq!(world.files("log"), commits);
 }
 
@@ -158,10 +209,9 @@ fn what_new_facts_do_not_show_is_computed_from_all() {
     let import = world.import("b.ndjson", &[one]);
     assert_eq!(read(&[]), (1, 21));
     // Another dictionary: one model says nothing of its keys.
-    let text =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/metrics.yaml")).unwrap();
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/metrics.yaml")).unwrap();
     let path = world.path("own.yaml").to_str().unwrap().to_owned();
-    std::fs::write(&path, text.replacen("    keys: [domain]\n", "", 1)).unwrap();
+    fs::write(&path, text.replacen("    keys: [domain]\n", "", 1)).unwrap();
     for number in [51, 52] {
         let rows = [event(number, "registration_completed", day, json!({}))];
         world.import(&format!("{number}.ndjson"), &rows);
@@ -194,7 +244,7 @@ fn values_after_an_import_of_a_dimension_table_are_those_of_all_facts() {
     world.import("a.ndjson", &rows);
     facts_read(&world, &[]);
     let table = world.path("accounts.csv");
-    std::fs::write(&table, "account_id,valid_from,segment\na0,,large\n").unwrap();
+    fs::write(&table, "account_id,valid_from,segment\na0,,large\n").unwrap();
     world.ok(&["import", table.to_str().unwrap(), "--dimension", "account"]);
     assert_eq!(facts_read(&world, &[]), (21, 21));
     let server = world.serve(&["--no-auth"]);

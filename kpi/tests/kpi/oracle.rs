@@ -508,6 +508,12 @@ const SCENES: &[Scene] = &[
         ],
         "0.01",
     ),
+    // Eight of nine SERVFAIL are of queries that had timed out, or repeat another response.
+    scene(
+        "dns_query_error_ratio",
+        &["10:00:00 dns queries=10 successes=5 servfail=9 timeout=4"],
+        "0.5",
+    ),
 ];
 
 /// Makes the record that a line of a scene describes.

@@ -1,0 +1,125 @@
+//! What is known of the spans of an answer.
+
+use super::collect::AnswerSlices;
+use super::question::{Question, ValueState};
+use super::rows::{MeasureRows, NO_SLOT};
+use super::sums::SpanState;
+use super::{DayValues, Key, Scope, SpanSlice, Values, before};
+use crate::completeness::Needs;
+use crate::definition::{Definition, Formula};
+use crate::dictionary::{Dictionary, Kpi, KpiType};
+use crate::facts::epoch_day;
+use crate::rows::date;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Values {
+    /// Slices of a sum that is always sliced, by spans of whole days that lack nothing, of which the days before have rows: their sum is 0
+    /// where the span has none.
+    pub(super) fn stopped(
+        &self,
+        kpi: &Kpi,
+        question: &Question,
+        scope: &Scope<'_>,
+        formula: &Formula,
+        spans: &[SpanState],
+    ) -> BTreeSet<Key> {
+        let is_sum = matches!(kpi.kind, KpiType::Simple | KpiType::Derived);
+        let is_plain = question.by.iter().all(|name| kpi.always_by.contains(name));
+        let whole = scope.calendar.has_utc_days && question.grain.step_us().is_none();
+        let Some((first, last)) = scope.days() else { return BTreeSet::new() };
+        if kpi.always_by.is_empty() || !is_sum || !is_plain || !whole {
+            return BTreeSet::new();
+        }
+        let mut slices = AnswerSlices::new(&scope.selection);
+        let mut seen: BTreeMap<i32, BTreeSet<u32>> = BTreeMap::new();
+        for (day, values) in self.days.range(before(first)..=last) {
+            let of_day = seen.entry(epoch_day(*day)).or_default();
+            let (rows, formula) = values.official(kpi, formula);
+            slices.add((rows, formula), |_, number, _| of_day.extend([number]));
+        }
+        let complete =
+            spans.iter().enumerate().filter(|(_, span)| span.state() != ValueState::Incomplete);
+        let keys = complete.flat_map(|(index, _)| {
+            let from = scope.calendar.spans[index].from;
+            let days = seen.range(epoch_day(before(from))..epoch_day(from));
+            days.flat_map(|(_, of_day)| of_day).map(move |number| (index, *number))
+        });
+        let keys: BTreeSet<SpanSlice> = keys.collect();
+        keys.into_iter()
+            .map(|(index, number)| (index, slices.slices[number as usize].clone()))
+            .collect()
+    }
+
+    /// Finds out what is known of each span. A running total needs all days before its span, too, from its opening on.
+    pub(super) fn span_states(
+        &self,
+        dictionary: &Dictionary,
+        kpi: &Kpi,
+        question: &Question,
+        scope: &Scope<'_>,
+        definition: &Definition,
+    ) -> Vec<SpanState> {
+        let needs = Needs::of(dictionary, kpi, &self.coverage);
+        let missing = |day: Date| self.days.get(&day).map(|values| &values.state.incomplete);
+        let add = |span: &mut SpanState, day: Date| {
+            let values = self.days.get(&day);
+            let state = values.map(|values| &values.state);
+            span.add(kpi, day, state, &definition.sha256, || needs.reasons(day, missing));
+            let rows = values.map(|values| values.official(kpi, &definition.formula).0);
+            let lacks = values.zip(rows);
+            let lacks =
+                lacks.and_then(|(day, rows)| self.lacks_parts(kpi, day, rows, question, scope));
+            if let Some(why) = lacks {
+                span.add_reason(format!("{day}: {why}"));
+            }
+        };
+        let known = self.days.first_key_value().map(|(first, _)| *first);
+        let mut next = known.into_iter().chain(scope.calendar.utc_days().map(|(first, _)| first));
+        let mut next = epoch_day(next.by_ref().min().unwrap_or_default());
+        let mut total = SpanState::new(date(next));
+        let spans = scope.calendar.spans.iter().map(|span| {
+            let (first, last) = span.utc_days();
+            let first = scope.window.map_or(first, |window| window.start(span.to));
+            if !scope.is_cumulative || last < scope.opening {
+                let mut state = SpanState::new(first);
+                (epoch_day(first)..=epoch_day(last)).for_each(|day| add(&mut state, date(day)));
+                return state;
+            }
+            while next <= epoch_day(last) {
+                if date(next) >= scope.opening {
+                    add(&mut total, date(next));
+                }
+                next += 1;
+            }
+            total.clone()
+        });
+        spans.collect()
+    }
+
+    /// Why the rows of a day cannot be divided as the question asks for.
+    fn lacks_parts(
+        &self,
+        kpi: &Kpi,
+        day: &DayValues,
+        rows: &MeasureRows,
+        question: &Question,
+        scope: &Scope<'_>,
+    ) -> Option<String> {
+        if scope.calendar.has_utc_days {
+            return None;
+        }
+        let zone = question.zone();
+        let has_zone = zone == TimeZone::UTC || self.detail.time_zones.contains(&zone);
+        if !day.has_parts && (scope.calendar.has_parts || !has_zone) {
+            let days = self.detail.days;
+            return Some(format!(
+                "parts of days are kept for the {days} newest days: start `serve` with --parts DAYS, or --time-zone NAME"
+            ));
+        }
+        let rows = kpi.measures().into_iter().filter_map(|name| rows.get(name));
+        let has_day = rows.into_iter().flat_map(|rows| rows.iter()).any(|row| row.slot == NO_SLOT);
+        has_day.then(|| "computed without parts of the day: compute it again".to_owned())
+    }
+}
