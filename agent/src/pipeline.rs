@@ -51,7 +51,7 @@ use dnscribe_analysis::losses::LossTable;
 use dnscribe_analysis::path::PathTable;
 use dnscribe_analysis::window::WindowOptions;
 use dnscribe_delivery::{Sink, SinkReplacement, SinkRouter, Stream};
-use dnscribe_record::ledger::{self, Counters, Kernel, Ring, SeenBy};
+use dnscribe_record::ledger::{self, Counters, DnstapSender, Kernel, Ring, SeenBy};
 use dnscribe_record::privacy::{KeyError, Masker};
 use dnscribe_record::time::{ClockShift, Timestamp};
 use dnscribe_transaction::correlate::{CorrelateStage, CorrelationMode};
@@ -77,6 +77,8 @@ pub struct InputCounters {
     pub flows: Vec<FlowCounters>,
     /// Who saw transactions, where a hook and servers are captured together.
     pub seen_by: Option<SeenBy>,
+    /// Servers that send dnstap, where they can.
+    pub senders: Option<Vec<DnstapSender>>,
 }
 
 /// Time between two ledger records.
@@ -433,6 +435,7 @@ impl Pipeline {
             sampling,
             uses,
             seen_by: input.seen_by.clone(),
+            senders: input.senders.clone(),
             delivery,
             ..Counters::default()
         };

@@ -203,7 +203,8 @@ impl Harness {
         let kernel = Kernel { seen: self.packets, submitted: self.packets, ..Kernel::default() };
         let ring = Ring { submitted: self.packets, received: self.packets, ..Ring::default() };
         let capture = (BTreeMap::from([("replay".to_owned(), kernel)]), ring);
-        InputCounters { capture, flows: vec![self.flow.counters(&[])], seen_by: None }
+        let flows = vec![self.flow.counters(&[])];
+        InputCounters { capture, flows, ..InputCounters::default() }
     }
 }
 

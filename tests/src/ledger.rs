@@ -30,6 +30,7 @@ pub fn violations(record: &Value) -> Result<Vec<String>> {
     pairing(&mut found, record)?;
     uses(&mut found, record)?;
     path(&mut found, record)?;
+    senders(&mut found, record)?;
     delivery(&mut found, record)?;
     if record["balanced"] != Value::Bool(found.is_empty()) {
         found.push(format!(
@@ -146,6 +147,37 @@ fn uses(found: &mut Vec<String>, record: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Senders of dnstap, where they can send.
+fn senders(found: &mut Vec<String>, record: &Value) -> Result<()> {
+    let Some(senders) = record["senders"].as_array() else { return Ok(()) };
+    let (mut seen, mut lost, mut malformed) = (0, 0, 0);
+    for sender in senders {
+        let sum = |names: &[&str]| {
+            names
+                .iter()
+                .try_fold(0, |sum, name| Ok::<u64, anyhow::Error>(sum + count(sender, name)?))
+        };
+        let name = sender["name"].as_str().context("a sender without a name")?;
+        let received = count(sender, "received")?;
+        let ends = sum(&["decoded", "malformed", "in_ring", "lost_ring_full"])?;
+        check_equal(found, &format!("senders: {name}: received"), received, ends);
+        let connections = count(sender, "connections")?;
+        let ends = sum(&["closed", "cut_off", "refused", "open"])?;
+        check_equal(found, &format!("senders: {name}: connections"), connections, ends);
+        seen += received;
+        lost += count(sender, "lost_ring_full")?;
+        malformed += count(sender, "malformed")?;
+    }
+    let kernel = |name| counter(record, &["kernel", "dnstap", name]);
+    check_equal(found, "kernel.dnstap: seen", kernel("seen")?, seen);
+    check_equal(found, "kernel.dnstap: lost_ring_full", kernel("lost_ring_full")?, lost);
+    if object(record, "kernel")?.len() == 1 {
+        let all = sum_of_reasons(&record["decode"], "malformed")?;
+        check_equal(found, "decode: malformed", all, malformed);
+    }
+    Ok(())
+}
+
 /// Packets on their way through the host, where their path is captured.
 fn path(found: &mut Vec<String>, record: &Value) -> Result<()> {
     let path = &record["path"];
@@ -250,6 +282,27 @@ mod tests {
             *counter = json!(counter.as_u64().unwrap() + 1);
             assert!(!violations(&record).unwrap().is_empty(), "{pointer}");
         }
+    }
+
+    #[test]
+    fn finds_what_a_sender_of_dnstap_lacks() {
+        let mut record = balanced();
+        let kernel = record["kernel"].as_object_mut().unwrap();
+        let mut cgroup = kernel.remove("cgroup").unwrap();
+        (cgroup["seen"], cgroup["skipped"]) = (json!(9), json!({}));
+        kernel.insert("dnstap".to_owned(), cgroup);
+        record["senders"] = json!([{ "name": "ns1", "received": 9, "decoded": 7, "malformed": 1,
+            "in_ring": 0, "lost_ring_full": 1, "connections": 2, "closed": 1, "cut_off": 0,
+            "refused": 0, "open": 1 }]);
+        verify(&record).unwrap();
+        for name in ["received", "decoded", "malformed", "lost_ring_full", "open", "cut_off"] {
+            let mut record = record.clone();
+            let counter = &mut record["senders"][0][name];
+            *counter = json!(counter.as_u64().unwrap() + 1);
+            assert!(!violations(&record).unwrap().is_empty(), "{name}");
+        }
+        record["senders"] = json!([]);
+        assert!(!violations(&record).unwrap().is_empty());
     }
 
     #[test]

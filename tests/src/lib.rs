@@ -14,6 +14,7 @@ pub mod container;
 pub mod rng;
 pub mod dnsperf;
 pub mod dnsproxy;
+pub mod dnstap;
 pub mod draw;
 pub mod ecs;
 pub mod environment;

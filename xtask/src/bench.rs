@@ -4,6 +4,7 @@
 mod case;
 mod compare;
 mod detect;
+mod dnstap;
 mod e2e;
 mod kafka;
 mod kernel;
@@ -51,7 +52,7 @@ pub struct Args {
     /// One repetition, with a quarter of the default number
     #[arg(long, conflicts_with_all = ["count", "repetitions", "write"])]
     quick: bool,
-    /// Also write the tables into docs/performance.md
+    /// Also write the tables into docs/bench
     #[arg(long)]
     write: bool,
     /// Also build this commit, and measure its programs in the same runs: ratios are those of this tree to it
@@ -75,6 +76,8 @@ enum Part {
     Detect,
     /// CPU time from packets in memory to transactions and records, and of other programs on the same capture
     Pipeline,
+    /// CPU time of reading dnstap, beside other readers, and what sending it costs servers
+    Dnstap,
     /// CPU time per transaction and memory of windows
     Windows,
     /// CPU time per message as tables grow
@@ -155,6 +158,7 @@ impl Part {
         match self {
             Self::Detect => detect::main(bench).map(|()| None),
             Self::Pipeline => pipeline::main(bench).map(Some),
+            Self::Dnstap => dnstap::main(bench).map(Some),
             Self::Windows => windows::main(bench).map(Some),
             Self::Scale => scale::main(bench).map(Some),
             Self::Memory => memory::main(bench).map(Some),
@@ -322,7 +326,7 @@ fn measure(parts: &[Part], bench: &Bench, write: bool) -> Result<Vec<Part>> {
     Ok(failed)
 }
 
-/// Runs a part and returns its table, if it has one. `write` also writes the table into `docs/performance.md`.
+/// Runs a part and returns its table, if it has one. `write` also writes the table into its page in `docs/bench`.
 fn run_part(part: Part, bench: &Bench, write: bool) -> Result<Option<String>> {
     let Some(report) = part.measure(bench)? else { return Ok(None) };
     let text = markdown(&report);
@@ -332,7 +336,7 @@ fn run_part(part: Part, bench: &Bench, write: bool) -> Result<Option<String>> {
     Ok(Some(text))
 }
 
-/// Formats a report as in `docs/performance.md`.
+/// Formats a report as in `docs/bench`.
 fn markdown(report: &Report) -> String {
     let missed = match report.missed() {
         0 => String::new(),

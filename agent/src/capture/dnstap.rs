@@ -6,13 +6,14 @@
 mod address;
 mod order;
 mod receiver;
+mod senders;
 mod tls;
 
 pub use address::DnstapAddress;
 pub(super) use order::{Arrival, DELAY, Ordered};
-pub use receiver::Receiver;
 #[cfg(test)]
 pub(crate) use receiver::tests::received;
+pub use receiver::{Counters, Receiver};
 pub use tls::DnstapTls;
 
 use dnscribe_dns::Name;

@@ -13,8 +13,8 @@ mod source;
 pub(super) use format::frame_streams::Frames;
 #[cfg(test)]
 pub(super) use format::frame_streams::control;
-pub(super) use source::Source;
 pub use source::{InputError, WaitForInput};
+pub(super) use source::{Problem, Source};
 
 use super::dnstap::{Arrival, DELAY, Ordered};
 use dnscribe_record::ledger;
@@ -25,7 +25,6 @@ use dnscribe_transaction::packet::{Body, Direction, Packet, PacketId};
 use filter::Filter;
 use format::{Frame, Reader};
 use link::Inside;
-use source::Problem;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};

@@ -79,14 +79,14 @@ impl Beside {
     pub fn poll(
         &mut self,
         now: Timestamp,
-        drain: impl FnOnce(&mut dyn FnMut(&Packet<'_>)) -> bool,
+        drain: impl FnOnce(&mut dyn FnMut(&Packet<'_>) -> bool) -> bool,
         pipeline: &mut Pipeline,
     ) {
         let mut batch = self.spare.pop().unwrap_or_default();
         let flow = &mut self.flow;
         let is_empty = drain(&mut |packet| {
-            flow.observe(packet, &mut batch);
             batch.packets += 1;
+            flow.observe_report(packet, &mut batch)
         });
         if is_empty {
             flow.ring_drained(now, &mut batch);
@@ -112,7 +112,7 @@ impl Beside {
     pub fn finish(
         &mut self,
         now: Timestamp,
-        drain: impl FnOnce(&mut dyn FnMut(&Packet<'_>)) -> bool,
+        drain: impl FnOnce(&mut dyn FnMut(&Packet<'_>) -> bool) -> bool,
         pipeline: &mut Pipeline,
     ) {
         self.poll(now, drain, pipeline);

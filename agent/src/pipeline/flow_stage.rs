@@ -187,6 +187,13 @@ impl FlowStage {
         self.held = Some(held);
     }
 
+    /// Takes one message that a server reports. Returns whether it could be decoded.
+    pub fn observe_report(&mut self, packet: &Packet<'_>, sink: &mut dyn EventSink) -> bool {
+        let before = self.decoder.malformed();
+        self.observe(packet, sink);
+        self.decoder.malformed() == before
+    }
+
     /// Processes a packet that does not wait. Returns whether one waited for what this one reports: that a message was read
     /// or discarded.
     fn settle(

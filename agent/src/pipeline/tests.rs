@@ -173,7 +173,7 @@ fn input(packets: u64, flows: Vec<FlowCounters>) -> InputCounters {
     let kernel = Kernel { seen: packets, submitted: packets, ..Kernel::default() };
     let ring = Ring { submitted: packets, received: packets, ..Ring::default() };
     let capture = (BTreeMap::from([("replay".to_owned(), kernel)]), ring);
-    InputCounters { capture, flows, seen_by: None }
+    InputCounters { capture, flows, ..InputCounters::default() }
 }
 
 /// A pipeline, and the records that it writes.

@@ -89,7 +89,7 @@ impl NotExportedPoller {
         let end = || clock.undo(start(current)).minus(Duration::from_nanos(1));
         let until = if ended { end() } else { now };
         self.pane = current;
-        let (kernel, _) = capture.counters(&[]);
+        let ((kernel, _), _) = capture.counters(&[]);
         let not_exported = |kernel: &Kernel| kernel.sampled_out + kernel.lost_ring_full;
         let known = kernel.values().map(not_exported).sum();
         let polled = std::mem::replace(&mut self.polled, now);

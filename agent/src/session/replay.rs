@@ -78,7 +78,8 @@ struct Stages {
 impl Stages {
     /// Counters of the file reader and the flow stage.
     fn input(&self, capture: CaptureCounters) -> InputCounters {
-        InputCounters { capture, flows: vec![self.flow.counters(&[])], seen_by: None }
+        let flows = vec![self.flow.counters(&[])];
+        InputCounters { capture, flows, ..InputCounters::default() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The balance of a run, for stderr.
 
-use dnscribe_record::ledger::{Counters, Probing, Reasons};
+use dnscribe_record::ledger::{Counters, DnstapSender, Probing, Reasons};
 use std::fmt::Write as _;
 
 /// Formats the balance of a run as text.
@@ -99,6 +99,15 @@ fn write_capture(text: &mut String, counters: &Counters) -> std::fmt::Result {
             text,
             "  seen_by         records of {both}; without a record{}",
             merged.replace(" +", ":")
+        )?;
+    }
+    for sender in counters.senders.iter().flatten() {
+        let frames = counts!(sender, decoded, malformed, in_ring, lost_ring_full);
+        let ends = counts!(sender, closed, cut_off, refused, open);
+        let DnstapSender { name, received, connections, .. } = sender;
+        writeln!(
+            text,
+            "  sender          {name}: received {received} = {frames}; connections {connections} = {ends}"
         )?;
     }
     if let Some(found) = &counters.connections {

@@ -6,9 +6,11 @@
 
 mod identity;
 mod path;
+mod senders;
 
 pub use identity::Imbalance;
 pub use path::{Followed, Path};
+pub use senders::DnstapSender;
 
 use crate::merged_struct;
 use schemars::JsonSchema;
@@ -295,6 +297,9 @@ pub struct Counters {
     /// Who saw the transactions; present if a hook and servers that send dnstap are captured together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen_by: Option<SeenBy>,
+    /// Servers that send dnstap, in order of their names; present if they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub senders: Option<Vec<DnstapSender>>,
     /// Sampling; present in live capture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampling: Option<Sampling>,

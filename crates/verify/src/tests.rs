@@ -1,5 +1,5 @@
 use super::*;
-use dnscribe_record::ledger::{Counters, Delivery, Kernel};
+use dnscribe_record::ledger::{Counters, Delivery, DnstapSender, Kernel};
 use dnscribe_record::{MessageId, PacketId};
 use proptest::prelude::*;
 use serde_json::json;
@@ -156,6 +156,30 @@ fn finds_unbalanced_ledger_record() {
     assert!(says(&report.problems, "`balanced` says true"), "{report}");
     let stolen = FIRST.record(1, true, balanced(0)).replace("\"node\":\"n\"", "\"node\":\"m\"");
     assert!(says(&verify(&[stolen]).problems, "does not belong to this node and epoch"));
+}
+
+#[test]
+fn finds_a_frame_that_a_sender_of_dnstap_lacks() {
+    let mut counters = balanced(1);
+    let kernel = counters.kernel.remove("replay").unwrap();
+    counters.kernel.insert("dnstap".into(), kernel);
+    let sender = |name: &str| DnstapSender {
+        name: name.into(),
+        received: 1,
+        decoded: 1,
+        ..DnstapSender::default()
+    };
+    let mut report = |senders| {
+        counters.senders = Some(senders);
+        verify(&[FIRST.transaction(0, "answered"), FIRST.record(1, true, counters.clone())])
+    };
+    let whole = report(vec![sender("ns1"), sender("ns2")]);
+    assert_eq!(whole.problems.shown, Vec::<String>::new(), "{whole}");
+    let less = report(vec![sender("ns1")]);
+    assert!(says(&less.problems, "kernel.dnstap.seen does not hold: 1 is not 2"), "{less}");
+    let more = DnstapSender { malformed: 1, ..sender("ns2") };
+    let more = report(vec![sender("ns1"), more]);
+    assert!(says(&more.problems, "senders.1: received = decoded"), "{more}");
 }
 
 #[test]

@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+mod servers;
+
 const START: Duration = Duration::from_mins(1);
 /// A name that nobody has asked for before.
 const NAME: &str = "mail.example.com";

@@ -5,8 +5,8 @@ use super::{KEYRING, ebpf};
 use anyhow::Result;
 use dnscribe_tests::stack::{clickhouse, flink, influxdb, jobs, timescaledb};
 use dnscribe_tests::{
-    archive, browser, cluster, confluent, dnsproxy, ecs, geo, grafana, kafka, manifests, otel,
-    registry, site, sketches,
+    archive, browser, cluster, confluent, dnsproxy, dnstap, ecs, geo, grafana, kafka, manifests,
+    otel, registry, site, sketches,
 };
 use std::path::Path;
 
@@ -36,7 +36,7 @@ pub enum Toolset {
     Servers,
     /// A DNS server over QUIC.
     Dnsproxy,
-    /// A receiver of dnstap.
+    /// A receiver of dnstap, and servers that send it.
     Dnstap,
     /// bpftool, curl, setpriv: what looks at a running agent, or is traced by it.
     Trace,
@@ -134,6 +134,7 @@ const NEEDS: &[(&str, &[Toolset])] = &[
     ("test fuzz", &[Build]),
     ("bench detect", &[Build]),
     ("bench pipeline", &[Build, Tshark]),
+    ("bench dnstap", &[Build, Dnstap]),
     ("bench windows", &[Build]),
     ("bench scale", &[Build]),
     ("bench memory", &[Build, Lab]),
@@ -181,7 +182,7 @@ impl Toolset {
             Openssl => &[OPENSSL],
             Signing => packages::RELEASE,
             Servers => SERVERS,
-            Dnstap => &[FSTRM],
+            Dnstap => DNSTAP,
             Trace => TRACE,
             Debugger => &[GDB],
             Resolvers => RESOLVERS,
@@ -238,10 +239,11 @@ impl Toolset {
             ClickHouse => clickhouse::prepare().map(drop),
             Archive => archive::server().map(drop),
             Dnsproxy => dnsproxy::prepare().map(drop),
+            Dnstap => dnstap::coredns().and_then(|_| dnstap::reader()).map(drop),
             Arrow => archive::prepare().map(drop),
             Geo => geo::prepare().map(drop),
-            Build | Lab | Terminal | Tshark | Openssl | Signing | Servers | Dnstap | Trace
-            | Debugger | Resolvers | Containers | Kcat | Python => Ok(()),
+            Build | Lab | Terminal | Tshark | Openssl | Signing | Servers | Trace | Debugger
+            | Resolvers | Containers | Kcat | Python => Ok(()),
         }
     }
 }
@@ -249,7 +251,6 @@ impl Toolset {
 const TMUX: Need = need(|| has("tmux"), "tmux", "tmux", "tmux");
 const TSHARK: Need = need(|| has("tshark"), "tshark", "wireshark-cli", "wireshark-cli");
 const OPENSSL: Need = need(|| has("openssl"), "openssl", "openssl", "openssl");
-const FSTRM: Need = need(|| has("fstrm_capture"), "fstrm-bin", "fstrm-utils", "fstrm");
 const GDB: Need = need(|| has("gdb"), "gdb", "gdb", "gdb");
 const KCAT: Need = need(|| has("kcat"), "kcat", "kcat", "kcat");
 const JAVA: Need =
@@ -271,8 +272,20 @@ const LAB: &[Need] = &[
     need(|| has("kdig"), "knot-dnsutils", "knot-utils", "knot"),
 ];
 
+const NAMED: Need = need(|| has("named"), "bind9", "bind", "bind");
+
+const DNSTAP: &[Need] = &[
+    need(|| has("fstrm_capture"), "fstrm-bin", "fstrm-utils", "fstrm"),
+    need(|| has("unbound"), "unbound", "unbound", "unbound"),
+    NAMED,
+    need(|| has("dnsperf"), "dnsperf", "dnsperf", "dnsperf"),
+    need(knot_module, "knot knot-module-dnstap", "knot", "knot"),
+    SETPRIV,
+    GO,
+];
+
 const SERVERS: &[Need] = &[
-    need(|| has("named"), "bind9", "bind", "bind"),
+    NAMED,
     need(|| has("delv"), "bind9-dnsutils", "bind-utils", "bind"),
     need(|| has("dnssec-signzone"), "bind9-utils", "bind-dnssec-utils", "bind"),
     need(|| has("nginx"), "nginx", "nginx", "nginx"),
@@ -318,6 +331,11 @@ const TIMESCALEDB: &[Need] = &[
         "debian-archive-keyring",
     ),
 ];
+
+/// Whether knot sends dnstap. Other distributions build this in.
+fn knot_module() -> bool {
+    has("knotd") && (!is_debian() || Path::new("/usr/share/doc/knot-module-dnstap").exists())
+}
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,8 @@ pub(in crate::capture) struct Arrival {
     pub(in crate::capture) id: PacketId,
     /// Time of its message; of the one before it if it cannot be read.
     pub(in crate::capture) ts: Timestamp,
+    /// Index of its sender's counters.
+    pub(super) sender: usize,
     content: Result<Report, Vec<u8>>,
 }
 
@@ -31,7 +33,7 @@ impl Arrival {
     ) -> Self {
         let content = Report::read(frame, last).ok_or_else(|| frame.to_vec());
         let ts = content.as_ref().map_or(otherwise, |report| report.ts);
-        Self { id, ts, content }
+        Self { id, ts, sender: 0, content }
     }
 
     /// Returns whether it is a message.

@@ -5,12 +5,13 @@
 
 use super::address::DnstapAddress;
 use super::order::{Arrival, DELAY, Ordered};
+use super::senders::{End, SenderRef, Senders};
 use super::tls::{DnstapTls, TlsStream};
 use crate::capture::live::{CannotCapture, Clock};
-use crate::capture::replay::{Frames, Source};
+use crate::capture::replay::{Frames, Problem, Source};
 use dnscribe_record::ledger;
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::packet::{Packet, PacketId};
+use dnscribe_transaction::packet::{Packet, PacketId, ServerReport};
 use openssl::ssl::SslAcceptor;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown, sockopt};
@@ -59,6 +60,8 @@ pub struct Receiver {
     ordered: Ordered,
     /// Messages passed on.
     received: u64,
+    /// Senders of those of a turn, and whether they could be decoded.
+    passed: Vec<(usize, bool)>,
     /// How far the clocks of senders are ahead, in nanoseconds, of those whose clock is wrong.
     wrong_clocks: BTreeMap<u32, i128>,
     arrivals: Arc<Arrivals>,
@@ -89,8 +92,9 @@ struct State {
     waiting_bytes: usize,
     submitted: u64,
     lost: u64,
+    senders: Senders,
     /// Connections of senders, by number.
-    senders: HashMap<u32, OwnedFd>,
+    connections: HashMap<u32, OwnedFd>,
 }
 
 impl Arrivals {
@@ -98,10 +102,15 @@ impl Arrivals {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, arrival: Arrival) {
+    /// Takes a frame of a sender that says this of itself.
+    fn push(&self, mut arrival: Arrival, sender: &mut SenderRef, says: Option<&ServerReport>) {
         let bytes = arrival.bytes();
         let mut state = self.lock();
-        if state.waiting_bytes + bytes > self.limit {
+        let identity = says.and_then(|says| says.identity.as_deref());
+        arrival.sender = state.senders.row(sender, identity);
+        let is_kept = state.waiting_bytes + bytes <= self.limit;
+        state.senders.receive(arrival.sender, is_kept);
+        if !is_kept {
             state.lost += 1;
             return;
         }
@@ -131,6 +140,7 @@ impl Receiver {
             clock,
             ordered: Ordered::default(),
             received: 0,
+            passed: Vec::new(),
             wrong_clocks: BTreeMap::new(),
             arrivals: Arc::new(Arrivals { limit: MAX_WAITING_BYTES, state: Mutex::default() }),
             listeners: listeners?,
@@ -186,8 +196,9 @@ impl Receiver {
         }
     }
 
-    /// Calls `each` with up to `max` messages that are due, in order of time, and returns their number.
-    pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
+    /// Calls `each` with up to `max` messages that are due, in order of time, and returns their number. `each` returns whether a
+    /// message could be decoded.
+    pub fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>) -> bool) -> usize {
         let (shift, present) = (self.clock.shift(), self.clock.now());
         let arrived = std::mem::take(&mut self.arrivals.lock().arrived);
         for mut arrival in arrived {
@@ -198,16 +209,20 @@ impl Receiver {
             self.ordered.push(arrival.ts.min(present), arrival);
         }
         self.horizon = self.now();
-        let (mut count, mut bytes) = (0, 0);
-        while count < max
+        let mut bytes = 0;
+        while self.passed.len() < max
             && let Some(arrival) = self.ordered.pop(self.horizon)
         {
             bytes += arrival.bytes();
-            each(&arrival.packet());
-            count += 1;
+            self.passed.push((arrival.sender, each(&arrival.packet())));
         }
+        let count = self.passed.len();
         self.received += count as u64;
-        self.arrivals.lock().waiting_bytes -= bytes;
+        let mut state = self.arrivals.lock();
+        state.waiting_bytes -= bytes;
+        for (sender, is_decoded) in self.passed.drain(..) {
+            state.senders.pass(sender, is_decoded);
+        }
         count
     }
 
@@ -243,12 +258,12 @@ impl Receiver {
         self.ordered.first_due().is_none_or(|due| due > self.horizon)
     }
 
-    /// Returns the counters of hook `dnstap`, and those of the queue, which stands for the ring.
+    /// Returns the counters of hook `dnstap`, those of the queue, which stands for the ring, and those of senders.
     #[must_use]
-    pub fn counters(&self) -> (BTreeMap<String, ledger::Kernel>, ledger::Ring) {
-        let (submitted, lost) = {
+    pub fn counters(&self) -> Counters {
+        let (submitted, lost, senders) = {
             let state = self.arrivals.lock();
-            (state.submitted, state.lost)
+            (state.submitted, state.lost, state.senders.counters())
         };
         let kernel = ledger::Kernel {
             seen: submitted + lost,
@@ -263,7 +278,7 @@ impl Receiver {
             in_ring: submitted - received,
             sequence_gaps: lost,
         };
-        (BTreeMap::from([("dnstap".to_owned(), kernel)]), ring)
+        Counters { kernel: BTreeMap::from([("dnstap".to_owned(), kernel)]), ring, senders }
     }
 
     /// Ends the connections, once what they have received is read. All of it is due then.
@@ -271,7 +286,7 @@ impl Receiver {
         let Some(Threads { bell, acceptor }) = self.threads.take() else { return };
         drop(bell);
         let senders = acceptor.join().unwrap_or_default();
-        for sender in self.arrivals.lock().senders.values() {
+        for sender in self.arrivals.lock().connections.values() {
             // Fails if the sender has gone.
             let _ = shutdown(sender, Shutdown::Read);
         }
@@ -282,6 +297,16 @@ impl Receiver {
         }
         self.delay = Duration::ZERO;
     }
+}
+
+/// Counters of a [`Receiver`] at one moment.
+pub struct Counters {
+    /// Packets of hook `dnstap`.
+    pub kernel: BTreeMap<String, ledger::Kernel>,
+    /// Frames in the queue, which stands for the ring.
+    pub ring: ledger::Ring,
+    /// Frames and connections by sender.
+    pub senders: Vec<ledger::DnstapSender>,
 }
 
 /// A bound address.
@@ -334,33 +359,40 @@ impl Listener {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(false)?;
                 stream.set_write_timeout(Some(REPLY_TIMEOUT))?;
-                let (name, fd) = (path.display().to_string(), stream.try_clone()?.into());
+                let fd = stream.try_clone()?.into();
                 let replies = stream.try_clone()?;
                 Ok(Sender {
-                    name,
+                    name: path.display().to_string(),
+                    peer: path.display().to_string(),
                     fd,
                     open: Box::new(|| Ok((Box::new(stream), Box::new(replies)))),
                 })
             }
             Self::Tcp(listener) => {
                 let (stream, peer) = accept_tcp(listener)?;
-                let (name, fd) = (peer.to_string(), stream.try_clone()?.into());
+                let fd = stream.try_clone()?.into();
                 let replies = stream.try_clone()?;
                 Ok(Sender {
-                    name,
+                    name: peer.to_string(),
+                    peer: host(peer),
                     fd,
                     open: Box::new(|| Ok((Box::new(stream), Box::new(replies)))),
                 })
             }
             Self::Tls(listener, acceptor) => {
                 let (stream, peer) = accept_tcp(listener)?;
-                let (name, fd) = (format!("{peer}, TLS"), stream.try_clone()?.into());
+                let fd = stream.try_clone()?.into();
                 let acceptor = acceptor.clone();
                 let open = move || -> io::Result<Ends> {
                     let stream = TlsStream::accept(&acceptor, stream)?;
                     Ok((Box::new(stream.clone()), Box::new(stream)))
                 };
-                Ok(Sender { name, fd, open: Box::new(open) })
+                Ok(Sender {
+                    name: format!("{peer}, TLS"),
+                    peer: host(peer),
+                    fd,
+                    open: Box::new(open),
+                })
             }
         }
     }
@@ -406,11 +438,18 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
 
 /// A server that has connected.
 struct Sender {
+    /// Its name in the log.
     name: String,
+    /// Its name in counters while its frames have no identity: the next connection of the server has it, too.
+    peer: String,
     /// The connection, to end it.
     fd: OwnedFd,
     /// Does the handshake of TLS, if there is one, in the sender's thread.
     open: Box<dyn FnOnce() -> io::Result<Ends> + Send>,
+}
+
+fn host(peer: SocketAddr) -> String {
+    peer.ip().to_canonical().to_string()
 }
 
 /// Where frames come from, and where answers go.
@@ -455,22 +494,26 @@ fn accept(
         threads.retain(|thread| !thread.is_finished());
         for listener in listeners {
             match listener.accept() {
-                Ok(Sender { name, fd, open }) if threads.len() < MAX_SENDERS => {
+                Ok(Sender { name, peer, fd, open }) if threads.len() < MAX_SENDERS => {
                     accepted = true;
                     let arrivals = Arc::clone(arrivals);
-                    arrivals.lock().senders.insert(number, fd);
+                    arrivals.lock().connections.insert(number, fd);
                     let thread = thread::Builder::new().name(format!("dnstap-{number}"));
                     let receive = move || {
-                        match open() {
+                        let mut sender = SenderRef::new(peer);
+                        let end = match open() {
                             Ok((stream, replies)) => {
                                 let frames = Frames::of_sender(Source::plain(stream), replies);
-                                receive(frames, &name, number, &arrivals);
+                                receive(frames, &name, number, &mut sender, &arrivals)
                             }
                             Err(why) => {
                                 tracing::warn!("a sender of dnstap was refused: {name}: {why}");
+                                End::Refused
                             }
-                        }
-                        arrivals.lock().senders.remove(&number);
+                        };
+                        let mut state = arrivals.lock();
+                        state.senders.end(&sender, end);
+                        state.connections.remove(&number);
                     };
                     match thread.spawn(receive) {
                         Ok(thread) => threads.push(thread),
@@ -479,6 +522,7 @@ fn accept(
                     number += 1;
                 }
                 Ok(sender) => {
+                    arrivals.lock().senders.end(&SenderRef::new(sender.peer), End::Refused);
                     tracing::warn!(
                         "a sender of dnstap ({}) was refused: there are {MAX_SENDERS} already",
                         sender.name
@@ -501,33 +545,44 @@ fn accept(
     }
 }
 
-/// Reads what a sender sends, until it ends.
-fn receive(mut frames: Frames, name: &str, number: u32, arrivals: &Arrivals) {
+/// Reads what a sender sends, until it ends. Returns how.
+fn receive(
+    mut frames: Frames,
+    name: &str,
+    number: u32,
+    sender: &mut SenderRef,
+    arrivals: &Arrivals,
+) -> End {
     tracing::info!("a sender of dnstap has connected: {name}");
     let (mut seq, mut last, mut says) = (0, Clock::new().now(), None);
-    let end = loop {
+    let (end, why) = loop {
         match frames.next() {
             Ok(Some(frame)) => {
                 seq += 1;
                 let arrival = Arrival::read(frame, PacketId { cpu: number, seq }, last, &mut says);
                 last = arrival.ts;
-                arrivals.push(arrival);
+                arrivals.push(arrival, sender, says.as_deref());
             }
-            Ok(None) => break frames.warning.take(),
-            Err(problem) => break Some(problem.cause()),
+            Ok(None) => match frames.warning.take() {
+                None => {
+                    tracing::info!("a sender of dnstap has ended after {seq} frames: {name}");
+                    return End::Closed;
+                }
+                Some(why) => break (End::CutOff, why),
+            },
+            Err(Problem::Read(error)) => break (End::CutOff, error.to_string()),
+            Err(problem) => break (End::Refused, problem.cause()),
         }
     };
-    match end {
-        None => tracing::info!("a sender of dnstap has ended after {seq} frames: {name}"),
-        Some(why) => tracing::warn!("a sender of dnstap is gone after {seq} frames: {name}: {why}"),
-    }
+    tracing::warn!("a sender of dnstap is gone after {seq} frames: {name}: {why}");
+    end
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
     use crate::capture::dnstap::CONTENT_TYPE;
-    use crate::capture::dnstap::tests::frame_at;
+    use crate::capture::dnstap::tests::{frame_at, frame_of};
     use crate::capture::replay::control;
     use dnscribe_transaction::packet::Body;
 
@@ -576,16 +631,40 @@ pub(crate) mod tests {
     }
 
     /// Ends the capture; returns sender, number and readability of what it passes on, and its counters.
-    fn end(mut receiver: Receiver) -> (Vec<(u32, u64, bool)>, ledger::Kernel, ledger::Ring) {
+    fn end(receiver: Receiver) -> (Vec<(u32, u64, bool)>, ledger::Kernel, ledger::Ring) {
+        let (found, mut counters) = ended(receiver);
+        (found, counters.kernel.remove("dnstap").unwrap(), counters.ring)
+    }
+
+    fn ended(mut receiver: Receiver) -> (Vec<(u32, u64, bool)>, Counters) {
         receiver.detach();
         let mut found = Vec::new();
         receiver.drain(usize::MAX, &mut |packet| {
             let is_readable = matches!(packet.body, Body::Message { .. });
             found.push((packet.id.cpu, packet.id.seq, is_readable));
+            is_readable
         });
         assert!(receiver.is_empty());
-        let (mut kernel, ring) = receiver.counters();
-        (found, kernel.remove("dnstap").unwrap(), ring)
+        let counters = receiver.counters();
+        check(&counters);
+        (found, counters)
+    }
+
+    /// Checks what senders have together.
+    fn check(counters: &Counters) {
+        let Counters { kernel, ring, senders } = counters;
+        let counters = ledger::Counters {
+            kernel: kernel.clone(),
+            ring: ring.clone(),
+            senders: Some(senders.clone()),
+            ..ledger::Counters::default()
+        };
+        let imbalances = counters.imbalances().into_iter();
+        // There is no decoder here.
+        let ours = imbalances.filter(|one| {
+            one.place != "decode" && one.identity != "sum of malformed = decode.malformed"
+        });
+        assert_eq!(ours.collect::<Vec<_>>(), []);
     }
 
     #[test]
@@ -637,6 +716,7 @@ pub(crate) mod tests {
         while times.len() < 6 && since.elapsed() < DELAY * 4 {
             receiver.drain(9, &mut |packet| {
                 times.insert((packet.id.cpu, packet.id.seq), packet.ts.as_nanos());
+                true
             });
         }
         let arrived = now * 1_000_000_000..=receiver.clock.now().as_nanos();
@@ -656,16 +736,16 @@ pub(crate) mod tests {
         stream.write_all(&data(&frame_at(future))).unwrap();
         stream.write_all(&control(STOP, None)).unwrap();
         expect(&mut stream, &control(FINISH, None));
-        let count = |receiver: &mut Receiver| receiver.drain(9, &mut |_| {});
+        let count = |receiver: &mut Receiver| receiver.drain(9, &mut |_| true);
         assert_eq!(count(&mut receiver), 0);
-        assert_eq!(receiver.counters().1.in_ring, 1);
+        assert_eq!(receiver.counters().ring.in_ring, 1);
         let (bell, _other) = UnixStream::pair().unwrap();
         // A clock that is ahead does not hold it up longer.
         let since = std::time::Instant::now();
         while count(&mut receiver) == 0 && since.elapsed() < DELAY * 4 {
             assert!(!receiver.wait(DELAY * 4, bell.as_fd()).unwrap());
         }
-        assert_eq!(receiver.counters().1.received, 1);
+        assert_eq!(receiver.counters().ring.received, 1);
     }
 
     #[test]
@@ -707,8 +787,46 @@ pub(crate) mod tests {
         plain.write_all(&control(START, Some(CONTENT_TYPE))).unwrap();
         plain.write_all(&data(&frame_at(1))).unwrap();
         drop(plain);
-        let (found, ..) = end(receiver);
+        let (found, counters) = ended(receiver);
         assert_eq!(found, [(3, 1, true)]);
+        let sum =
+            |of: fn(&ledger::DnstapSender) -> u64| counters.senders.iter().map(of).sum::<u64>();
+        assert_eq!((sum(|one| one.connections), sum(|one| one.refused)), (4, 2));
+        assert_eq!((sum(|one| one.cut_off), sum(|one| one.closed)), (1, 1));
+        let ours = counters.senders.iter().find(|one| one.name == *path.to_str().unwrap()).unwrap();
+        assert_eq!((ours.received, ours.decoded, ours.closed), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_sender_keeps_its_counters_when_it_connects_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (receiver, path) = receiver(folder.path());
+        // Twice the same server, the second time killed in a frame, and another one with its identity meanwhile.
+        let mut twin = sender(&path);
+        twin.write_all(&data(&frame_of("ns1", 7))).unwrap();
+        for cut in [false, true] {
+            let mut stream = sender(&path);
+            for frame in [frame_of("ns1", 1), frame_of("ns2", 2), b"junk".to_vec()] {
+                stream.write_all(&data(&frame)).unwrap();
+            }
+            if cut {
+                stream.write_all(&data(&frame_of("ns1", 3))[..9]).unwrap();
+            } else {
+                stream.write_all(&control(STOP, None)).unwrap();
+                expect(&mut stream, &control(FINISH, None));
+            }
+        }
+        let (found, counters) = ended(receiver);
+        assert_eq!(found.len(), 7);
+        let rows: Vec<_> = counters
+            .senders
+            .iter()
+            .map(|one| (&*one.name, one.received, one.decoded, one.malformed))
+            .collect();
+        // What cannot be read is of the server of the frame before it.
+        assert_eq!(rows, [("ns1", 3, 3, 0), ("ns2", 4, 2, 2)]);
+        let ns1 = &counters.senders[0];
+        assert_eq!((ns1.connections, ns1.closed, ns1.cut_off, ns1.open), (3, 2, 1, 0));
     }
 
     #[test]

@@ -28,6 +28,13 @@ pub(in crate::capture) fn frame_at(second: u64) -> Vec<u8> {
     frame(proto::Message { query_seconds: Some(second), query_nanos: 0, ..query() })
 }
 
+/// A frame of a query at this second, of a server with this identity.
+pub(in crate::capture) fn frame_of(identity: &str, second: u64) -> Vec<u8> {
+    let message = proto::Message { query_seconds: Some(second), ..query() };
+    let identity = identity.as_bytes().to_vec();
+    proto::Dnstap { identity, message: Some(message), ..proto::Dnstap::default() }.encode_to_vec()
+}
+
 fn frame(message: proto::Message) -> Vec<u8> {
     proto::Dnstap { message: Some(message), ..proto::Dnstap::default() }.encode_to_vec()
 }

@@ -82,7 +82,7 @@ fn run_beside(exchanges: &[Exchange]) -> Result<(Vec<Value>, SeenBy, Counters), 
         flow.ring_drained(now, &mut side);
         drop(side);
         let due = now.minus(DELAY);
-        let drain = |each: &mut dyn FnMut(&Packet<'_>)| {
+        let drain = |each: &mut dyn FnMut(&Packet<'_>) -> bool| {
             while let Some((ts, direction, bytes)) =
                 at_server.get(reports).filter(|(ts, ..)| *ts <= due)
             {

@@ -1,12 +1,13 @@
 //! The capture that `run` reads: programs of this host, or what servers report by dnstap.
 
 use super::super::live_options;
-use crate::capture::dnstap::Receiver;
+use crate::capture::dnstap::{Counters, Receiver};
 use crate::capture::live::{CaptureStatus, ClockStep, ListenerPlace, Live, Reader};
 use crate::config::Config;
-use crate::pipeline::{CaptureCounters, FIRST_SENDER, FlowCounters};
+use crate::pipeline::{CaptureCounters, EventSink, FIRST_SENDER, FlowCounters, FlowStage};
 use aya::maps::MapError;
 use dnscribe_cli::exit::Exit;
+use dnscribe_record::ledger::DnstapSender;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::Packet;
 use dnscribe_transaction::packet::ports::PortSet;
@@ -146,11 +147,20 @@ impl Capture {
         }
     }
 
-    /// Calls `each` with up to `max` packets, and returns their number.
-    pub(super) fn drain(&mut self, max: usize, each: &mut dyn FnMut(&Packet<'_>)) -> usize {
+    /// Passes up to `max` packets to a flow stage, and returns their number.
+    pub(super) fn drain(
+        &mut self,
+        max: usize,
+        flow: &mut FlowStage,
+        sink: &mut dyn EventSink,
+    ) -> usize {
         match self {
-            Self::Hook(live) | Self::Both(live, ..) => live.drain(max, each),
-            Self::Dnstap(receiver) => receiver.drain(max, each),
+            Self::Hook(live) | Self::Both(live, ..) => {
+                live.drain(max, &mut |packet| flow.observe(packet, sink))
+            }
+            Self::Dnstap(receiver) => {
+                receiver.drain(max, &mut |packet| flow.observe_report(packet, sink))
+            }
         }
     }
 
@@ -162,24 +172,30 @@ impl Capture {
         }
     }
 
-    /// Its counters, as of what flow stages with readers of their own have received.
-    pub(in crate::session) fn counters(&self, flows: &[FlowCounters]) -> CaptureCounters {
+    /// Its counters, as of what flow stages with readers of their own have received, and those of senders of dnstap.
+    pub(in crate::session) fn counters(
+        &self,
+        flows: &[FlowCounters],
+    ) -> (CaptureCounters, Option<Vec<DnstapSender>>) {
+        let of_hook = |live: &Live| {
+            let flows = flows.iter().map(|flow| &*flow.received);
+            live.counters_of(live.received().chain(flows))
+        };
         match self {
-            Self::Hook(live) => {
-                let flows = flows.iter().map(|flow| &*flow.received);
-                live.counters_of(live.received().chain(flows))
+            Self::Hook(live) => (of_hook(live), None),
+            Self::Dnstap(receiver) => {
+                let Counters { kernel, ring, senders } = receiver.counters();
+                ((kernel, ring), Some(senders))
             }
-            Self::Dnstap(receiver) => receiver.counters(),
             Self::Both(live, receiver, _) => {
-                let flows = flows.iter().map(|flow| &*flow.received);
-                let (mut kernel, mut ring) = live.counters_of(live.received().chain(flows));
-                let (reported, queue) = receiver.counters();
+                let (mut kernel, mut ring) = of_hook(live);
+                let Counters { kernel: reported, ring: queue, senders } = receiver.counters();
                 kernel.extend(reported);
                 ring.submitted += queue.submitted;
                 ring.received += queue.received;
                 ring.in_ring += queue.in_ring;
                 ring.sequence_gaps += queue.sequence_gaps;
-                (kernel, ring)
+                ((kernel, ring), Some(senders))
             }
         }
     }
@@ -200,11 +216,12 @@ impl Capture {
         }
     }
 
-    /// Calls `each` with up to `max` reports beside a hook. Returns their number, and whether no more are due.
+    /// Calls `each` with up to `max` reports beside a hook: see [`Receiver::drain`]. Returns their number, and whether no more are
+    /// due.
     pub(super) fn drain_reports(
         &mut self,
         max: usize,
-        each: &mut dyn FnMut(&Packet<'_>),
+        each: &mut dyn FnMut(&Packet<'_>) -> bool,
     ) -> (usize, bool) {
         match self {
             Self::Both(_, receiver, _) => (receiver.drain(max, each), receiver.is_empty()),

@@ -157,11 +157,11 @@ impl Runner {
             Flows::Inline(flow) => vec![flow.counters(&[])],
             Flows::Pool(pool) => pool.counters().cloned().collect(),
         };
-        let counted = capture.counters(&flows);
+        let (counted, senders) = capture.counters(&flows);
         let beside = self.beside.as_ref();
         flows.extend(beside.map(|beside| beside.counters()));
         let seen_by = beside.map(|beside| beside.seen_by().clone());
-        InputCounters { capture: counted, flows, seen_by }
+        InputCounters { capture: counted, flows, seen_by, senders }
     }
 
     /// Makes the pipeline process all events that the flow stages have passed, so that counters and records agree for
@@ -217,7 +217,7 @@ impl Flows {
         let before = capture.now();
         let mut packets = 0;
         let is_busy = loop {
-            let drained = capture.drain(DRAIN_STEP, &mut |packet| flow.observe(packet, sink));
+            let drained = capture.drain(DRAIN_STEP, flow, sink);
             packets += drained;
             if drained < DRAIN_STEP {
                 break false;
@@ -241,9 +241,7 @@ impl Flows {
     ) {
         match self {
             Self::Inline(flow) => {
-                while capture.drain(DRAIN_STEP, &mut |packet| flow.observe(packet, sink)) > 0
-                    && Instant::now() < drained
-                {}
+                while capture.drain(DRAIN_STEP, flow, sink) > 0 && Instant::now() < drained {}
                 flow.finish(flow.end_of_capture(stopped, capture.is_empty(0)), sink);
             }
             Self::Pool(pool) => pool.stop(sink, stopped, (drained, end)),

@@ -1,8 +1,8 @@
 //! Identities that hold in every ledger record.
 
 use super::{
-    Connections, Counters, Decode, Delivery, Followed, Kernel, Pairing, Path, Probing, Reasons, Ring,
-    Uses,
+    Connections, Counters, Decode, Delivery, Followed, Kernel, Pairing, Path, Probing, Reasons,
+    Ring, Uses, senders,
 };
 use std::fmt;
 
@@ -27,10 +27,10 @@ impl fmt::Display for Imbalance {
 }
 
 /// An identity with its two sides: text, left, right.
-type Sides = (&'static str, u64, u64);
+pub(super) type Sides = (&'static str, u64, u64);
 
 /// A counter, or the sum of counters by reason.
-trait Total {
+pub(super) trait Total {
     fn total(&self) -> u64;
 }
 
@@ -57,6 +57,7 @@ macro_rules! sides {
     };
 }
 
+pub(super) use sides;
 
 impl Counters {
     /// Returns whether every identity holds.
@@ -92,6 +93,12 @@ impl Counters {
             if let Some(drop) = self.kernel.get("drop").filter(|_| self.ring.in_ring == 0) {
                 collect(&mut found, "kernel.drop", &[path.sides(drop)]);
             }
+        }
+        if let Some(senders) = &self.senders {
+            for (index, sender) in senders.iter().enumerate() {
+                collect(&mut found, &format!("senders.{index}"), &sender.sides());
+            }
+            collect(&mut found, "senders", &senders::sums(senders, self));
         }
         if let Some(probing) = &self.probing {
             collect(&mut found, "probing", &[probing.sides()]);

@@ -292,6 +292,11 @@ const ALERT: &[Field] = fields![
     triggered_by, suppressed, suppressed_alerts, probes: may(PROBES), runbook, evidence_file: may(Octets),
 ];
 
+const DNSTAP_SENDER: Kind = Object(fields![
+    name: must(Opaque(Class::Server)), received, decoded, malformed, in_ring, lost_ring_full, connections, closed, cut_off,
+    refused, open,
+]);
+
 /// Counters, under names that come from the program, the sinks and the hooks.
 const LEDGER: &[Field] = fields![
     schema,
@@ -312,6 +317,7 @@ const LEDGER: &[Field] = fields![
     uses,
     path,
     seen_by,
+    senders: may(DNSTAP_SENDER),
     sampling,
     probing,
     delivery,
