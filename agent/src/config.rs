@@ -300,6 +300,23 @@ impl Config {
     }
 }
 
+/// Refuses the stream that only `dnscribe-probe` writes.
+fn refuse_probes(layer: &Layer) -> Result<(), ConfigError> {
+    let lists = [
+        ("streams", layer.streams),
+        ("kafka.streams", layer.kafka.streams),
+        ("file.streams", layer.file.streams),
+        ("otlp.streams", layer.otlp.streams),
+    ];
+    match lists.into_iter().find(|(_, streams)| streams.is_some_and(|s| s.contains(Stream::Probes)))
+    {
+        Some((key, _)) => {
+            ConfigError::in_section(key, "probes is a stream of dnscribe-probe: leave it out")
+        }
+        None => Ok(()),
+    }
+}
+
 /// Checks the merged layer and fills in the defaults.
 fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let (purpose, environment) = (sources.purpose, &sources.environment);
@@ -315,6 +332,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
             StreamSet::EMPTY
         },
     };
+    refuse_probes(&layer)?;
     let secret_files = privileges::secret_files(&layer);
     let labels = host::labels(&layer.labels)?;
     let placeholders = host::placeholders(&labels, layer.region.as_ref());

@@ -288,6 +288,10 @@ fn says_where_and_what_is_wrong() {
             "line 3, column 17: file.rotate_bytes: \"100\" is not a file size: give at least 64KiB, such as 100MiB",
         ),
         (
+            "version: 1\nkafka:\n  streams: [alerts, probes]\n",
+            "line 3, column 3: kafka.streams: probes is a stream of dnscribe-probe: leave it out",
+        ),
+        (
             "version: 1\nsinks: [kafka]\n",
             "line 2, column 1: sinks: kafka needs brokers: give --brokers HOST:PORT or kafka.brokers",
         ),
