@@ -52,6 +52,8 @@ impl Program {
             age_and_ttl: None,
             lookup_time: None,
             connect_time: None,
+            rtt: None,
+            first_byte_time: None,
             outcome: UseOutcome::Established,
             attribution: self.attribution(),
         }
