@@ -10,10 +10,10 @@ use crate::engine::{Engine, MEMORY};
 use crate::error::KpiError;
 use crate::facts;
 use crate::privacy::Policy;
-use crate::raw::{self, KEYS, ROWS, RawFile, RawPart, domain_name};
+use crate::raw::{self, KEYS, ROWS, RawPart, domain_name};
 use crate::removal::{Removal, orphans};
 use crate::rows::texts;
-use crate::store::{CommitKind, EraseCommit, State, Store, Table};
+use crate::store::{CommitKind, EraseCommit, RawFile, State, Store, Table};
 use persons::{Name, Persons};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -122,13 +122,14 @@ async fn persons(store: &Store, state: &State, request: &Request<'_>) -> Result<
     let mut domains: BTreeSet<String> = BTreeSet::new();
     for domain in request.domains {
         // Rows as they came may have it in Unicode.
-        names.push(Name::domain(domain.trim_end_matches('.').to_owned()));
+        names.push(Name::domain(domain.trim_end_matches('.')));
         domains.insert(domain_name(domain));
     }
     domains.extend(domains_of(store, state, &accounts).await?);
     for domain in domains {
         for policy in request.policies {
-            names.extend(policy.forms(Kind::Domain, &domain)?.into_iter().map(Name::domain));
+            names
+                .extend(policy.forms(Kind::Domain, &domain)?.iter().map(|name| Name::domain(name)));
         }
         subjects.push((Kind::Domain, domain));
     }

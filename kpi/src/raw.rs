@@ -13,7 +13,7 @@ use crate::attributes::{Attributes, Kind};
 use crate::error::KpiError;
 use crate::event::{EVENT_TYPES, FIELDS, host_name};
 use crate::facts::{self, Fact};
-use crate::input::{Columns, Row};
+use crate::input::Row;
 use crate::privacy::Policy;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -25,7 +25,6 @@ use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
@@ -45,36 +44,8 @@ const LEVEL: i32 = 3;
 /// Metadata of a file with the dictionary of its compression.
 const DICTIONARY: &str = "dictionary";
 
-/// What is kept of an import so that its rows can be read again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RawImport {
-    /// Time of the import in microseconds since the Unix epoch.
-    pub imported_us: i64,
-    /// SHA-256 of the content, without the map.
-    pub content_sha256: String,
-    /// Whether the source was given by name.
-    pub is_named: bool,
-    /// What the rows describe, of a dimension table.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dimension: Option<Kind>,
-    /// Text of the map.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub map: Option<String>,
-    /// Columns of CSV.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub columns: Option<Columns>,
-    /// Files that were written.
-    pub files: Vec<RawFile>,
-}
-
-/// A file with rows, and the one with their keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RawFile {
-    /// Path of the rows in the store.
-    pub rows: String,
-    /// Path of their keys in the store.
-    pub keys: String,
-}
+/// Contents of a file with rows, and of the one with their keys.
+pub type Encoded = (Vec<u8>, Vec<u8>);
 
 /// Whom a row is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -222,7 +193,7 @@ impl RawWriter {
     ///
     /// # Errors
     /// They cannot be encrypted.
-    pub fn finish(&mut self, policy: &Policy) -> Result<Option<(Vec<u8>, Vec<u8>)>, KpiError> {
+    pub fn finish(&mut self, policy: &Policy) -> Result<Option<Encoded>, KpiError> {
         self.seal()?;
         if self.sealed.is_empty() {
             return Ok(None);
@@ -331,7 +302,7 @@ impl RawPart {
     ///
     /// # Errors
     /// They cannot be encoded.
-    pub fn encode(&self, policy: &Policy) -> Result<(Vec<u8>, Vec<u8>), KpiError> {
+    pub fn encode(&self, policy: &Policy) -> Result<Encoded, KpiError> {
         Ok((facts::parquet(&self.rows)?, self.keys.encode(policy)?))
     }
 
@@ -428,7 +399,7 @@ mod tests {
         rows
     }
 
-    /// Of accounts and domains that are erased no row is left, of others each.
+    /// No row of erased accounts and domains is left, and each row of others.
     #[test]
     fn rows_are_those_that_came_until_one_of_their_keys_is_destroyed() {
         let mut writer = RawWriter::new().unwrap();

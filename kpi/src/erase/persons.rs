@@ -50,7 +50,7 @@ impl Name {
     }
 
     /// A domain, in lower case or in upper case.
-    pub fn domain(text: String) -> Self {
+    pub fn domain(text: &str) -> Self {
         Self { text: text.to_lowercase(), is_domain: true }
     }
 
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn names_are_found_where_they_are_no_part_of_others() {
-        let names = vec![Name::account("a-17".to_owned()), Name::domain("Shop.de".to_owned())];
+        let names = vec![Name::account("a-17".to_owned()), Name::domain("Shop.de")];
         let persons = Persons::new(names, Vec::new()).unwrap();
         for text in ["a-17", "order-a-17-3", "{\"k\":\"SHOP.DE\"}", "www.shop.de/x", "shop.de"] {
             assert!(persons.has_name(text, false), "{text}");
