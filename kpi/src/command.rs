@@ -277,12 +277,12 @@ async fn pull(store: &Store, sources: &Sources, args: &PullArgs) -> Result<ExitC
 }
 
 fn again_text(again: &Again, output: OutputFormat) -> String {
-    let Again { commit, is_changed, read, carried } = again;
+    let Again { commit, is_changed, read, kept } = again;
     let name = &commit.name;
     if output == OutputFormat::Json {
         let line = json!({
             "file": name, "source": commit.source, "sha256": commit.sha256, "changed": is_changed, "read": read,
-            "carried": carried, "accepted": commit.accepted, "rejected": commit.rejected,
+            "kept": kept, "accepted": commit.accepted, "rejected": commit.rejected,
         });
         return format!("{line}\n");
     }
@@ -292,11 +292,11 @@ fn again_text(again: &Again, output: OutputFormat) -> String {
     } else {
         "nothing changed".to_owned()
     };
-    let carried = match carried {
+    let kept = match kept {
         0 => String::new(),
-        _ => format!(", {carried} stay that can no more be read as they came"),
+        _ => format!(", {kept} stay that can no more be read as they came"),
     };
-    format!("{name}: {read} rows read again{carried}: {result}\n")
+    format!("{name}: {read} rows read again{kept}: {result}\n")
 }
 
 fn import_text(name: &str, imported: &Imported, output: OutputFormat) -> String {

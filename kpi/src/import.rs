@@ -11,9 +11,11 @@ use crate::facts::{self, Alert, DnsWindow, Fact, Origin, ProbeResult, Rejected};
 use crate::input::{self, Digest, Format, Row, with_event_id};
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
-use crate::raw::{KEYS, ROWS, RawFile, RawImport, RawWriter, Subjects};
+use crate::raw::{KEYS, ROWS, RawWriter, Subjects};
 use crate::sources::{KeyRule, Sources};
-use crate::store::{CommitKind, DeliveredCommit, FactFile, ImportCommit, State, Store, Table};
+use crate::store::{
+    CommitKind, DeliveredCommit, FactFile, ImportCommit, RawFile, RawImport, State, Store, Table,
+};
 use datafusion::arrow::array::RecordBatch;
 use dnscribe_delivery::KafkaConfig;
 use dnscribe_record::RegistrarEventRecord;

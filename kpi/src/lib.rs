@@ -15,13 +15,12 @@ pub mod mapping;
 pub mod privacy;
 pub mod rows;
 pub mod store;
+pub mod facts;
 pub mod raw;
 pub mod removal;
-pub mod facts;
 pub mod kafka;
 pub mod dead_letter;
 pub mod import;
-pub mod erase;
 pub mod topic;
 pub mod pull;
 // What is counted, and how.
@@ -34,6 +33,7 @@ pub mod summary;
 // From facts to values.
 pub mod completeness;
 pub mod index;
+pub mod erase;
 pub mod closure;
 pub mod compute;
 pub mod values;

@@ -4,14 +4,15 @@
 //! number can be taken only once, on a local disk as in S3-compatible storage, so two programs that write at the
 //! same time cannot both believe that they were first, and a program that dies leaves files that no commit names.
 
+mod raw;
 mod state;
 
+pub use raw::{RawFile, RawImport};
 pub use state::{Coverage, DayState, Erasure, Frozen, Reopening, State, Undone};
 
 use crate::definition::Definition;
 use crate::error::KpiError;
 use crate::input::Format;
-use crate::raw::RawImport;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::local::LocalFileSystem;

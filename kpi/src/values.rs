@@ -22,7 +22,7 @@ use crate::facts::epoch_day;
 use crate::rows::date;
 use crate::store::{Coverage, DayState, Frozen, State, Store, Table};
 use calendar::{Calendar, beginnings};
-use collect::{Selection, Version};
+use collect::{Selection, VersionedSums};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use rows::{MeasureRows, Slices, TextId, Texts, merged};
@@ -189,12 +189,11 @@ impl Values {
             for path in frozen.chain([&wanted.current]) {
                 let known = self.days.get(day).and_then(|have| have.files.get(path).cloned());
                 if !files.contains_key(path) {
-                    let rows = match known {
-                        Some(rows) => rows,
-                        None => {
-                            let bytes = store.read(path).await?;
-                            self.decode(path, bytes, *day, has_parts)?
-                        }
+                    let rows = if let Some(rows) = known {
+                        rows
+                    } else {
+                        let bytes = store.read(path).await?;
+                        self.decode(path, bytes, *day, has_parts)?
                     };
                     files.insert(path.clone(), rows);
                 }
@@ -265,32 +264,8 @@ impl Values {
         let spans = self.span_states(dictionary, kpi, question, &scope, &definition);
         let mut counted = self.days.range(first..=last);
         let is_adjusted = counted.any(|(_, day)| day.is_adjusted(kpi));
-        let is_adjusted = is_adjusted || spans.iter().any(|span| span.definition.is_some());
-        let times: BTreeSet<_> = spans.iter().flat_map(|span| span.reopened.keys()).collect();
-        let adjusted = is_adjusted.then_some(Version::Current);
-        let versions = [Version::Official].into_iter().chain(adjusted);
-        let versions: Vec<Version> =
-            versions.chain(times.iter().map(|at| Version::Before(**at))).collect();
-        let sums = self.collect(
-            &scope,
-            versions.len(),
-            |version, day| match versions[version] {
-                Version::Official => day.official(kpi, present),
-                Version::Current => (day.current(), present),
-                Version::Before(at) => day.previous(kpi, present, at),
-            },
-            // A running total has been another one on the days before, too.
-            |version, span| match versions[version] {
-                Version::Before(at) if !scope.is_cumulative => {
-                    spans[span].reopened.contains_key(&at)
-                }
-                _ => true,
-            },
-        );
-        let mut sums = sums.into_iter();
-        let official = sums.next().unwrap_or_default();
-        let current = adjusted.and_then(|_| sums.next());
-        let previous: BTreeMap<jiff::Timestamp, _> = times.into_iter().copied().zip(sums).collect();
+        let VersionedSums { official, current, previous } =
+            self.versions(kpi, present, &scope, &spans, is_adjusted);
         let notes = self.notes(dictionary, kpi);
         let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or_default();
         // Where data are missing, a day without slices has one value that says so.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 mod config;
 
-/// Version of CoreDNS.
+/// Version of `CoreDNS`.
 const COREDNS: &str = "v1.14.7";
 /// Version of `golang-dnstap`.
 const READER: &str = "v0.4.0";
@@ -71,7 +71,7 @@ pub enum ServerKind {
     Bind,
     /// Knot DNS.
     Knot,
-    /// CoreDNS.
+    /// `CoreDNS`.
     CoreDns,
 }
 

@@ -7,10 +7,12 @@ use crate::facts;
 use crate::input::{Digest, parse_row};
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
-use crate::raw::{RawImport, RawPart};
+use crate::raw::RawPart;
 use crate::rows::{Columns, failed, sorted, text};
 use crate::sources::Sources;
-use crate::store::{CommitKind, FactFile, ImportCommit, State, Store, Table, UndoCommit};
+use crate::store::{
+    CommitKind, FactFile, ImportCommit, RawImport, State, Store, Table, UndoCommit,
+};
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::filter_record_batch;
 use jiff::civil::Date;
@@ -27,7 +29,7 @@ pub struct Again {
     /// Rows that were read.
     pub read: usize,
     /// Facts and refused rows that stay as they are, since their row can no more be read as it came.
-    pub carried: u64,
+    pub kept: u64,
 }
 
 /// Reads the rows of an import again, which is named by its file, its name or its SHA-256. Where this gives the same facts, nothing
@@ -80,12 +82,12 @@ pub async fn again(
     importer.commit.raw =
         Some(RawImport { map: mapping.map(|mapping| mapping.text().to_owned()), ..raw.clone() });
     let lines = importer.read_again(raw, policy).await?;
-    let carried = importer.carry(&import, &lines).await?;
+    let kept = importer.carry(&import, &lines).await?;
     let mut commit = importer.commit;
     (commit.rows, commit.skipped) = (import.rows, import.skipped);
     commit.again = Some(UndoCommit { sha256: import.sha256.clone(), reason: reason.to_owned() });
     let is_changed = !are_same(store, &import.files, &commit.files).await?;
-    let again = Again { commit, is_changed, read: lines.len(), carried };
+    let again = Again { commit, is_changed, read: lines.len(), kept };
     if !is_changed {
         discard(store, &again.commit.files).await?;
         return Ok(Again { commit: import, ..again });
@@ -142,7 +144,7 @@ impl Importer<'_> {
         import: &ImportCommit,
         lines: &HashSet<i64>,
     ) -> Result<u64, KpiError> {
-        let mut carried = 0;
+        let mut kept = 0;
         for file in &import.files {
             let batch = read(self.store, file).await?;
             let of_others = Columns(&batch).integers("source_line")?;
@@ -156,11 +158,11 @@ impl Importer<'_> {
             self.count(file, &batch, import)?;
             let (file, bytes) = self.file(file.table, file.day, &batch)?;
             self.part += 1;
-            carried += file.rows;
+            kept += file.rows;
             self.store.write(&file.path, bytes).await?;
             self.commit.files.push(file);
         }
-        Ok(carried)
+        Ok(kept)
     }
 
     /// Gives rows the identity that this import has.

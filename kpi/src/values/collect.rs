@@ -2,18 +2,19 @@
 
 use super::calendar::Place;
 use super::rows::{MeasureRows, Slice, SliceRow, TextId};
-use super::sums::{Sums, accumulate};
+use super::sums::{SpanState, Sums, accumulate};
 use super::{DayValues, Key, Scope, SpanSlice, Values};
 use crate::definition::Formula;
+use crate::dictionary::Kpi;
 use jiff::civil::Date;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Rows of a day, and what is made of them.
 pub(super) type Picked<'a> = (&'a MeasureRows, &'a Formula);
 
 /// One of several sums over the same days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
+enum Version {
     /// As it is published.
     Official,
     /// As of the newest computation.
@@ -22,7 +23,56 @@ pub(super) enum Version {
     Before(jiff::Timestamp),
 }
 
+/// Sums by span and slice.
+pub(super) struct VersionedSums {
+    /// As they are published.
+    pub official: BTreeMap<Key, Sums>,
+    /// As of the newest computation, if they may differ.
+    pub current: Option<BTreeMap<Key, Sums>>,
+    /// As they were published before days were reopened, by that time.
+    pub previous: BTreeMap<jiff::Timestamp, BTreeMap<Key, Sums>>,
+}
+
 impl Values {
+    /// Sums of the official values, of the current ones where they may differ, and of those before each reopening.
+    pub(super) fn versions(
+        &self,
+        kpi: &Kpi,
+        present: &Formula,
+        scope: &Scope<'_>,
+        spans: &[SpanState],
+        is_adjusted: bool,
+    ) -> VersionedSums {
+        let is_adjusted = is_adjusted || spans.iter().any(|span| span.definition.is_some());
+        let times: BTreeSet<_> = spans.iter().flat_map(|span| span.reopened.keys()).collect();
+        let adjusted = is_adjusted.then_some(Version::Current);
+        let versions = [Version::Official].into_iter().chain(adjusted);
+        let versions: Vec<Version> =
+            versions.chain(times.iter().map(|at| Version::Before(**at))).collect();
+        let sums = self.collect(
+            scope,
+            versions.len(),
+            |version, day| match versions[version] {
+                Version::Official => day.official(kpi, present),
+                Version::Current => (day.current(), present),
+                Version::Before(at) => day.previous(kpi, present, at),
+            },
+            // A running total has been another one on the days before, too.
+            |version, span| match versions[version] {
+                Version::Before(at) if !scope.is_cumulative => {
+                    spans[span].reopened.contains_key(&at)
+                }
+                _ => true,
+            },
+        );
+        let mut sums = sums.into_iter();
+        VersionedSums {
+            official: sums.next().unwrap_or_default(),
+            current: adjusted.and_then(|_| sums.next()),
+            previous: times.into_iter().copied().zip(sums).collect(),
+        }
+    }
+
     /// Adds up the rows that `pick` chooses of each day for each of `count` versions, by span and slice. Rows that several versions
     /// have are read once. Of spans that `has` leaves out of a version, that version has no sums.
     pub(super) fn collect<'a>(
@@ -93,9 +143,9 @@ fn distinct<'a>(picked: impl Iterator<Item = Picked<'a>>) -> Vec<(Picked<'a>, Ve
 #[derive(Clone, Debug, Default)]
 struct VersionSums {
     spans: BTreeMap<SpanSlice, Sums>,
-    /// Of a running total: what was before the first span, by slice.
+    /// Sums before the first span of a running total, by slice.
     before: BTreeMap<u32, Sums>,
-    /// Of a running total with a window: by day and slice.
+    /// Sums of a running total with a window, by day and slice.
     days: BTreeMap<(Date, u32), Sums>,
 }
 

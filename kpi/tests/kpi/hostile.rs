@@ -624,7 +624,7 @@ fn shares_are_of_what_was_due_and_open_until_their_horizon() {
     assert!(open["open_until"].as_str().unwrap() > &now.to_string()[..10], "{open}");
 }
 
-/// Nobody knows of which days rows without a time are: of any up to that of the import.
+/// Rows without a time may be of any day up to that of the import.
 #[test]
 fn rows_whose_time_cannot_be_read_concern_all_days() {
     let world = World::new();
