@@ -654,6 +654,8 @@ export const dns_uses = {
     container: "container",
     k8s: "k8s",
     masking: "masking",
+    rtt_ms: "rtt_ms",
+    first_byte_ms: "first_byte_ms",
 } as const;
 
 /** Columns of dns_zones_seen in ClickHouse. */
