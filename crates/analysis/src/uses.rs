@@ -383,9 +383,8 @@ impl UseTable {
             }
             ConnectStep::FirstByte => return self.first_byte(cookie, now),
             ConnectStep::Reset if self.is_young(cookie, now) => Some(UseOutcome::Reset),
-            ConnectStep::Reset => None,
             ConnectStep::Failed { errno: ETIMEDOUT } => Some(UseOutcome::Timeout),
-            ConnectStep::Failed { errno: 0 } => None,
+            ConnectStep::Reset | ConnectStep::Failed { errno: 0 } => None,
             // At once this is a router's refusal. Later, nobody has answered on the way: the host is gone.
             ConnectStep::Failed { errno: ENETUNREACH | EHOSTDOWN | EHOSTUNREACH }
                 if self.has_waited(cookie, now) =>

@@ -130,7 +130,8 @@ fn values_of_random_imports(seed: u64) {
         let name = format!("{round}.ndjson");
         match round {
             0 => {
-                world.import(&name, &rows)["sha256"].as_str().unwrap().clone_into(&mut first_import)
+                let import = world.import(&name, &rows);
+                import["sha256"].as_str().unwrap().clone_into(&mut first_import);
             }
             3 => {
                 let segment = world.files("keys").pop_last().unwrap();

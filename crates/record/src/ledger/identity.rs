@@ -278,8 +278,8 @@ mod tests {
 
     #[test]
     fn finds_each_packet_without_an_end() {
-        assert_eq!(with_path().imbalances(), []);
         type Damage = fn(&mut Path);
+        assert_eq!(with_path().imbalances(), []);
         let damages: [(&str, Damage); 5] = [
             ("path.leaving", |path| path.leaving.delivered += 1),
             ("path.arriving", |path| path.arriving.unknown -= 1),
