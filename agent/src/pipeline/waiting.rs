@@ -148,8 +148,10 @@ mod tests {
             }
             assert!(table.len() <= 10 && table.order.len() <= 2 * 10 + MAX_SETTLED + 1);
         }
-        assert_eq!(table.forgotten + 10, 100_000 / 5);
         let waiting: usize = table.queues.values().map(VecDeque::len).sum();
         assert_eq!(waiting, table.len());
+        // Values of one key that came at one time are forgotten together.
+        assert!(waiting > 5, "{waiting}");
+        assert_eq!(table.forgotten + waiting as u64, 100_000 / 5);
     }
 }

@@ -369,6 +369,8 @@ fn rules_report_fixed_addresses_and_lookups_for_nothing() {
     let forks = json!({ "name": "only.uses.example", "port": 24_102, "fork": true, "pause": 0.4 });
     let mut hidden = vec![json!({ "literal": fixed, "port": 853 })];
     hidden.extend(literal(&fixed, 24_001));
+    // A connection that receives no data is reported five seconds later.
+    hidden[1]["pause"] = json!(6);
     let mut prefetch = vec![used("only.uses.example")];
     prefetch.extend(lookups("s0.uses.example", 0));
     let mut worker = vec![used("only.uses.example")];
