@@ -9,16 +9,15 @@ use crate::attributes::Kind;
 use crate::engine::{Engine, MEMORY};
 use crate::error::KpiError;
 use crate::facts;
+use crate::index;
 use crate::privacy::Policy;
+use crate::query::text_list;
 use crate::raw::{self, KEYS, ROWS, RawPart, domain_name};
 use crate::removal::{Removal, orphans};
 use crate::rows::texts;
 use crate::store::{CommitKind, EraseCommit, RawFile, State, Store, Table};
 use persons::{Name, Persons};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Folder of the index of facts: it has hashes of their keys.
-const INDEX: &str = "keys";
 
 /// Whose data are to be erased.
 #[derive(Clone, Debug)]
@@ -84,8 +83,8 @@ pub async fn erase(store: &Store, request: &Request<'_>) -> Result<Erased, KpiEr
                 }
             }
         }
-        // It is made anew.
-        let indices = store.list(INDEX).await?;
+        // It has hashes of names, and is made anew.
+        let indices = store.list(index::FOLDER).await?;
         removed.extend(indices.iter().map(|file| store.path_of(&file.location)));
         let files = rewritten.paths.keys().chain(&removed).cloned().collect();
         let removal = Removal::announce(store, files).await?;
@@ -148,9 +147,7 @@ async fn domains_of(
     let engine = Engine::new(MEMORY)?;
     let files = state.files(Table::Events).collect();
     engine.register_facts(store, Table::Events, "facts", files).await?;
-    let list: Vec<_> =
-        accounts.iter().map(|account| format!("'{}'", account.replace('\'', "''"))).collect();
-    let list = list.join(", ");
+    let list = text_list(accounts);
     let sql = format!(
         "SELECT DISTINCT a.domain AS domain FROM (SELECT domain FROM facts WHERE account_id IN ({list}) \
          AND domain IS NOT NULL) AS a LEFT ANTI JOIN (SELECT domain FROM facts WHERE account_id NOT IN ({list})) AS b \

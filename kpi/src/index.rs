@@ -11,6 +11,7 @@ use crate::dictionary::Dictionary;
 use crate::error::KpiError;
 use crate::facts;
 use crate::keys::{Keys, hash};
+use crate::query::text_list;
 use crate::rows::with_schema;
 use crate::store::{FactFile, State, Store, Table};
 use datafusion::arrow::array::RecordBatch;
@@ -90,8 +91,7 @@ pub fn types_condition<T: AsRef<str>>(types: &BTreeSet<T>) -> String {
     if types.is_empty() {
         return "1 = 0".to_owned();
     }
-    let types = types.iter().map(|kind| format!("'{}'", kind.as_ref()));
-    format!("event_type IN ({})", types.collect::<Vec<_>>().join(", "))
+    format!("event_type IN ({})", text_list(types))
 }
 
 /// The part of a hash that an index has. Of 100 million rows, some 2,000 have that of one of 100,000 keys by chance.

@@ -409,3 +409,9 @@ pub fn measure_of(
         keys.join(", "),
     )
 }
+/// Returns texts as literals of SQL, as for `IN (…)`.
+#[must_use]
+pub fn text_list(texts: impl IntoIterator<Item = impl AsRef<str>>) -> String {
+    let literals = texts.into_iter().map(|text| format!("'{}'", text.as_ref().replace('\'', "''")));
+    literals.collect::<Vec<_>>().join(", ")
+}

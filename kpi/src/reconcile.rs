@@ -7,6 +7,7 @@ use crate::dictionary::{Dictionary, Kpi};
 use crate::engine::Engine;
 use crate::error::KpiError;
 use crate::privacy::Policy;
+use crate::query::text_list;
 use crate::rows::{Columns, date, text};
 use crate::store::{State, Store, Table};
 use crate::values::{AdjustmentCause, Detail, Grain, KpiValue, Question, UTC, Values};
@@ -280,7 +281,7 @@ fn difference(
 /// Query for the facts of both sides with their type and business key, of which only differences remain.
 fn comparison(extent: &Extent) -> Option<String> {
     let (from, to) = extent.from.zip(extent.to)?;
-    let names = quoted(&extent.names);
+    let names = text_list(&extent.names);
     Some(format!(
         "SELECT coalesce(o.event_type, t.event_type) AS event_type, \
          coalesce(o.business_key, t.business_key) AS business_key, \
@@ -300,7 +301,7 @@ fn comparison(extent: &Extent) -> Option<String> {
 /// Condition on those of our facts that are not compared, although the export was not said (`limits`) to lack them.
 fn not_compared(extent: &Extent, limits: &Extent) -> Option<String> {
     let (from, to) = extent.from.zip(extent.to)?;
-    let names = quoted(&extent.names);
+    let names = text_list(&extent.names);
     let day = |sign: &str, day: Date| format!("day {sign} CAST('{day}' AS DATE)");
     let is_lacked = [
         limits.names.is_empty().then(|| format!("event_type NOT IN ({names})")),
@@ -316,11 +317,6 @@ fn not_compared(extent: &Extent, limits: &Extent) -> Option<String> {
     let mut all = vec![format!("({})", is_lacked.join(" OR "))];
     all.extend(within.into_iter().flatten());
     (!is_lacked.is_empty()).then(|| all.join(" AND "))
-}
-
-fn quoted(names: &BTreeSet<String>) -> String {
-    let names = names.iter().map(|name| format!("'{}'", name.replace('\'', "''")));
-    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Adds what the rows of an export have to what it is said to have.
@@ -437,9 +433,7 @@ async fn explain(engine: &Engine, report: &mut Report) -> Result<(), KpiError> {
     if lost.is_empty() {
         return Ok(());
     }
-    let list: Vec<String> =
-        lost.iter().map(|key| format!("'{}'", key.replace('\'', "''"))).collect();
-    let list = list.join(", ");
+    let list = text_list(lost);
     let sql = format!(
         "SELECT business_key, CAST(NULL AS VARCHAR) AS event_type, 'corrected' AS cause, \
          business_key AS detail FROM corrected WHERE business_key IN ({list}) UNION ALL \
