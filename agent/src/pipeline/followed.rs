@@ -74,10 +74,10 @@ impl FollowedMessages {
         packet: &Packet<'_>,
         is_dns: impl Fn(u16) -> bool,
     ) -> Option<MessageKey> {
-        let read = |bytes, wire_bytes| MessageKey::read(bytes, wire_bytes);
         match packet.body {
             Body::Ip { bytes, wire_bytes } => {
-                let message = read(bytes, wire_bytes).filter(|one| is_dns(one.server.port()))?;
+                let message =
+                    MessageKey::read(bytes, wire_bytes).filter(|one| is_dns(one.server.port()))?;
                 match packet.direction {
                     Direction::Ingress => {
                         self.arrive(packet, message);
@@ -88,13 +88,13 @@ impl FollowedMessages {
                 }
             }
             Body::Sent { bytes, wire_bytes, .. } => {
-                let key = leaving_key(&read(bytes, wire_bytes)?);
+                let key = leaving_key(&MessageKey::read(bytes, wire_bytes)?);
                 if self.leaving.take_first(key, |()| true).is_some() {
                     self.counts.leaving.delivered += 1;
                 }
             }
             Body::Dropped { bytes, wire_bytes, loss, is_unseen } => {
-                match (loss, read(bytes, wire_bytes)) {
+                match (loss, MessageKey::read(bytes, wire_bytes)) {
                     (Some(loss), Some(message)) => {
                         self.discard(packet.scope, &message, loss, is_unseen);
                     }
