@@ -184,7 +184,7 @@ impl Selection<'_> {
     }
 }
 
-/// What is known of the rows of one of [`Slices`].
+/// What is known of the rows of one of [`Slices`](super::rows::Slices).
 #[derive(Clone, Copy)]
 enum Known {
     Nothing,
@@ -194,10 +194,10 @@ enum Known {
     Number(u32),
 }
 
-/// Slices of an answer by number, found once for each of [`Slices`]: there are far more rows.
+/// Slices of an answer by number, found once for each of [`Slices`](super::rows::Slices): there are far more rows.
 pub(super) struct AnswerSlices<'a> {
     selection: &'a Selection<'a>,
-    /// By index in [`Slices`].
+    /// By index in [`Slices`](super::rows::Slices).
     known: Vec<Known>,
     numbers: HashMap<Vec<TextId>, u32>,
     pub(super) slices: Vec<Vec<TextId>>,
