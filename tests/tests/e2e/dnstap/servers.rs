@@ -13,10 +13,18 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Queries by UDP and by TCP, slow enough that no server drops a frame, except knot, whose queues are short.
-fn ask(server: &Server, queries: u32) {
+/// Queries a second at which no server drops a frame.
+///
+/// A thread of knot keeps 512 frames, and its writer may sleep for a second (`fstrm_iothr_options(3)`): 400 queries and as many
+/// responses would not fit.
+const fn qps(kind: ServerKind) -> u32 {
+    if matches!(kind, ServerKind::Knot) { 150 } else { 400 }
+}
+
+/// Queries by UDP and by TCP.
+fn ask(server: &Server, queries: u32, qps: u32) {
     for (tcp, queries) in [(false, queries), (true, queries / 4)] {
-        let load = Load { queries, tcp, qps: Some(400), ..Load::default() };
+        let load = Load { queries, tcp, qps: Some(qps), ..Load::default() };
         let report = server.dnsperf(&load).unwrap();
         assert_eq!((report.sent, report.completed), (queries.into(), queries.into()));
     }
@@ -51,11 +59,6 @@ fn verify(folder: &Path, records: &[Value]) -> Option<i32> {
     command.args(["ledger", "verify"]).arg(&file).output().unwrap().status.code()
 }
 
-/// Least number of queries that a server reports of so many: all, but for knot, which drops some of a burst and counts them nowhere.
-const fn least(kind: ServerKind, queries: u64) -> u64 {
-    if matches!(kind, ServerKind::Knot) { queries - queries / 20 } else { queries }
-}
-
 /// Asks a server, kills it, and asks it once more: its own statistics are the transactions, and the ledger has it as one sender.
 fn counts_agree(kind: ServerKind) {
     let _alone = alone();
@@ -66,23 +69,22 @@ fn counts_agree(kind: ServerKind) {
     for (connections, queries) in [(1, 1_600), (2, 400)] {
         let server = Server::start(kind, folder.path(), Some(&socket)).unwrap();
         wait_for_connections(&agent, connections);
-        ask(&server, queries);
+        ask(&server, queries, qps(kind));
         let counted = server.queries().unwrap();
         assert_eq!(counted, u64::from(queries + queries / 4), "{}", kind.name());
         total += counted;
-        wait_for_answered(&agent, least(kind, total));
+        wait_for_answered(&agent, total);
         server.kill().unwrap();
     }
     let mut ended = agent.terminate().unwrap();
     assert!(ended.status.success(), "{}", ended.stderr);
     let transactions: Vec<&Value> = ended.records_of("dns.transaction/1").collect();
-    let is_reported = |count: u64, total| (least(kind, total)..=total).contains(&count);
-    assert!(is_reported(transactions.len() as u64, total), "{} of {total}", transactions.len());
+    assert_eq!(transactions.len() as u64, total);
     for one in &transactions {
         assert_eq!(one["dnstap"]["identity"], kind.name(), "{one}");
     }
     let by_tcp = transactions.iter().filter(|one| one["transport"] == "tcp").count() as u64;
-    assert!(is_reported(by_tcp, total / 5), "{by_tcp} of {}", total / 5);
+    assert_eq!(by_tcp, total / 5);
 
     let last = ended.final_ledger().unwrap().clone();
     ledger::verify(&last).unwrap();
@@ -90,7 +92,7 @@ fn counts_agree(kind: ServerKind) {
     let sender = &last["senders"][0];
     let count = |name: &str| sender[name].as_u64().unwrap();
     assert_eq!(sender["name"], kind.name());
-    assert!(is_reported(count("received"), 2 * total), "{sender}");
+    assert_eq!(count("received"), 2 * total, "{sender}");
     assert_eq!(count("decoded"), count("received"), "{sender}");
     assert_eq!(["connections", "open"].map(count), [2, 0], "{sender}");
     assert_eq!(verify(folder.path(), &ended.records), Some(0));
