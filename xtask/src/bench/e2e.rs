@@ -4,7 +4,8 @@
 //! the server's cgroup only, as on a host with remote clients: two messages per query. In the cases
 //! *everything* it captures the whole host and sees each message twice, at the client and at the server. Load,
 //! server, agent and broker share the machine's cores. In the cases *nice 0* the agent's threads have the same
-//! priority as the server (`capture.nice`).
+//! priority as the server (`capture.nice`). The cases *path* and *connections* have `capture.path` and
+//! `capture.connections`.
 
 mod agent_run;
 
@@ -19,6 +20,7 @@ use dnscribe_tests::environment;
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::lab::latency::quantile;
 use dnscribe_tests::lab::{Host, Lab};
+use serde_json::{Value, json};
 
 /// Queries per second of the paced cases.
 const PACE: u32 = 30_000;
@@ -65,7 +67,7 @@ impl Testbed {
     /// Returns an agent that captures the server's cgroup.
     fn server<'a>(&'a self, bench: &'a Bench, sink: Sink) -> AgentRun<'a> {
         let cgroup = Some(self.cgroup.path());
-        AgentRun { binary: bench.binary(), lab: &self.lab, cgroup, sink, nice: true }
+        AgentRun { binary: bench.binary(), lab: &self.lab, cgroup, sink, capture: json!({}) }
     }
 
     /// Returns an agent that captures the whole host.
@@ -115,14 +117,34 @@ pub fn main(bench: &Bench) -> Result<Report> {
         }
     }
     plan.case("everything, null", || full_speed(testbed.everything(bench, Sink::Null)));
-    let not_nice = || AgentRun { nice: false, ..testbed.server(bench, Sink::Null) };
-    plan.case("server, null, nice 0", || full_speed(not_nice()));
+    for (name, capture) in options() {
+        let run = move || {
+            let capture = capture.clone();
+            full_speed(AgentRun { capture, ..testbed.server(bench, Sink::Null) })
+        };
+        plan.case(&format!("server, null, {name}"), run);
+    }
     plan.case("paced, bare", || testbed.paced());
     plan.case("paced, server, null", || paced(testbed.server(bench, Sink::Null)));
-    plan.case("paced, server, null, nice 0", || paced(not_nice()));
+    for (name, capture) in options() {
+        let run = move || {
+            let capture = capture.clone();
+            paced(AgentRun { capture, ..testbed.server(bench, Sink::Null) })
+        };
+        plan.case(&format!("paced, server, null, {name}"), run);
+    }
     plan.case("paced, everything, null", || paced(testbed.everything(bench, Sink::Null)));
     rows(&mut plan);
     bench.run(plan)
+}
+
+/// Names of options, and the keys of `capture` that they are.
+fn options() -> [(&'static str, Value); 3] {
+    [
+        ("nice 0", json!({ "nice": 0 })),
+        ("path", json!({ "path": true })),
+        ("connections", json!({ "connections": true })),
+    ]
 }
 
 fn rows(plan: &mut Plan<'_>) {
@@ -133,6 +155,8 @@ fn rows(plan: &mut Plan<'_>) {
         "server, kafka broker",
         "everything, null",
         "server, null, nice 0",
+        "server, null, path",
+        "server, null, connections",
     ];
     plan.row(Row::new("bare", "qps"));
     for case in full_speed {
@@ -141,7 +165,13 @@ fn rows(plan: &mut Plan<'_>) {
     }
     plan.row(Row::new("paced, bare", "mean_latency_seconds"));
     plan.row(Row::new("paced, bare", "p99_latency_seconds"));
-    let paced = ["paced, server, null", "paced, server, null, nice 0", "paced, everything, null"];
+    let paced = [
+        "paced, server, null",
+        "paced, server, null, nice 0",
+        "paced, server, null, path",
+        "paced, server, null, connections",
+        "paced, everything, null",
+    ];
     for case in paced {
         let row = |figure| Row::new(case, figure).relative_to("paced, bare");
         let (mean, p99) = (row("mean_latency_seconds"), row("p99_latency_seconds"));

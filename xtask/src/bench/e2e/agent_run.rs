@@ -45,8 +45,8 @@ pub struct AgentRun<'a> {
     /// Cgroup to capture; the whole host if `None`.
     pub cgroup: Option<&'a Path>,
     pub sink: Sink,
-    /// Whether `capture.nice` keeps its default.
-    pub nice: bool,
+    /// Keys of `capture` that do not keep their defaults.
+    pub capture: Value,
 }
 
 impl AgentRun<'_> {
@@ -88,12 +88,10 @@ impl AgentRun<'_> {
         let file = format!("file:{}", records.display());
         let mut config = json!({
             "version": 1,
+            "capture": self.capture,
             "streams": ["transactions"],
             "file": { "streams": ["ledger"] },
         });
-        if !self.nice {
-            config["capture"] = json!({ "nice": 0 });
-        }
         match &self.sink {
             Sink::Null => config["sinks"] = json!(["null", file]),
             Sink::File => {
