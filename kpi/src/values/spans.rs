@@ -1,7 +1,8 @@
 //! What is known of the spans of an answer.
 
+use super::calendar::{Calendar, Place};
 use super::collect::AnswerSlices;
-use super::question::{Question, ValueState};
+use super::question::{Grain, Question, ValueState};
 use super::rows::{MeasureRows, NO_SLOT};
 use super::sums::SpanState;
 use super::{DayValues, Key, Scope, SpanSlice, Values, before};
@@ -15,8 +16,8 @@ use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Values {
-    /// Slices of a sum that is always sliced, by spans of whole days that lack nothing, of which the days before have rows: their sum is 0
-    /// where the span has none.
+    /// Slices of a sum that is always sliced, by spans of days that lack nothing, of which the days before have rows: their sum is 0
+    /// where the span has none. Older days whose parts are not kept belong to the day of a time zone in which they begin.
     pub(super) fn stopped(
         &self,
         kpi: &Kpi,
@@ -27,17 +28,26 @@ impl Values {
     ) -> BTreeSet<Key> {
         let is_sum = matches!(kpi.kind, KpiType::Simple | KpiType::Derived);
         let is_plain = question.by.iter().all(|name| kpi.always_by.contains(name));
-        let whole = scope.calendar.has_utc_days && question.grain.step_us().is_none();
-        let Some((first, last)) = scope.days() else { return BTreeSet::new() };
-        if kpi.always_by.is_empty() || !is_sum || !is_plain || !whole {
+        if kpi.always_by.is_empty() || !is_sum || !is_plain || scope.calendar.has_parts {
             return BTreeSet::new();
         }
+        let (Some(first), Some(last)) = (scope.calendar.spans.first(), scope.calendar.spans.last())
+        else {
+            return BTreeSet::new();
+        };
+        let by_days = Question { grain: Grain::Day, ..question.clone() };
+        let days = Calendar::new(&by_days, (before(first.from), last.to), i64::MAX);
+        let Some((first, last)) = days.utc_days() else { return BTreeSet::new() };
         let mut slices = AnswerSlices::new(&scope.selection);
         let mut seen: BTreeMap<i32, BTreeSet<u32>> = BTreeMap::new();
-        for (day, values) in self.days.range(before(first)..=last) {
-            let of_day = seen.entry(epoch_day(*day)).or_default();
-            let (rows, formula) = values.official(kpi, formula);
-            slices.add((rows, formula), |_, number, _| of_day.extend([number]));
+        for (day, values) in self.days.range(first..=last) {
+            let whole = days.place(*day, 0);
+            slices.add(values.official(kpi, formula), |slot, number, _| {
+                let place = if days.has_utc_days { whole } else { days.place(*day, slot) };
+                if let Place::In(index) = place {
+                    seen.entry(epoch_day(days.spans[index].from)).or_default().insert(number);
+                }
+            });
         }
         let complete =
             spans.iter().enumerate().filter(|(_, span)| span.state() != ValueState::Incomplete);

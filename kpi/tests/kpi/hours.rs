@@ -82,6 +82,38 @@ fn days_are_those_of_a_time_zone() {
 
 #[test]
 fn parts_of_days_have_values_of_their_own() {
+/// Nothing was paid on a day on which the source has delivered.
+#[test]
+fn sums_of_slices_are_0_on_quiet_days_of_each_time_zone() {
+    let world = World::new();
+    let registered = (21..29).map(|day| {
+        event(day, "registration_completed", &format!("2026-03-{day}T10:00:00Z"), json!({}))
+    });
+    let paid = ["22T10:00", "23T10:00", "24T23:30"].into_iter().zip(100..).map(|(at, number)| {
+        let money = json!({"amount_micros": 5, "currency": "EUR"});
+        event(number, "payment_captured", &format!("2026-03-{at}:00Z"), money)
+    });
+    world.import("a.ndjson", &registered.chain(paid).collect::<Vec<_>>());
+    world.compute();
+    let days = "revenue?from=2026-03-23&to=2026-03-26";
+    let asked = |words: &[&str], zone: &str| {
+        let server = world.serve(&[&["--no-auth"], words].concat());
+        let found = values(&server, &format!("{days}&time_zone={zone}"));
+        assert!(found.iter().all(|value| value["by"] == json!({"currency": "EUR"})), "{found:?}");
+        assert!(found.iter().all(|value| value["state"] == "provisional"), "{found:?}");
+        numbers(&found)
+    };
+    let few = ["--parts", "1", "--time-zone", "Europe/Berlin"];
+    for words in [&[][..], &few] {
+        assert_eq!(asked(words, "UTC"), [5, 5, 0, 0]);
+        assert_eq!(asked(words, "Europe/Berlin"), [5, 0, 5, 0]);
+    }
+    assert_eq!(asked(&[], "America/New_York"), [5, 5, 0, 0]);
+    let server = world.serve(&["--no-auth"]);
+    let weeks = values(&server, "revenue?grain=week&to=2026-03-22&time_zone=Europe/Berlin");
+    assert_eq!(numbers(&weeks), [5], "no slice was known before");
+}
+
     let world = World::new();
     around_a_change_of_clocks(&world);
     let server = world.serve(&["--no-auth"]);
