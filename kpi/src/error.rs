@@ -2,9 +2,14 @@
 
 use datafusion::error::DataFusionError;
 use dnscribe_cli::exit::Exit;
+use std::error::Error;
 use std::fmt::Display;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::Path;
+
+/// What to do where a store must not be written.
+const DENIED: &str = "let this user write the store, and run the command again";
 
 /// Reason why a command fails.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +29,12 @@ pub enum KpiError {
         path: String,
         /// What is wrong.
         problem: String,
+        /// What to do.
+        remedy: &'static str,
     },
+    /// A file of the store has other bytes than were written.
+    #[error("{0} is damaged: its bytes are not those that were written")]
+    Damaged(String),
     /// An input file, argument or dictionary is wrong.
     #[error("{0}")]
     Usage(String),
@@ -64,14 +74,14 @@ impl KpiError {
     }
 
     /// The store cannot be written.
-    pub fn write(path: &str, problem: &(impl Display + ?Sized)) -> Self {
-        Self::Write { path: path.to_owned(), problem: problem.to_string() }
+    pub fn write(path: &str, error: &(dyn Error + 'static)) -> Self {
+        Self::Write { path: path.to_owned(), problem: error.to_string(), remedy: remedy(error) }
     }
 
     /// A temporary file cannot be written.
     #[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
     #[must_use]
-    pub fn temporary(error: std::io::Error) -> Self {
+    pub fn temporary(error: io::Error) -> Self {
         Self::Failed(format!("temporary file: {error}"))
     }
 
@@ -82,14 +92,64 @@ impl KpiError {
     }
 }
 
+/// What to do where a file cannot be written, by what is behind the error.
+fn remedy(error: &(dyn Error + 'static)) -> &'static str {
+    use object_store::Error::{PermissionDenied, Unauthenticated};
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let refused = error.downcast_ref();
+        match error.downcast_ref().map(io::Error::kind) {
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => {
+                return "free space, and run the command again";
+            }
+            Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => return DENIED,
+            _ if matches!(refused, Some(PermissionDenied { .. } | Unauthenticated { .. })) => {
+                return DENIED;
+            }
+            _ => cause = error.source(),
+        }
+    }
+    "run the command again once the store can be written"
+}
+
 impl From<KpiError> for Exit {
     fn from(error: KpiError) -> Self {
         match error {
             KpiError::Usage(problem) => Self::usage(problem),
-            KpiError::Write { .. } => {
-                Self::failed(error.to_string()).with_remedy("free space, and run the command again")
-            }
+            KpiError::Write { remedy, .. } => Self::failed(error.to_string()).with_remedy(remedy),
+            KpiError::Damaged(_) => Self::failed(error.to_string()).with_remedy(
+                "`compute --all` writes it anew if all facts give its values; else restore it from a backup",
+            ),
             _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_are_for_what_is_wrong() {
+        let local = |kind: ErrorKind| {
+            let source = Box::new(io::Error::from(kind));
+            object_store::Error::Generic { store: "LocalFileSystem", source }
+        };
+        let refused = object_store::Error::PermissionDenied {
+            path: "log/1.json".to_owned(),
+            source: "403".into(),
+        };
+        for (error, expected) in [
+            (local(ErrorKind::StorageFull), "free space"),
+            (local(ErrorKind::ReadOnlyFilesystem), "let this user write"),
+            (local(ErrorKind::PermissionDenied), "let this user write"),
+            (local(ErrorKind::NotADirectory), "once the store can be written"),
+            (refused, "let this user write"),
+        ] {
+            let KpiError::Write { remedy, .. } = KpiError::write("log/1.json", &error) else {
+                unreachable!()
+            };
+            assert!(remedy.contains(expected), "{error}: {remedy}");
         }
     }
 }

@@ -342,7 +342,7 @@ fn a_full_disk_leaves_nothing_half_written() {
     let output = Command::new("bash").args(["-c", &words]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("nothing was committed"), "{text}");
+    assert!(text.contains("nothing was committed") && text.contains("free space"), "{text}");
     world.compute();
     assert_eq!(world.value("registrations", "2026-03-01").0, 1);
     world.ok(&["import", file.to_str().unwrap()]);
