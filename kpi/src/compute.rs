@@ -76,8 +76,9 @@ pub async fn compute(
             Some(base) if !request.from_all && base.method == method => {
                 let known = values_from(store, &state, dictionary, base, asked, request.memory);
                 match known.await {
-                    // What was added to a sum that is too large, or makes it so, is not known from the difference.
-                    Err(KpiError::TooLarge) => None,
+                    // What was added to a sum that is too large, or makes it so, is not known from the difference. Nor can one be added
+                    // to damaged values.
+                    Err(KpiError::TooLarge | KpiError::Damaged(_)) => None,
                     known => known?,
                 }
             }

@@ -1,8 +1,8 @@
 //! Index of the keys of events: which rows may have a key that a computation asks for, without reading the events.
 //!
 //! It is made of segments, files that never change: for each event of some files of facts, in the order of their rows, hashes of all keys
-//! that can be asked for. Files of facts without a segment are read as a whole, so a segment that is missing, or was made for other keys,
-//! costs time and nothing else.
+//! that can be asked for. Files of facts without a segment are read as a whole, so a segment that is missing or damaged, or was made for
+//! other keys, costs time and nothing else.
 
 mod hashed;
 mod segment;
@@ -177,7 +177,8 @@ impl Index {
         files.map(|(path, _)| path.as_str()).collect()
     }
 
-    /// Finds rows that may have one of the keys. Nothing if a segment is gone, which happens if another computation has ended meanwhile.
+    /// Finds rows that may have one of the keys. Nothing if a segment is damaged, or gone, which happens if another computation has ended
+    /// meanwhile.
     ///
     /// # Errors
     /// A segment cannot be read.

@@ -12,13 +12,14 @@ pub use state::{Coverage, DayState, Erasure, Frozen, Reopening, State, Undone};
 
 use crate::definition::Definition;
 use crate::error::KpiError;
-use crate::input::Format;
+use crate::input::{Format, hex};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _, PutMode, PutOptions, PutPayload};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -384,6 +385,41 @@ impl Store {
     /// Lists the files of a folder; none where this is not allowed.
     pub async fn files(&self, folder: &str) -> Vec<ObjectPath> {
         let found = self.objects.list(Some(&self.location(folder)));
+    /// Writes a Parquet file, whose name depends on its bytes alone, so that damage shows. Returns the path.
+    ///
+    /// # Errors
+    /// The storage is full or cannot be written.
+    pub async fn write_hashed(&self, folder: &str, bytes: Vec<u8>) -> Result<String, KpiError> {
+        let path = hashed_path(folder, &bytes);
+        self.write(&path, bytes).await?;
+        Ok(path)
+    }
+
+    /// Reads what [`Self::write_hashed`] has written.
+    ///
+    /// # Errors
+    /// There is no such file, it cannot be read, or it is damaged.
+    pub async fn read_hashed(&self, path: &str) -> Result<bytes::Bytes, KpiError> {
+        undamaged(path, self.read(path).await?).await
+    }
+
+    /// Reads what [`Self::write_hashed`] has written and the next computation can make anew; none if it does not exist, or is damaged and
+    /// so is removed.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub async fn read_if_intact(&self, path: &str) -> Result<Option<bytes::Bytes>, KpiError> {
+        let Some(bytes) = self.read_if_there(path).await? else { return Ok(None) };
+        match undamaged(path, bytes).await {
+            Err(error @ KpiError::Damaged(_)) => {
+                tracing::warn!("{error}: it is made anew");
+                self.remove(&self.location(path)).await;
+                Ok(None)
+            }
+            read => read.map(Some),
+        }
+    }
+
         let found = found.map_ok(|file| file.location).try_collect().await;
         found.unwrap_or_else(|error| {
             tracing::info!("cannot list {folder}/, to remove what is no longer needed: {error}");
@@ -494,6 +530,20 @@ impl Store {
 /// Opens a bucket of S3-compatible storage, to which the environment describes the access.
 ///
 /// # Errors
+/// Path of a file whose name depends on its bytes alone.
+fn hashed_path(folder: &str, bytes: &[u8]) -> String {
+    format!("{folder}/{}.parquet", hex(&Sha256::digest(bytes)[..8]))
+}
+
+/// Returns the bytes of a file if they are those that its name says.
+async fn undamaged(path: &str, bytes: bytes::Bytes) -> Result<bytes::Bytes, KpiError> {
+    let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    // Files of an index have hundreds of megabytes.
+    let hashed = tokio::task::spawn_blocking(move || (hashed_path(&folder, &bytes), bytes)).await;
+    let (expected, bytes) = hashed.map_err(|error| KpiError::store(path, &error))?;
+    if expected == path { Ok(bytes) } else { Err(KpiError::Damaged(path.to_owned())) }
+}
+
 /// The environment is wrong.
 pub fn bucket(name: &str) -> Result<AmazonS3, KpiError> {
     let builder = AmazonS3Builder::from_env().with_bucket_name(name);

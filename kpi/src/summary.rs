@@ -10,7 +10,6 @@ use crate::sources::BEFORE_FIRST_DAY;
 use crate::store::Store;
 use datafusion::arrow::array::{Array as _, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
 /// Folder of the summaries in the store.
@@ -249,12 +248,12 @@ impl Summary {
         Ok(Self(rows::sorted(&schema, &batches)?))
     }
 
-    /// Reads what [`Self::write`] has written; nothing if a later computation has removed it.
+    /// Reads what [`Self::write`] has written; nothing if a later computation has removed it, or it is damaged.
     ///
     /// # Errors
     /// The file cannot be read.
     pub async fn read(store: &Store, path: &str) -> Result<Option<Self>, KpiError> {
-        let bytes = store.read_if_there(path).await?;
+        let bytes = store.read_if_intact(path).await?;
         bytes.map(|bytes| facts::parquet_rows(path, bytes, &schema()).map(Self)).transpose()
     }
 
@@ -264,10 +263,7 @@ impl Summary {
     /// The store cannot be written.
     pub async fn write(&self, store: &Store) -> Result<String, KpiError> {
         let bytes = facts::parquet(&self.0)?;
-        let hash = crate::input::hex(&Sha256::digest(&bytes)[..8]);
-        let path = format!("{FOLDER}/{hash}.parquet");
-        store.write(&path, bytes).await?;
-        Ok(path)
+        store.write_hashed(FOLDER, bytes).await
     }
 
     /// Returns these counts, changed by the difference of two others.

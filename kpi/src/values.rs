@@ -192,7 +192,7 @@ impl Values {
                     let rows = if let Some(rows) = known {
                         rows
                     } else {
-                        let bytes = store.read(path).await?;
+                        let bytes = store.read_hashed(path).await?;
                         self.decode(path, bytes, *day, has_parts)?
                     };
                     files.insert(path.clone(), rows);

@@ -52,15 +52,12 @@ impl DayFile {
         Self { path: day.current.clone(), too_large: too_large.map(str::to_owned).collect() }
     }
 
-    /// Writes a file, whose name depends on its bytes alone.
     async fn write(
         store: &Store,
         day: Date,
         (bytes, too_large): (Vec<u8>, BTreeSet<String>),
     ) -> Result<Self, KpiError> {
-        let hash = crate::input::hex(&Sha256::digest(&bytes)[..8]);
-        let path = format!("values/day={day}/{hash}.parquet");
-        store.write(&path, bytes).await?;
+        let path = store.write_hashed(&format!("values/day={day}"), bytes).await?;
         Ok(Self { path, too_large })
     }
 }
@@ -196,7 +193,7 @@ async fn change_day(
         return Ok((day, DayFile::known(known)));
     }
     let known = match known {
-        Some(known) => Some((known.current.clone(), store.read(&known.current).await?)),
+        Some(known) => Some((known.current.clone(), store.read_hashed(&known.current).await?)),
         None => None,
     };
     let bytes = tokio::task::spawn_blocking(move || {

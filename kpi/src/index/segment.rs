@@ -14,7 +14,6 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 
 /// Names of the metadata of a segment: the query that its keys are the result of, and its files of facts with their rows.
@@ -34,7 +33,7 @@ pub(super) struct Segment {
 }
 
 impl Segment {
-    /// Opens a segment; nothing if it has other keys.
+    /// Opens a segment; nothing if it has other keys. Whether it is damaged shows when its rows are read.
     pub(super) async fn open(
         store: &Store,
         path: &str,
@@ -57,7 +56,7 @@ impl Segment {
         Ok(Some(Self { path: path.to_owned(), rows, files }))
     }
 
-    /// Writes a segment, whose name depends on its bytes alone.
+    /// Writes a segment.
     pub(super) async fn write(
         store: &Store,
         columns: &KeyColumns,
@@ -84,30 +83,28 @@ impl Segment {
             writer.write(batch).map_err(fail)?;
         }
         let bytes = writer.into_inner().map_err(fail)?;
-        let hash = crate::input::hex(&Sha256::digest(&bytes)[..8]);
-        let path = format!("{FOLDER}/{hash}.parquet");
-        store.write(&path, bytes).await?;
+        let path = store.write_hashed(FOLDER, bytes).await?;
         let rows = files.iter().map(|(_, rows)| rows).sum();
         Ok(Self { path, rows, files })
     }
 
-    /// Reads all rows; nothing if the file is gone.
+    /// Reads all rows; nothing if the file is gone or damaged.
     pub(super) async fn read(
         &self,
         store: &Store,
         schema: &SchemaRef,
     ) -> Result<Option<RecordBatch>, KpiError> {
-        let bytes = store.read_if_there(&self.path).await?;
+        let bytes = store.read_if_intact(&self.path).await?;
         bytes.map(|bytes| facts::parquet_rows(&self.path, bytes, schema)).transpose()
     }
 
-    /// Finds rows with one of the keys, by columns; nothing if the file is gone.
+    /// Finds rows with one of the keys, by columns; nothing if the file is gone or damaged.
     pub(super) async fn find(
         &self,
         store: &Store,
         wanted: Arc<Vec<(String, Keys)>>,
     ) -> Result<Option<Vec<u64>>, KpiError> {
-        let Some(bytes) = store.read_if_there(&self.path).await? else { return Ok(None) };
+        let Some(bytes) = store.read_if_intact(&self.path).await? else { return Ok(None) };
         let found = tokio::task::spawn_blocking(move || matching(bytes, &wanted)).await;
         let found = found.map_err(|error| KpiError::Failed(format!("index: {error}")))?;
         found.map(Some).map_err(|error| KpiError::store(&self.path, &error))

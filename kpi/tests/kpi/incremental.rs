@@ -2,8 +2,10 @@
 
 use crate::world::{World, event};
 use dnscribe_kpi::sample::Random;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, File};
+use std::path::Path;
 
 fn chance(random: &mut Random, percent: u64) -> bool {
     random.below(100) < percent
@@ -230,6 +232,60 @@ fn what_new_facts_do_not_show_is_computed_from_all() {
     assert_eq!(read(&["--date", "2026-03-01", "--all"]), (24, 24));
     assert_eq!(read(&[]), (24, 24), "the days are not of one computation");
     assert_eq!(world.value("registrations", "2026-03-01").0, 23);
+}
+
+/// Flips a bit of a file.
+fn damage(path: &Path, place: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[place] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn damaged_files_change_no_number() {
+    let world = World::new();
+    let registered =
+        |number: u32| event(number, "registration_completed", "2026-03-01T10:00:00Z", json!({}));
+    world.import("a.ndjson", &(0..20).map(registered).collect::<Vec<_>>());
+    assert_eq!(facts_read(&world, &[]), (20, 20));
+    let paths = |folder: &str| {
+        let root = world.path("data").join(folder);
+        world.files(folder).into_iter().map(move |file| root.join(file)).collect::<Vec<_>>()
+    };
+    // The last business key has another hash in the index, and its repetition is not found.
+    let segment = &paths("keys")[0];
+    let reader = SerializedFileReader::new(File::open(segment).unwrap()).unwrap();
+    let (start, length) = reader.metadata().row_group(0).column(1).byte_range();
+    damage(segment, usize::try_from(start + length).unwrap() - 1);
+    let mut repeated = registered(19);
+    repeated["event_id"] = json!("another");
+    world.import("b.ndjson", &[repeated]);
+    assert_eq!(facts_read(&world, &[]), (21, 21));
+    assert_eq!(world.value("registrations", "2026-03-01").0, 20);
+    world.import("c.ndjson", &[registered(20)]);
+    assert_eq!(facts_read(&world, &[]), (1, 22), "the index was made anew");
+
+    damage(&paths("summary")[0], 40);
+    world.import("d.ndjson", &[registered(21)]);
+    assert_eq!(facts_read(&world, &[]), (23, 23));
+    world.import("e.ndjson", &[registered(22)]);
+    assert_eq!(facts_read(&world, &[]), (1, 24));
+
+    for path in paths("values") {
+        damage(&path, 40);
+    }
+    let output = world.run(&["report"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && said.contains("is damaged"), "{said}");
+    world.import("f.ndjson", &[registered(23)]);
+    assert_eq!(facts_read(&world, &[]), (25, 25), "nothing is added to damaged values");
+    assert_eq!(world.value("registrations", "2026-03-01").0, 24);
+    // The same values are written once more.
+    for path in paths("values") {
+        damage(&path, 50);
+    }
+    world.ok(&["compute", "--all"]);
+    assert_eq!(world.value("registrations", "2026-03-01").0, 24);
 }
 
 /// A dimension table says something of events that are not new.
