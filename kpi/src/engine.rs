@@ -7,6 +7,7 @@ use crate::facts;
 use crate::keys::Keys;
 use crate::query::{self, Bucket};
 use crate::rows::{self, Columns, text};
+use crate::scratch::Scratch;
 use crate::store::{FactFile, State, Store, Table};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::datatypes::Schema;
@@ -16,6 +17,7 @@ use datafusion::dataframe::DataFrameWriteOptions;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
@@ -25,7 +27,6 @@ use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
-use tempfile::TempDir;
 
 /// Memory in bytes for each key when duplicates are searched for. Keys that do not fit are grouped later.
 const KEY_BYTES: usize = 128;
@@ -50,6 +51,8 @@ pub struct Engine {
     in_order: SessionContext,
     copies: Copies,
     bucket_rows: u64,
+    /// What does not fit into memory, as long as a clone of the engine lives.
+    _scratch: Option<Arc<Scratch>>,
 }
 
 /// Where an engine keeps copies of tables that many queries read.
@@ -57,8 +60,8 @@ pub struct Engine {
 enum Copies {
     /// It makes none.
     None,
-    /// A folder, removed with the last clone of the engine.
-    Folder(Arc<TempDir>),
+    /// A folder.
+    Folder(Arc<Scratch>),
     /// Memory.
     Memory,
 }
@@ -75,12 +78,21 @@ impl Engine {
     /// # Errors
     /// It cannot start.
     pub fn new(memory: usize) -> Result<Self, KpiError> {
-        Self::with_memory(memory).map_err(KpiError::query("query engine"))
+        // Without a folder, queries fail that need one.
+        Self::with_scratch(memory, Scratch::new().ok().map(Arc::new))
     }
 
-    fn with_memory(memory: usize) -> Result<Self, DataFusionError> {
+    fn with_scratch(memory: usize, scratch: Option<Arc<Scratch>>) -> Result<Self, KpiError> {
+        Self::with_memory(memory, scratch).map_err(KpiError::query("query engine"))
+    }
+
+    fn with_memory(memory: usize, scratch: Option<Arc<Scratch>>) -> Result<Self, DataFusionError> {
         let pool = Arc::new(FairSpillPool::new(memory));
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool).build_arc()?;
+        let place = scratch.as_ref().map(|scratch| vec![scratch.path().to_owned()]);
+        let place = place.map_or_else(DiskManagerMode::default, DiskManagerMode::Directories);
+        let disk = DiskManagerBuilder::default().with_mode(place);
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool);
+        let runtime = runtime.with_disk_manager_builder(disk).build_arc()?;
         // Each of several sorts holds two batches at least, and memory for merging what it has written.
         let config = SessionConfig::new()
             .with_batch_size((memory >> 18).clamp(256, 8192))
@@ -90,7 +102,8 @@ impl Engine {
         let merging = changed(&context, "datafusion.optimizer.prefer_hash_join", "false")?;
         let in_order = changed(&context, "datafusion.execution.target_partitions", "1")?;
         let bucket_rows = u64::try_from(memory / KEY_BYTES).unwrap_or(u64::MAX);
-        Ok(Self { context, merging, in_order, copies: Copies::None, bucket_rows })
+        let copies = Copies::None;
+        Ok(Self { context, merging, in_order, copies, bucket_rows, _scratch: scratch })
     }
 
     /// Opens the facts that `state` names.
@@ -98,7 +111,7 @@ impl Engine {
     /// # Errors
     /// A file cannot be read.
     pub async fn open(store: &Store, state: &State) -> Result<Self, KpiError> {
-        Self::open_with(store, state, MEMORY, Copies::None).await
+        Self::new(MEMORY)?.with_facts(store, state).await
     }
 
     /// Opens the facts that `state` names, for many queries: they are copied to the folder for temporary files, net
@@ -111,30 +124,26 @@ impl Engine {
         state: &State,
         memory: usize,
     ) -> Result<Self, KpiError> {
-        let copies = TempDir::with_prefix("dnscribe-kpi-");
-        let copies = copies.map_err(|error| KpiError::write("temporary folder", &error))?;
-        Self::open_with(store, state, memory, Copies::Folder(Arc::new(copies))).await
+        let scratch = Arc::new(Scratch::new().map_err(KpiError::temporary)?);
+        let copies = Copies::Folder(Arc::clone(&scratch));
+        let engine = Self { copies, ..Self::with_scratch(memory, Some(scratch))? };
+        engine.with_facts(store, state).await
     }
 
-    async fn open_with(
-        store: &Store,
-        state: &State,
-        memory: usize,
-        copies: Copies,
-    ) -> Result<Self, KpiError> {
-        let engine = Self { copies, ..Self::new(memory)? };
+    /// Adds the facts that `state` names.
+    async fn with_facts(self, store: &Store, state: &State) -> Result<Self, KpiError> {
         for table in Table::ALL {
             let name = format!("{}_raw", table.name());
             let files: Vec<_> = state.files(table).collect();
             let rows: u64 = files.iter().map(|file| file.rows).sum();
             let are_small = rows < LARGE_FILE_ROWS * files.len() as u64;
-            engine.register_facts(store, table, &name, files).await?;
+            self.register_facts(store, table, &name, files).await?;
             if are_small || is_remote(store) {
-                engine.copy_table(&name).await?;
+                self.copy_table(&name).await?;
             }
         }
-        engine.net_tables().await?;
-        Ok(engine)
+        self.net_tables().await?;
+        Ok(self)
     }
 
     /// Opens these rows as facts, beside the dimension tables of `state`.

@@ -4,6 +4,7 @@ mod parquet;
 
 use crate::error::KpiError;
 use crate::event::event_id;
+use crate::scratch::ScratchFile;
 use clap::ValueEnum;
 use dnscribe_cli::input::decompressed;
 use serde::{Deserialize, Serialize};
@@ -356,9 +357,9 @@ fn delimiter(beginning: &[u8]) -> u8 {
 ///
 /// # Errors
 /// Reading or writing fails.
-pub fn spooled(mut from: impl Read) -> Result<tempfile::NamedTempFile, KpiError> {
-    let mut file = tempfile::NamedTempFile::new().map_err(KpiError::temporary)?;
-    std::io::copy(&mut from, &mut file).map_err(KpiError::temporary)?;
+pub fn spooled(mut from: impl Read) -> Result<ScratchFile, KpiError> {
+    let mut file = ScratchFile::new()?;
+    std::io::copy(&mut from, &mut *file).map_err(KpiError::temporary)?;
     file.flush().map_err(KpiError::temporary)?;
     Ok(file)
 }

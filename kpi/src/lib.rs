@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod error;
+pub mod scratch;
 pub mod definition;
 // From files to facts.
 pub mod event;

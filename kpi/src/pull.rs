@@ -10,6 +10,7 @@ use crate::import::{self, Imported, Request};
 use crate::input::Format;
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
+use crate::scratch::ScratchFile;
 use crate::sources::{Pull, Source, Sources};
 use crate::store::{self, Store};
 use dnscribe_delivery::KafkaConfig;
@@ -127,9 +128,9 @@ impl Puller<'_> {
 async fn downloaded(
     objects: &impl ObjectStore,
     object: &ObjectMeta,
-) -> Result<tempfile::NamedTempFile, KpiError> {
+) -> Result<ScratchFile, KpiError> {
     let fail = |error: object_store::Error| KpiError::Failed(error.to_string());
-    let mut file = tempfile::NamedTempFile::new().map_err(KpiError::temporary)?;
+    let mut file = ScratchFile::new()?;
     let found = objects.get(&object.location).await.map_err(fail)?;
     let mut content = found.into_stream();
     while let Some(chunk) = content.next().await {

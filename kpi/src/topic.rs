@@ -7,6 +7,7 @@ use crate::error::KpiError;
 use crate::import::{self, Imported, Request};
 use crate::input::Format;
 use crate::privacy::Policy;
+use crate::scratch::ScratchFile;
 use crate::sources::Sources;
 use crate::store::Store;
 use dnscribe_delivery::KafkaConfig;
@@ -35,7 +36,7 @@ pub async fn import_topic(
     let mut changed = None;
     let mut next = known.clone();
     let mut ends = BTreeMap::new();
-    let mut file = tempfile::NamedTempFile::new().map_err(KpiError::temporary)?;
+    let mut file = ScratchFile::new()?;
     let mut messages = 0_u64;
     let span = TimeSpan::default();
     let mut write = |partition: i32, offset: i64, value: Option<&[u8]>| -> std::io::Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::error::KpiError;
 use crate::input;
+use crate::scratch::ScratchFile;
 use crate::sources::{Paging, Pull, Secret, Since};
 use dnscribe_delivery::http::{agent, error_message, retry_after};
 use jiff::Timestamp;
@@ -12,7 +13,6 @@ use std::io::{Read as _, Write as _};
 use std::mem::discriminant;
 use std::thread;
 use std::time::{Duration, Instant};
-use tempfile::NamedTempFile;
 use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LINK};
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::typestate::WithoutBody;
@@ -36,7 +36,7 @@ const REDIRECTS: u32 = 5;
 
 /// Rows that were fetched.
 pub(super) struct Fetched {
-    pub(super) file: NamedTempFile,
+    pub(super) file: ScratchFile,
     pub(super) is_empty: bool,
     /// Up to where the source was read.
     pub(super) position: Option<Position>,
@@ -132,14 +132,14 @@ pub(super) fn fetch(pull: &Pull, known: Option<Position>) -> Result<Fetched, Kpi
 
 /// Rows as a file of NDJSON.
 struct RowFile {
-    file: NamedTempFile,
+    file: ScratchFile,
     is_empty: bool,
     newest: Option<Position>,
 }
 
 impl RowFile {
     fn new(newest: Option<Position>) -> Result<Self, KpiError> {
-        let file = NamedTempFile::new().map_err(KpiError::temporary)?;
+        let file = ScratchFile::new()?;
         Ok(Self { file, is_empty: true, newest })
     }
 
@@ -257,7 +257,7 @@ fn request(
 ///
 /// # Errors
 /// There is no answer, or another one than a file.
-pub fn download(url: &str) -> Result<NamedTempFile, KpiError> {
+pub fn download(url: &str) -> Result<ScratchFile, KpiError> {
     let wrong = |why: String| KpiError::Usage(format!("{}: {why}", without_secrets(url)));
     let agent = agent("export", None).map_err(wrong)?;
     let answer = request(&agent, url, FILE_TIMEOUT, REDIRECTS).call();

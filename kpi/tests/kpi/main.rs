@@ -25,6 +25,8 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::Write as _;
 use std::process::{Child, Command};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use world::{World, event, is_near};
 
 #[test]
@@ -351,6 +353,33 @@ fn a_full_disk_leaves_nothing_half_written() {
 }
 
 #[test]
+#[test]
+fn copies_of_a_killed_computation_go_with_the_next() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path().to_str().unwrap().to_owned();
+    let world = World::with_environment(vec![("TMPDIR", folder)]);
+    let sample = world.sample(12, 40, &[]);
+    world.ok(&["import", &sample]);
+    let folders = || -> Vec<PathBuf> {
+        fs::read_dir(&temporary).unwrap().map(|folder| folder.unwrap().path()).collect()
+    };
+    let mut computing = world.command(&["compute"]).spawn().unwrap();
+    let has_copies = |folder: &PathBuf| folder.join("events.parquet").exists();
+    let left = loop {
+        if let Some(folder) = folders().into_iter().find(has_copies) {
+            break folder;
+        }
+        assert!(computing.try_wait().unwrap().is_none(), "it has ended without copies");
+        std::thread::yield_now();
+    };
+    computing.kill().unwrap();
+    computing.wait().unwrap();
+    let mode = fs::metadata(&left).unwrap().permissions().mode();
+    assert!(has_copies(&left) && mode.trailing_zeros() >= 6, "{mode:o}");
+    world.compute();
+    assert_eq!(folders(), [""; 0].map(PathBuf::from));
+}
+
 fn check_accepts_the_dictionary_and_refuses_unknown_columns() {
     let world = World::new();
     assert!(world.ok(&["check"]).contains("registrations"));
