@@ -160,7 +160,15 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
     if let (Some(earlier), Some(reason)) = (&args.again, &args.reason) {
         let kept = (&policy, sources);
         let again = again::again(store, earlier, mapping.as_ref(), kept, reason).await?;
-        return print(&again_text(&again, args.output)).map(done);
+        print(&again_text(&again, args.output))?;
+        if let Some(fewer) = again.before.checked_sub(again.commit.accepted).filter(|one| *one > 0)
+        {
+            tracing::warn!(
+                "{}: {fewer} rows fewer are accepted than before: `dnscribe-kpi rejected` has the reason of each",
+                again.commit.name
+            );
+        }
+        return Ok(ExitCode::SUCCESS);
     }
     let replaces = match &args.replaces {
         Some(earlier) => {
@@ -277,7 +285,7 @@ async fn pull(store: &Store, sources: &Sources, args: &PullArgs) -> Result<ExitC
 }
 
 fn again_text(again: &Again, output: OutputFormat) -> String {
-    let Again { commit, is_changed, read, kept } = again;
+    let Again { commit, is_changed, read, kept, .. } = again;
     let name = &commit.name;
     if output == OutputFormat::Json {
         let line = json!({

@@ -25,6 +25,8 @@ pub struct Again {
     /// The import as it counts now.
     pub commit: ImportCommit,
     /// Whether its facts are others than before.
+    /// Rows that were accepted before.
+    pub before: u64,
     pub is_changed: bool,
     /// Rows that were read.
     pub read: usize,
@@ -36,7 +38,7 @@ pub struct Again {
 /// changes.
 ///
 /// # Errors
-/// There is no such import, its rows were not kept, or the store cannot be written.
+/// There is no such import, its rows were not kept, none would be accepted any more, or the store cannot be written.
 pub async fn again(
     store: &Store,
     earlier: &str,
@@ -87,7 +89,17 @@ pub async fn again(
     (commit.rows, commit.skipped) = (import.rows, import.skipped);
     commit.again = Some(UndoCommit { sha256: import.sha256.clone(), reason: reason.to_owned() });
     let is_changed = !are_same(store, &import.files, &commit.files).await?;
-    let again = Again { commit, is_changed, read: lines.len(), kept };
+    let again = Again { commit, before: import.accepted, is_changed, read: lines.len(), kept };
+    if commit.accepted == 0 && import.accepted > 0 {
+        discard(store, &commit.files).await?;
+        let reasons = commit.rejected.iter().map(|(reason, count)| format!("{reason} {count}"));
+        return Err(KpiError::Usage(format!(
+            "--again {earlier}: no row would be accepted ({}), where {} are: nothing was changed; mend the map, or take the \
+             import back with `import --undo`",
+            reasons.collect::<Vec<_>>().join(", "),
+            import.accepted
+        )));
+    }
     if !is_changed {
         discard(store, &again.commit.files).await?;
         return Ok(Again { commit: import, ..again });

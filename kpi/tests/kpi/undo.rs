@@ -17,6 +17,32 @@ fn map(old: &str) -> String {
     )
 }
 
+/// A map that names a column which the file lacks.
+#[test]
+fn rows_are_not_read_again_where_none_would_be_accepted() {
+    let world = World::new();
+    let (orders, mapping) = (world.path("orders.csv"), world.path("shop.yaml"));
+    fs::write(&orders, ORDERS).unwrap();
+    fs::write(&mapping, map("renewal_completed")).unwrap();
+    let (orders, mapping) = (orders.to_str().unwrap(), mapping.to_str().unwrap());
+    world.ok(&["import", orders, "--source", "shop", "--map", mapping]);
+    world.ok(&["compute", "--final"]);
+    let files = ["facts", "log", "raw"].map(|folder| world.files(folder));
+    fs::write(mapping, map("renewal_completed").replace("Domain }", "Name }")).unwrap();
+    let words = ["import", "--again", "orders.csv", "--reason", "x", "--map", mapping];
+    let output = world.run(&words);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("no row would be accepted (missing_column 3), where 3 are"), "{said}");
+    assert_eq!(["facts", "log", "raw"].map(|folder| world.files(folder)), files);
+    assert_eq!(state(&world, "registrations", DAY), is(2, "final"));
+    // Fewer rows than before may be what was meant.
+    fs::write(mapping, map("renewal_completed").replace("OLD", "OTHER")).unwrap();
+    let output = world.run(&words);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 rows fewer are accepted"), "{said}");
+}
+
 #[test]
 fn rows_of_a_wrong_map_are_taken_back() {
     let world = World::new();
