@@ -15,7 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Time limit for a command to print something, or to end.
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_mins(3);
 
 /// `sudo` for who is root already.
 const SUDO: &str = "#!/bin/sh\nexec env \"$@\"\n";
