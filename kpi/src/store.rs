@@ -382,9 +382,6 @@ impl Store {
         }
     }
 
-    /// Lists the files of a folder; none where this is not allowed.
-    pub async fn files(&self, folder: &str) -> Vec<ObjectPath> {
-        let found = self.objects.list(Some(&self.location(folder)));
     /// Writes a Parquet file, whose name depends on its bytes alone, so that damage shows. Returns the path.
     ///
     /// # Errors
@@ -420,6 +417,9 @@ impl Store {
         }
     }
 
+    /// Lists the files of a folder; none where this is not allowed.
+    pub async fn files(&self, folder: &str) -> Vec<ObjectPath> {
+        let found = self.objects.list(Some(&self.location(folder)));
         let found = found.map_ok(|file| file.location).try_collect().await;
         found.unwrap_or_else(|error| {
             tracing::info!("cannot list {folder}/, to remove what is no longer needed: {error}");
@@ -527,9 +527,6 @@ impl Store {
     }
 }
 
-/// Opens a bucket of S3-compatible storage, to which the environment describes the access.
-///
-/// # Errors
 /// Path of a file whose name depends on its bytes alone.
 fn hashed_path(folder: &str, bytes: &[u8]) -> String {
     format!("{folder}/{}.parquet", hex(&Sha256::digest(bytes)[..8]))
@@ -544,6 +541,9 @@ async fn undamaged(path: &str, bytes: bytes::Bytes) -> Result<bytes::Bytes, KpiE
     if expected == path { Ok(bytes) } else { Err(KpiError::Damaged(path.to_owned())) }
 }
 
+/// Opens a bucket of S3-compatible storage, to which the environment describes the access.
+///
+/// # Errors
 /// The environment is wrong.
 pub fn bucket(name: &str) -> Result<AmazonS3, KpiError> {
     let builder = AmazonS3Builder::from_env().with_bucket_name(name);

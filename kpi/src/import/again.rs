@@ -24,9 +24,9 @@ use std::sync::Arc;
 pub struct Again {
     /// The import as it counts now.
     pub commit: ImportCommit,
-    /// Whether its facts are others than before.
     /// Rows that were accepted before.
     pub before: u64,
+    /// Whether its facts are others than before.
     pub is_changed: bool,
     /// Rows that were read.
     pub read: usize,
@@ -88,8 +88,6 @@ pub async fn again(
     let mut commit = importer.commit;
     (commit.rows, commit.skipped) = (import.rows, import.skipped);
     commit.again = Some(UndoCommit { sha256: import.sha256.clone(), reason: reason.to_owned() });
-    let is_changed = !are_same(store, &import.files, &commit.files).await?;
-    let again = Again { commit, before: import.accepted, is_changed, read: lines.len(), kept };
     if commit.accepted == 0 && import.accepted > 0 {
         discard(store, &commit.files).await?;
         let reasons = commit.rejected.iter().map(|(reason, count)| format!("{reason} {count}"));
@@ -100,6 +98,8 @@ pub async fn again(
             import.accepted
         )));
     }
+    let is_changed = !are_same(store, &import.files, &commit.files).await?;
+    let again = Again { commit, before: import.accepted, is_changed, read: lines.len(), kept };
     if !is_changed {
         discard(store, &again.commit.files).await?;
         return Ok(Again { commit: import, ..again });

@@ -24,9 +24,9 @@ use dnscribe_tests::shell;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write as _;
-use std::process::{Child, Command};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::{Child, Command};
 use world::{World, event, is_near};
 
 #[test]
@@ -353,7 +353,6 @@ fn a_full_disk_leaves_nothing_half_written() {
 }
 
 #[test]
-#[test]
 fn copies_of_a_killed_computation_go_with_the_next() {
     let temporary = tempfile::tempdir().unwrap();
     let folder = temporary.path().to_str().unwrap().to_owned();
@@ -380,6 +379,7 @@ fn copies_of_a_killed_computation_go_with_the_next() {
     assert_eq!(folders(), [""; 0].map(PathBuf::from));
 }
 
+#[test]
 fn check_accepts_the_dictionary_and_refuses_unknown_columns() {
     let world = World::new();
     assert!(world.ok(&["check"]).contains("registrations"));
