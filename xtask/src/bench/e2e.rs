@@ -20,12 +20,19 @@ use dnscribe_tests::environment;
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::lab::latency::quantile;
 use dnscribe_tests::lab::{Host, Lab};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Queries per second of the paced cases.
 const PACE: u32 = 30_000;
 /// Partitions of the broker's topic.
 const PARTITIONS: u32 = 6;
+/// Cases without a sink besides *server, null*; a server's cgroup alone has no path.
+const OTHERS: [&str; 4] = [
+    "everything, null",
+    "server, null, nice 0",
+    "everything, null, path",
+    "everything, null, connections",
+];
 
 /// The lab, and the cgroup of its server.
 struct Testbed {
@@ -70,9 +77,17 @@ impl Testbed {
         AgentRun { binary: bench.binary(), lab: &self.lab, cgroup, sink, capture: json!({}) }
     }
 
-    /// Returns an agent that captures the whole host.
-    fn everything<'a>(&'a self, bench: &'a Bench, sink: Sink) -> AgentRun<'a> {
-        AgentRun { cgroup: None, ..self.server(bench, sink) }
+    /// Returns the agents of [`OTHERS`], which write no transactions.
+    fn without_sink<'a>(&'a self, bench: &'a Bench) -> [(&'static str, AgentRun<'a>); 4] {
+        let server = |capture| AgentRun { capture, ..self.server(bench, Sink::Null) };
+        let everything = |capture| AgentRun { cgroup: None, ..server(capture) };
+        let [all, nice, path, connections] = OTHERS;
+        [
+            (all, everything(json!({}))),
+            (nice, server(json!({ "nice": 0 }))),
+            (path, everything(json!({ "path": true }))),
+            (connections, everything(json!({ "connections": true }))),
+        ]
     }
 }
 
@@ -88,8 +103,8 @@ fn figures(perf: &DnsperfReport) -> Figures {
 pub fn main(bench: &Bench) -> Result<Report> {
     let testbed = Testbed::start(bench.count(150_000))?;
     let testbed = &testbed;
-    let full_speed = |agent: AgentRun<'_>| agent.measure_during(|| testbed.full_speed());
-    let paced = |agent: AgentRun<'_>| agent.measure_during(|| testbed.paced());
+    let full_speed = |agent: &AgentRun<'_>| agent.measure_during(|| testbed.full_speed());
+    let paced = |agent: &AgentRun<'_>| agent.measure_during(|| testbed.paced());
     let broker = tempfile::tempdir_in(environment::target())
         .context("cannot create a folder for the broker")
         .and_then(|folder| Ok((Broker::up(&folder.path().join("broker"))?, folder)));
@@ -98,8 +113,8 @@ pub fn main(bench: &Bench) -> Result<Report> {
     for (name, sink) in
         [("null", Sink::Null), ("file", Sink::File), ("kafka mock", Sink::KafkaMock)]
     {
-        let sink = move || sink.clone();
-        plan.case(&format!("server, {name}"), move || full_speed(testbed.server(bench, sink())));
+        let agent = testbed.server(bench, sink);
+        plan.case(&format!("server, {name}"), move || full_speed(&agent));
     }
     match &broker {
         Ok((broker, _)) => {
@@ -109,70 +124,40 @@ pub fn main(bench: &Bench) -> Result<Report> {
                 let topic = format!("e2e-{topics}");
                 broker.create_topic(&topic, PARTITIONS)?;
                 let brokers = broker.bootstrap();
-                full_speed(testbed.server(bench, Sink::Kafka { brokers, topic }))
+                full_speed(&testbed.server(bench, Sink::Kafka { brokers, topic }))
             });
         }
         Err(error) => {
             plan.absent("server, kafka broker", &format!("{error:#}"));
         }
     }
-    plan.case("everything, null", || full_speed(testbed.everything(bench, Sink::Null)));
-    for (name, capture) in options() {
-        let run = move || {
-            let capture = capture.clone();
-            full_speed(AgentRun { capture, ..testbed.server(bench, Sink::Null) })
-        };
-        plan.case(&format!("server, null, {name}"), run);
+    for (name, agent) in testbed.without_sink(bench) {
+        plan.case(name, move || full_speed(&agent));
     }
     plan.case("paced, bare", || testbed.paced());
-    plan.case("paced, server, null", || paced(testbed.server(bench, Sink::Null)));
-    for (name, capture) in options() {
-        let run = move || {
-            let capture = capture.clone();
-            paced(AgentRun { capture, ..testbed.server(bench, Sink::Null) })
-        };
-        plan.case(&format!("paced, server, null, {name}"), run);
+    let server = testbed.server(bench, Sink::Null);
+    plan.case("paced, server, null", move || paced(&server));
+    for (name, agent) in testbed.without_sink(bench) {
+        plan.case(&format!("paced, {name}"), move || paced(&agent));
     }
-    plan.case("paced, everything, null", || paced(testbed.everything(bench, Sink::Null)));
     rows(&mut plan);
     bench.run(plan)
 }
 
-/// Names of options, and the keys of `capture` that they are.
-fn options() -> [(&'static str, Value); 3] {
-    [
-        ("nice 0", json!({ "nice": 0 })),
-        ("path", json!({ "path": true })),
-        ("connections", json!({ "connections": true })),
-    ]
-}
-
 fn rows(plan: &mut Plan<'_>) {
-    let full_speed = [
-        "server, null",
-        "server, file",
-        "server, kafka mock",
-        "server, kafka broker",
-        "everything, null",
-        "server, null, nice 0",
-        "server, null, path",
-        "server, null, connections",
-    ];
+    let full_speed = ["server, null", "server, file", "server, kafka mock", "server, kafka broker"];
     plan.row(Row::new("bare", "qps"));
-    for case in full_speed {
+    let full_speed = full_speed.into_iter().chain(OTHERS);
+    for case in full_speed.clone() {
         let row = Row::new(case, "qps").relative_to("bare");
         plan.row(if case == "server, null" { row.at_least(0.92) } else { row });
     }
     plan.row(Row::new("paced, bare", "mean_latency_seconds"));
     plan.row(Row::new("paced, bare", "p99_latency_seconds"));
-    let paced = [
-        "paced, server, null",
-        "paced, server, null, nice 0",
-        "paced, server, null, path",
-        "paced, server, null, connections",
-        "paced, everything, null",
-    ];
-    for case in paced {
+    let others = OTHERS.map(|name| format!("paced, {name}"));
+    let paced = others.iter().map(String::as_str);
+    let paced = ["paced, server, null"].into_iter().chain(paced);
+    for case in paced.clone() {
         let row = |figure| Row::new(case, figure).relative_to("paced, bare");
         let (mean, p99) = (row("mean_latency_seconds"), row("p99_latency_seconds"));
         if case == "paced, server, null" {
@@ -181,7 +166,7 @@ fn rows(plan: &mut Plan<'_>) {
             plan.row(mean).row(p99);
         }
     }
-    for case in full_speed.into_iter().chain(paced) {
+    for case in full_speed.chain(paced) {
         plan.row(Row::new(case, "cpu_seconds_per_million_messages"));
         plan.row(Row::new(case, "lost_messages").at_most(0.0));
     }

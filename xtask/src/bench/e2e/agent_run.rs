@@ -92,6 +92,9 @@ impl AgentRun<'_> {
             "streams": ["transactions"],
             "file": { "streams": ["ledger"] },
         });
+        if self.capture["connections"] == true {
+            config["streams"] = json!(["transactions", "uses"]);
+        }
         match &self.sink {
             Sink::Null => config["sinks"] = json!(["null", file]),
             Sink::File => {
