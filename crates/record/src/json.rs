@@ -22,6 +22,18 @@ impl Deref for JsonText<'_> {
     }
 }
 
+/// Reads a record, which is a JSON object. Serde alone would take the fields of a struct from an array, too.
+///
+/// # Errors
+/// The text is no JSON object, or lacks a field.
+pub fn read_object<'a, T: Deserialize<'a>>(text: &'a [u8]) -> serde_json::Result<T> {
+    if text.trim_ascii_start().first() == Some(&b'{') {
+        serde_json::from_slice(text)
+    } else {
+        Err(serde::de::Error::custom("not a JSON object"))
+    }
+}
+
 /// A process, as programs read it from a record.
 #[derive(Default, Deserialize)]
 #[serde(default)]

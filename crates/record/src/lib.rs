@@ -69,7 +69,7 @@ pub use fields::{
 pub use fleet::FleetRecord;
 pub use json::{
     ContainerView, JsonBuffer, JsonFields, JsonText, JsonValue, PodView, ProcessView, extend_json,
-    write_json,
+    read_object, write_json,
 };
 pub use ledger_record::LedgerRecord;
 pub use lookup::{LookupFields, LookupRecord};

@@ -34,7 +34,7 @@ pub use sort::DEFAULT_MEMORY_BYTES;
 
 use balance::{CaptureBalance, FoundRecords, NodeBalance};
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{EventId, JsonText, LedgerRecord, Namespace, Stream};
+use dnscribe_record::{EventId, JsonText, LedgerRecord, Namespace, Stream, read_object};
 use serde::Deserialize;
 use sort::{SortEntry, Sorter};
 use std::borrow::Cow;
@@ -187,7 +187,7 @@ impl Verifier {
         location: &dyn fmt::Display,
     ) -> Result<SortEntry, String> {
         let common: CommonFields<'_> =
-            serde_json::from_slice(line).map_err(|error| format!("not a record: {error}"))?;
+            read_object(line).map_err(|error| format!("not a record: {error}"))?;
         let stream = Stream::ALL
             .into_iter()
             .find(|stream| stream.schema() == common.schema)

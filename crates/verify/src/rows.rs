@@ -8,7 +8,9 @@ use super::Findings;
 use super::sort::{Age, SortEntry, Sorter};
 use dnscribe_record::ledger::Reasons;
 use dnscribe_record::time::Timestamp;
-use dnscribe_record::{EventId, Stream, StreamInput, StreamLedgerRecord, StreamOutput};
+use dnscribe_record::{
+    EventId, Stream, StreamInput, StreamLedgerRecord, StreamOutput, read_object,
+};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,8 +131,8 @@ impl StreamLedgers {
     /// # Errors
     /// Returns a sentence if the value is no such record, or does not balance.
     pub fn add(&mut self, value: &[u8]) -> Result<(), String> {
-        let record: StreamLedgerRecord = serde_json::from_slice(value)
-            .map_err(|error| format!("not a stream ledger record: {error}"))?;
+        let record: StreamLedgerRecord =
+            read_object(value).map_err(|error| format!("not a stream ledger record: {error}"))?;
         let problem = imbalance(&record);
         let runs = self.runs.entry(record.job.clone()).or_default();
         match runs.last_mut() {
@@ -354,7 +356,7 @@ pub fn is_of_job(value: &[u8]) -> bool {
         stage: Option<&'a str>,
         scope: Option<&'a str>,
     }
-    let Ok(Writer { schema, node, stage, scope }) = serde_json::from_slice(value) else {
+    let Ok(Writer { schema, node, stage, scope }) = read_object(value) else {
         return false;
     };
     match schema {
@@ -613,7 +615,7 @@ impl TopicCounter {
     /// # Errors
     /// The temporary files cannot be written.
     pub fn add(&mut self, value: &[u8]) -> io::Result<()> {
-        let Ok(fields) = serde_json::from_slice::<KeyFields<'_>>(value) else {
+        let Ok(fields) = read_object::<KeyFields<'_>>(value) else {
             self.unreadable += 1;
             return Ok(());
         };

@@ -186,9 +186,13 @@ fn finds_a_frame_that_a_sender_of_dnstap_lacks() {
 fn reports_invalid_records() {
     let mut verifier = verifier(1 << 20);
     let good = FIRST.transaction(1, "answered");
+    let id = FIRST.namespace().ledger(1);
+    let array = format!(r#"["dns.transaction/1","{id}","{}","answered",null]"#, FIRST.node);
     let wrong = [
         "{",
         "[]",
+        // The fields of a record in an array.
+        &array,
         "{\"schema\":\"dns.transaction/1\"}",
         &good.replace("transaction/1", "transaction/9"),
         &good.replace("\"event_id\":\"", "\"event_id\":\"0"),
