@@ -318,6 +318,24 @@ fn without_queries_names_reasons() {
         text.starts_with("curl sent no DNS query in 2.0 s; names may come from /etc/hosts"),
         "{text}"
     );
+    let connected = |connect_ms: f64| {
+        let mut collector = collect(&[], &[]);
+        collector.has_uses = true;
+        for port in [80, 443] {
+            let record = json!({"ts": at(10), "protocol": "tcp", "address": "192.0.2.80", "port": port, "match": "none",
+                "outcome": "timeout", "connect_ms": connect_ms, "count": 1, "process": {"pid": 7, "uid": 0, "comm": "curl"}});
+            collector.line(Stream::Uses, record.to_string().as_bytes());
+        }
+        render(&collector.finish(&subject(2_000)), None, true)
+    };
+    let text = connected(1.0);
+    assert!(
+        text.starts_with("curl opened 2 connections, and sent no DNS query in 2.0 s; names may"),
+        "{text}"
+    );
+    let text = connected(1_500.0);
+    let first = "curl spent 1.500 of 2.0 s connecting to 192.0.2.80:443, which did not answer, and sent no DNS query; names may";
+    assert!(text.starts_with(first), "{text}");
     let killed = TraceSubject { exit_code: Some(137), ..subject(10) };
     let trace = collect(&[], &[]).finish(&killed);
     assert!(render(&trace, Some(9), true).contains("ended by signal 9"));

@@ -79,9 +79,7 @@ fn headline(trace: &Trace) -> String {
     // No part may look longer than the whole.
     let is_less = rounded.parse::<f64>().is_ok_and(|total| total * 1e3 < trace.wait_ms);
     let total = if is_less { seconds(duration) } else { rounded };
-    if !has_dns(trace) {
-        return format!("{name} sent no DNS query in {total} s{}", hint(trace));
-    }
+    let has_dns = has_dns(trace);
     let failed = first_failure(trace);
     let wait = trace.waits.first().filter(|wait| wait.wait_ms >= duration * NOTABLE);
     let waited_ms = wait.map_or(duration * NOTABLE, |wait| wait.wait_ms);
@@ -90,8 +88,17 @@ fn headline(trace: &Trace) -> String {
         let spent = format!("spent {} of {total} s connecting to {}", seconds(took), peer_of(one));
         return match failed {
             Some(lookup) => format!("{name}: {}; {spent}", failure(lookup)),
-            None => format!("{name} {spent}"),
+            None if has_dns => format!("{name} {spent}"),
+            None => format!("{name} {spent}, and sent no DNS query{}", hint(trace)),
         };
+    }
+    if !has_dns {
+        let opened = match uses(trace).map(|one| one.count).sum::<u64>() {
+            0 => String::new(),
+            1 => "opened 1 connection, and ".to_owned(),
+            count => format!("opened {count} connections, and "),
+        };
+        return format!("{name} {opened}sent no DNS query in {total} s{}", hint(trace));
     }
     if let Some(wait) = wait {
         let spent = format!("spent {} of {total} s {}", seconds(wait.wait_ms), reason(wait));
@@ -112,12 +119,16 @@ fn headline(trace: &Trace) -> String {
     }
 }
 
+/// Returns all connections.
+fn uses(trace: &Trace) -> impl Iterator<Item = &TracedUse> {
+    trace.processes.iter().flat_map(|process| {
+        process.uses.iter().chain(process.lookups.iter().flat_map(|lookup| &lookup.uses))
+    })
+}
+
 /// Returns the connection that took longest, with its time.
 fn slowest_connection(trace: &Trace) -> Option<(&TracedUse, f64)> {
-    let uses = trace.processes.iter().flat_map(|process| {
-        process.uses.iter().chain(process.lookups.iter().flat_map(|lookup| &lookup.uses))
-    });
-    let took = uses.filter_map(|one| Some((one, one.connect_ms?)));
+    let took = uses(trace).filter_map(|one| Some((one, one.connect_ms?)));
     took.max_by(|(_, one), (_, other)| one.total_cmp(other))
 }
 
@@ -188,12 +199,7 @@ pub fn name_service(nsswitch: &str) -> Option<&'static str> {
 /// Returns what the duration is made of, if connections were opened.
 fn sum(trace: &Trace) -> Option<String> {
     let connecting = trace.connect_ms?;
-    let uses = |process: &TracedProcess| {
-        process.uses.len() + process.lookups.iter().map(|lookup| lookup.uses.len()).sum::<usize>()
-    };
-    if trace.processes.iter().map(uses).sum::<usize>() == 0 {
-        return None;
-    }
+    uses(trace).next()?;
     let first_byte = trace.first_byte_ms.unwrap_or(0.0);
     let rest = (trace.duration_ms - trace.wait_ms - connecting - first_byte).max(0.0);
     let [total, dns, connecting, rest] =
