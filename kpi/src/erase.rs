@@ -1,7 +1,8 @@
 //! Erasure of persons: their accounts and domains lose their names in all facts, and their rows can no more be read as they came.
 //!
 //! Each name is replaced by a pseudonym that is the same wherever the name was, so that what belonged together still does and numbers
-//! stay. It is made with a secret that nobody keeps. Files are written anew, a commit names the new ones, and the old ones go.
+//! stay. Files are written anew, a commit names the new ones, and the old ones go. What is known of erased events
+//! ([`crate::tombstones`]) gives them the same pseudonyms when they are imported again.
 
 mod persons;
 
@@ -10,14 +11,18 @@ use crate::engine::{Engine, MEMORY};
 use crate::error::KpiError;
 use crate::facts;
 use crate::index;
+use crate::input::hex;
 use crate::privacy::Policy;
 use crate::query::text_list;
-use crate::raw::{self, KEYS, ROWS, RawPart, domain_name};
+use crate::raw::{KEYS, ROWS, RawPart, domain_name, random};
 use crate::removal::{Removal, orphans};
 use crate::rows::texts;
-use crate::store::{CommitKind, EraseCommit, RawFile, State, Store, Table};
-use persons::{Name, Persons};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::store::{CommitKind, EraseCommit, FactFile, RawFile, State, Store, Table};
+use crate::tombstones::{self, Tombstones};
+use datafusion::arrow::array::RecordBatch;
+use dnscribe_dns::to_unicode;
+use persons::{Name, Persons, Replaced};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Whose data are to be erased.
 #[derive(Clone, Debug)]
@@ -43,12 +48,22 @@ pub struct Erased {
     pub raw_rows: u64,
     /// Files of imports that are at work, or have ended without a commit less than a day ago. They may have what was to be erased.
     pub unsettled: usize,
+    /// Accounts and domains that were asked for, and of which nothing was found.
+    pub unknown: Vec<String>,
+}
+
+/// Whose data are to be erased, with what that needs.
+struct Subjects {
+    persons: Persons,
+    /// Accounts and domains as rows have them that were not tokenised, with the number of the name that was asked for.
+    all: Vec<(Kind, String, Option<usize>)>,
 }
 
 /// Files that are written anew.
 #[derive(Debug, Default)]
 struct Rewritten {
     paths: BTreeMap<String, String>,
+    tombstones: Option<String>,
     facts: u64,
     raw_rows: u64,
 }
@@ -56,25 +71,31 @@ struct Rewritten {
 /// Erases persons.
 ///
 /// # Errors
-/// The policy is another one, or the store cannot be read or written. What was decided before a file could not be removed is ended by
-/// the next command.
+/// A name is none, the policy is another one, or the store cannot be read or written. What was decided before a file could not be
+/// removed is ended by the next command.
 pub async fn erase(store: &Store, request: &Request<'_>) -> Result<Erased, KpiError> {
     if request.reason.trim().is_empty() {
         return Err(KpiError::Usage("--reason is empty: say why, without the name".to_owned()));
     }
+    if request.accounts.iter().any(|account| account.trim().is_empty()) {
+        return Err(KpiError::Usage("--account is empty".to_owned()));
+    }
     let mut state = store.state().await?;
     loop {
-        let persons = persons(store, &state, request).await?;
+        let mut subjects = subjects(store, &state, request).await?;
         let mut rewritten = Rewritten::default();
-        let written = rewritten.write(store, &state, &persons, request.policies).await;
+        let written = rewritten.write(store, &state, &mut subjects, request.policies).await;
         if let Err(error) = written {
             rewritten.discard(store).await?;
             return Err(error);
         }
         let mut removed = state.discarded.clone();
         let mut unsettled = 0;
-        let written: BTreeSet<&String> = rewritten.paths.values().collect();
-        for folder in ["facts", ROWS, KEYS] {
+        let written: BTreeSet<&String> = rewritten.files().collect();
+        if rewritten.tombstones.is_some() {
+            removed.extend(state.tombstones.clone());
+        }
+        for folder in ["facts", ROWS, KEYS, tombstones::FOLDER] {
             for (path, is_old) in orphans(store, &state, folder).await? {
                 if is_old {
                     removed.insert(path);
@@ -90,17 +111,23 @@ pub async fn erase(store: &Store, request: &Request<'_>) -> Result<Erased, KpiEr
         let removal = Removal::announce(store, files).await?;
         let commit = EraseCommit {
             reason: request.reason.trim().to_owned(),
-            subjects: persons.subjects.len(),
+            subjects: subjects.all.len(),
             facts: rewritten.facts,
             raw_rows: rewritten.raw_rows,
             replaced: rewritten.paths.clone(),
+            tombstones: rewritten.tombstones.clone(),
             removed,
             removal: removal.name.clone(),
         };
-        let (subjects, facts, raw_rows) = (commit.subjects, commit.facts, commit.raw_rows);
         if store.commit(&mut state, CommitKind::Erase(commit)).await? {
             removal.end(store, &state).await?;
-            return Ok(Erased { subjects, facts, raw_rows, unsettled });
+            let Rewritten { facts, raw_rows, .. } = rewritten;
+            let found = subjects.persons.found;
+            let names = request.accounts.iter().chain(request.domains).enumerate();
+            let unknown = names.filter(|(number, _)| !found.contains(number));
+            let unknown = unknown.map(|(_, name)| name.clone()).collect();
+            let subjects = subjects.all.len();
+            return Ok(Erased { subjects, facts, raw_rows, unsettled, unknown });
         }
         removal.cancel(store).await?;
         rewritten.discard(store).await?;
@@ -109,30 +136,54 @@ pub async fn erase(store: &Store, request: &Request<'_>) -> Result<Erased, KpiEr
 }
 
 /// Finds the names of those who are to be erased: those that were given, their tokens, and the domains that no other account has had.
-async fn persons(store: &Store, state: &State, request: &Request<'_>) -> Result<Persons, KpiError> {
-    let (mut names, mut subjects, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
-    for account in request.accounts {
-        subjects.push((Kind::Account, account.clone()));
+async fn subjects(
+    store: &Store,
+    state: &State,
+    request: &Request<'_>,
+) -> Result<Subjects, KpiError> {
+    let (mut names, mut all, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, account) in request.accounts.iter().enumerate() {
+        all.push((Kind::Account, account.clone(), Some(number)));
         for policy in request.policies {
             accounts.extend(policy.forms(Kind::Account, account)?);
         }
+        names.extend(accounts.drain(..).map(|account| Name::account(account, number)));
     }
-    names.extend(accounts.iter().cloned().map(Name::account));
-    let mut domains: BTreeSet<String> = BTreeSet::new();
-    for domain in request.domains {
-        // Rows as they came may have it in Unicode.
-        names.push(Name::domain(domain.trim_end_matches('.')));
-        domains.insert(domain_name(domain));
+    let accounts: Vec<String> = names.iter().map(|name: &Name| name.text().to_owned()).collect();
+    let owned = domains_of(store, state, &accounts).await?;
+    let mut domains: BTreeMap<String, Option<usize>> =
+        owned.into_iter().map(|domain| (domain, None)).collect();
+    for (number, domain) in (request.accounts.len()..).zip(request.domains) {
+        domains.insert(domain_to_erase(domain)?, Some(number));
+        names.push(Name::domain(domain.trim().trim_end_matches('.'), Some(number)));
     }
-    domains.extend(domains_of(store, state, &accounts).await?);
-    for domain in domains {
+    for (domain, number) in domains {
+        // Keys, and rows as they came, may have it in Unicode.
+        names.extend(to_unicode(&domain).map(|name| Name::domain(&name, number)));
         for policy in request.policies {
-            names
-                .extend(policy.forms(Kind::Domain, &domain)?.iter().map(|name| Name::domain(name)));
+            let forms = policy.forms(Kind::Domain, &domain)?;
+            names.extend(forms.iter().map(|name| Name::domain(name, number)));
         }
-        subjects.push((Kind::Domain, domain));
+        all.push((Kind::Domain, domain, number));
     }
-    Persons::new(names, subjects)
+    let tombstones = Tombstones::read(store, state.tombstones.as_deref()).await?;
+    let tombstones = tombstones.map_or_else(Tombstones::new, Ok)?;
+    Ok(Subjects { persons: Persons::new(names, tombstones), all })
+}
+
+/// Returns a domain as facts have it. A single label would be found in the domains of others.
+fn domain_to_erase(text: &str) -> Result<String, KpiError> {
+    let name = domain_name(text.trim());
+    let is_wrong = |letter: char| letter.is_whitespace() || letter.is_control();
+    if name.is_ascii()
+        && !name.contains(is_wrong)
+        && name.contains('.')
+        && name.split('.').all(|label| !label.is_empty())
+    {
+        return Ok(name);
+    }
+    let problem = "give a domain with two labels or more, such as shop.example";
+    Err(KpiError::Usage(format!("--domain \"{text}\": {problem}")))
 }
 
 /// Domains of these accounts that no other account has had.
@@ -156,21 +207,42 @@ async fn domains_of(
     texts(&engine.query("domains of accounts", &sql).await?, "domain")
 }
 
-/// Opens rows as they came, with the policy that fits.
+/// Opens rows as they came, with the policy that fits; none if their keys are lost, since nobody can read them any more.
 async fn open<'a>(
     store: &Store,
     file: &RawFile,
     policies: &'a [Policy],
-) -> Result<(RawPart, &'a Policy), KpiError> {
-    let (rows, keys) = (store.read(&file.rows).await?, store.read(&file.keys).await?);
+) -> Result<Option<(RawPart, &'a Policy)>, KpiError> {
+    let Some(keys) = store.read_if_there(&file.keys).await? else {
+        tracing::warn!("{} is lost: nobody can read the rows of {} any more", file.keys, file.rows);
+        return Ok(None);
+    };
+    // There may be a copy of the rows, and so their keys are destroyed.
+    let rows = store.read_if_there(&file.rows).await?;
+    if rows.is_none() {
+        tracing::warn!("{} is lost: nobody can read these rows any more", file.rows);
+    }
     let mut problem = KpiError::Usage("no policy".to_owned());
     for policy in policies {
-        match RawPart::decode(&file.rows, rows.clone(), &keys, policy) {
-            Ok(part) => return Ok((part, policy)),
+        let part = match rows.clone() {
+            Some(rows) => RawPart::decode(&file.rows, rows, &keys, policy),
+            None => RawPart::without_rows(&file.rows, &keys, policy),
+        };
+        match part {
+            Ok(part) => return Ok(Some((part, policy))),
             Err(error) => problem = error,
         }
     }
     Err(problem)
+}
+
+/// Reads facts that may have names.
+async fn rows_of(store: &Store, file: &FactFile) -> Result<Option<RecordBatch>, KpiError> {
+    if !matches!(file.table, Table::Events | Table::Rejected | Table::Attributes) {
+        return Ok(None);
+    }
+    let bytes = store.read(&file.path).await?;
+    facts::parquet_rows(&file.path, bytes, &facts::schema(file.table)).map(Some)
 }
 
 impl Rewritten {
@@ -179,25 +251,38 @@ impl Rewritten {
         &mut self,
         store: &Store,
         state: &State,
-        persons: &Persons,
+        subjects: &mut Subjects,
         policies: &[Policy],
     ) -> Result<(), KpiError> {
+        let persons = &mut subjects.persons;
+        let known = persons.tombstones.clone();
+        for file in state.imports.values().flat_map(|(_, _, import)| &import.files) {
+            if let Some(rows) = rows_of(store, file).await? {
+                persons.learn(&rows, file.table)?;
+            }
+        }
         for (_, _, import) in state.imports.values() {
+            let mut changed = HashSet::new();
             for file in &import.files {
-                if !matches!(file.table, Table::Events | Table::Rejected | Table::Attributes) {
-                    continue;
-                }
-                let bytes = store.read(&file.path).await?;
-                let rows = facts::parquet_rows(&file.path, bytes, &facts::schema(file.table))?;
-                if let Some((rows, number)) = persons.without_names(&rows, file.table)? {
-                    self.facts += number;
+                let Some(rows) = rows_of(store, file).await? else { continue };
+                if let Some(Replaced { rows, lines }) = persons.without_names(&rows, file.table)? {
+                    self.facts += u64::try_from(lines.len()).unwrap_or(u64::MAX);
                     self.replace(store, &file.path, facts::parquet(&rows)?).await?;
+                    changed.extend(lines);
                 }
             }
             for file in import.raw.iter().flat_map(|raw| &raw.files) {
-                let (mut part, policy) = open(store, file, policies).await?;
-                let erased = part.erase(&persons.subjects, |row| persons.are_in(row))?;
-                if let Some(erased) = erased {
+                let Some((mut part, policy)) = open(store, file, policies).await? else { continue };
+                let mut is_changed = false;
+                for (kind, value, number) in &subjects.all {
+                    if part.destroy(*kind, value) {
+                        is_changed = true;
+                        persons.found.extend(number);
+                    }
+                }
+                let erased = part.erase(|line, row| changed.contains(&line) || persons.are_in(row));
+                let erased = erased.map_err(|error| KpiError::store(&file.rows, &error))?;
+                if is_changed || erased > 0 {
                     self.raw_rows += u64::try_from(erased).unwrap_or(u64::MAX);
                     let (rows, keys) = part.encode(policy)?;
                     self.replace(store, &file.rows, rows).await?;
@@ -205,11 +290,16 @@ impl Rewritten {
                 }
             }
         }
+        if persons.tombstones != known {
+            let path = format!("{}/{}", tombstones::FOLDER, hex(&random::<8>()?));
+            store.write(&path, persons.tombstones.encode()).await?;
+            self.tombstones = Some(path);
+        }
         Ok(())
     }
 
     async fn replace(&mut self, store: &Store, path: &str, bytes: Vec<u8>) -> Result<(), KpiError> {
-        let mark = crate::input::hex(&raw::random::<4>()?);
+        let mark = hex(&random::<4>()?);
         let new = match path.strip_suffix(".parquet") {
             Some(stem) => format!("{stem}-{mark}.parquet"),
             None => format!("{path}-{mark}"),
@@ -219,11 +309,35 @@ impl Rewritten {
         Ok(())
     }
 
+    /// Paths of the files that were written.
+    fn files(&self) -> impl Iterator<Item = &String> {
+        self.paths.values().chain(&self.tombstones)
+    }
+
     /// Removes what was written, where it does not count.
     async fn discard(&self, store: &Store) -> Result<(), KpiError> {
-        for path in self.paths.values() {
+        for path in self.files() {
             store.delete(path).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_that_would_be_found_in_others_are_refused() {
+        for (text, expected) in [
+            (" Bruno.de. ", "bruno.de"),
+            ("München.de", "xn--mnchen-3ya.de"),
+            ("a.b.example", "a.b.example"),
+        ] {
+            assert_eq!(domain_to_erase(text).unwrap(), expected);
+        }
+        for text in ["", " ", ".", "info", "info.", ".info", "a..de", "bruno .de", "\u{378}.de"] {
+            assert!(domain_to_erase(text).is_err(), "{text:?}");
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::sources::{KeyRule, Sources};
 use crate::store::{
     CommitKind, DeliveredCommit, FactFile, ImportCommit, RawFile, RawImport, State, Store, Table,
 };
+use crate::tombstones::Tombstones;
 use datafusion::arrow::array::RecordBatch;
 use dnscribe_delivery::KafkaConfig;
 use dnscribe_record::RegistrarEventRecord;
@@ -79,6 +80,8 @@ pub async fn import(
         columns.require_known(file, |name| request.knows(name), request.remedy())?;
     }
     let mut importer = Importer::new(store, request, &digest, format);
+    importer.tombstones = Tombstones::read(store, state.tombstones.as_deref()).await?;
+    let tombstones = state.tombstones.clone();
     if request.sources.raw_days() > 0 {
         importer.keep_rows(content, columns.filter(|_| format == Format::Csv))?;
     }
@@ -97,6 +100,10 @@ pub async fn import(
         store.refresh(&mut state).await?;
         if let Some((_, _, import)) = state.imports.get(&digest.sha256) {
             return already(import, request);
+        }
+        if state.tombstones != tombstones {
+            let problem = "persons were erased meanwhile, who may be in it: import it again";
+            return Err(KpiError::Failed(format!("{}: {problem}", request.name)));
         }
     }
 }
@@ -247,6 +254,8 @@ struct Importer<'a> {
     suffix: String,
     raw: Option<RawWriter>,
     has_event_ids: bool,
+    /// What is known of erased events.
+    tombstones: Option<Tombstones>,
     commit: ImportCommit,
 }
 
@@ -296,6 +305,7 @@ impl<'a> Importer<'a> {
             suffix: String::new(),
             raw: None,
             has_event_ids: source.is_none_or(|source| source.key == KeyRule::EventId),
+            tombstones: None,
             commit,
         }
     }
@@ -343,13 +353,18 @@ impl<'a> Importer<'a> {
             Ok(fact) => Subjects::of_fact(fact),
             Err(_) => Subjects::of_row(&row),
         });
-        let parsed = parsed.and_then(|fact| self.protect(fact));
+        let mut parsed = parsed.and_then(|fact| self.protect(fact));
+        let was_erased = match (&self.tombstones, &mut parsed) {
+            (Some(tombstones), Ok(Fact::Event(event))) => tombstones.replace(event, &origin.source),
+            _ => false,
+        };
         // Of a refused row, and of a column that a map leaves out, nobody knows whether it has what the policy refuses.
         let is_kept = match &parsed {
             Ok(Fact::Skipped) => false,
             Ok(_) => self.request.mapping.is_none() || !self.request.policy.refuses(),
             Err(_) => !self.request.policy.refuses(),
         };
+        let is_kept = is_kept && !was_erased;
         if let (Some(writer), Some(subjects), true) = (&mut self.raw, subjects, is_kept) {
             writer.add(line, &subjects, raw)?;
         }
@@ -481,6 +496,10 @@ impl<'a> Importer<'a> {
         let field = |name: &str| fields.get(name).filter(|text| !text.is_empty()).cloned();
         let key =
             |name: &str| field(name).and_then(|text| self.request.policy.key(name, &text).ok());
+        let key = |name: &str| match &self.tombstones {
+            Some(tombstones) => key(name).map(|key| tombstones.key(key)),
+            None => key(name),
+        };
         // A day that cannot be right says nothing about which day lacks the row.
         let time = field("event_ts").filter(|_| rejection.reason != "implausible_time");
         let time = time.and_then(|text| text.parse::<Timestamp>().ok());

@@ -19,6 +19,7 @@ pub mod store;
 pub mod facts;
 pub mod raw;
 pub mod removal;
+pub mod tombstones;
 pub mod kafka;
 pub mod dead_letter;
 pub mod import;

@@ -7,7 +7,7 @@
 mod keyring;
 
 pub use keyring::Keyring;
-pub(crate) use keyring::random;
+pub(crate) use keyring::{checked, hmac, random, with_checksum};
 
 use crate::attributes::{Attributes, Kind};
 use crate::error::KpiError;
@@ -22,7 +22,7 @@ use datafusion::arrow::array::{
     Array as _, ArrayRef, AsArray as _, BinaryArray, Int32Array, Int64Array, RecordBatch,
 };
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use serde_json::{Map, Value};
@@ -208,7 +208,8 @@ impl RawWriter {
             Arc::new(rows.iter().map(|row| index(row.domain)).collect::<Int32Array>()),
             Arc::new(rows.iter().map(|row| Some(row.bytes.as_slice())).collect::<BinaryArray>()),
         ];
-        let part = RawPart { rows: batch(columns, &self.dictionary)?, keys };
+        let rows = RecordBatch::try_new(schema(&self.dictionary), columns).map_err(failed)?;
+        let part = RawPart { rows, keys };
         part.encode(policy).map(Some)
     }
 }
@@ -261,7 +262,7 @@ fn dictionary(row: &[u8]) -> Vec<u8> {
     text.into_bytes()
 }
 
-fn batch(columns: Vec<ArrayRef>, dictionary: &[u8]) -> Result<RecordBatch, KpiError> {
+fn schema(dictionary: &[u8]) -> SchemaRef {
     let index = |name| Field::new(name, DataType::Int32, true);
     let fields = vec![
         Field::new("line", DataType::Int64, false),
@@ -270,8 +271,7 @@ fn batch(columns: Vec<ArrayRef>, dictionary: &[u8]) -> Result<RecordBatch, KpiEr
         Field::new("bytes", DataType::Binary, true),
     ];
     let metadata = HashMap::from([(DICTIONARY.to_owned(), BASE64.encode(dictionary))]);
-    let schema = Arc::new(Schema::new_with_metadata(fields, metadata));
-    RecordBatch::try_new(schema, columns).map_err(failed)
+    Arc::new(Schema::new_with_metadata(fields, metadata))
 }
 
 /// A file with rows, and their keys.
@@ -295,6 +295,15 @@ impl RawPart {
         let batches =
             reader.collect::<Result<Vec<_>, _>>().map_err(|error| fail(error.to_string()))?;
         let rows = concat_batches(&schema, &batches).map_err(|error| fail(error.to_string()))?;
+        Ok(Self { rows, keys: Keyring::decode(path, keys, policy)? })
+    }
+
+    /// Decodes a file with keys, whose rows are lost.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn without_rows(path: &str, keys: &[u8], policy: &Policy) -> Result<Self, KpiError> {
+        let rows = RecordBatch::new_empty(schema(&[]));
         Ok(Self { rows, keys: Keyring::decode(path, keys, policy)? })
     }
 
@@ -346,24 +355,24 @@ impl RawPart {
         })
     }
 
-    /// Destroys the keys of accounts and domains, and rows that `mentions` finds. Returns how many rows can no more be read; nothing if
-    /// there was nothing to destroy.
+    /// Destroys the key of an account or a domain; returns whether there was one.
+    pub fn destroy(&mut self, kind: Kind, value: &str) -> bool {
+        self.keys.destroy(kind, value)
+    }
+
+    /// Removes rows whose keys are destroyed, and those that `mentions` finds by their line and bytes. Returns how many.
     ///
     /// # Errors
     /// A row was changed.
     pub fn erase(
         &mut self,
-        subjects: &[(Kind, String)],
-        mentions: impl Fn(&[u8]) -> bool,
-    ) -> Result<Option<usize>, KpiError> {
-        let mut is_changed = false;
-        for (kind, value) in subjects {
-            is_changed |= self.keys.destroy(*kind, value);
-        }
+        mut mentions: impl FnMut(i64, &[u8]) -> bool,
+    ) -> Result<usize, KpiError> {
         let mut found = HashSet::new();
         self.read(|line, row| {
-            if mentions(row) {
-                found.insert(line.cast_signed());
+            let line = line.cast_signed();
+            if mentions(line, row) {
+                found.insert(line);
             }
             Ok(())
         })?;
@@ -380,7 +389,7 @@ impl RawPart {
         let mut columns = self.rows.columns().to_vec();
         columns[3] = Arc::new(kept);
         self.rows = RecordBatch::try_new(self.rows.schema(), columns).map_err(failed)?;
-        Ok((is_changed || erased > 0).then_some(erased))
+        Ok(erased)
     }
 }
 
@@ -420,9 +429,13 @@ mod tests {
         let mut part = RawPart::decode("raw", file.into(), &keys, &policy).unwrap();
         let all: BTreeMap<_, _> = (1..=count).map(|n| (n, bytes(n).into_bytes())).collect();
         assert_eq!(rows(&part), all);
-        let erased = [(Kind::Account, "a".to_owned()), (Kind::Domain, "y.com".to_owned())];
-        let number = part.erase(&erased, |_| false).unwrap().unwrap();
-        assert!(part.erase(&erased, |_| false).unwrap().is_none());
+        let destroy = |part: &mut RawPart| {
+            [(Kind::Account, "a"), (Kind::Domain, "y.com")]
+                .map(|(kind, value)| part.destroy(kind, value))
+        };
+        assert_eq!(destroy(&mut part), [true; 2]);
+        let number = part.erase(|_, _| false).unwrap();
+        assert_eq!((destroy(&mut part), part.erase(|_, _| false).unwrap()), ([false; 2], 0));
         let (file, keys) = part.encode(&policy).unwrap();
         let part = RawPart::decode("raw", file.into(), &keys, &policy).unwrap();
         let left = rows(&part);
@@ -438,14 +451,15 @@ mod tests {
     fn rows_that_mention_somebody_are_destroyed_and_changed_ones_noticed() {
         let mut writer = RawWriter::new().unwrap();
         let policy = Policy::default();
-        for (line, text) in [(1, "about a.com"), (2, "about b.com")] {
+        for (line, text) in [(1, "about a.com"), (2, "about b.com"), (3, "about c.com")] {
             writer.add(line, &Subjects::default(), text.as_bytes()).unwrap();
         }
         let (file, keys) = writer.finish(&policy).unwrap().unwrap();
         let mut part = RawPart::decode("raw", file.into(), &keys, &policy).unwrap();
-        assert_eq!(part.erase(&[], |row| row.ends_with(b"a.com")).unwrap(), Some(1));
+        let mentions = |line, row: &[u8]| line == 3 || row.ends_with(b"a.com");
+        assert_eq!(part.erase(mentions).unwrap(), 2);
         assert_eq!(rows(&part), BTreeMap::from([(2, b"about b.com".to_vec())]));
-        let lines: ArrayRef = Arc::new(Int64Array::from(vec![2, 3]));
+        let lines: ArrayRef = Arc::new(Int64Array::from(vec![2, 3, 4]));
         let mut columns = part.rows.columns().to_vec();
         columns[0] = lines;
         part.rows = RecordBatch::try_new(part.rows.schema(), columns).unwrap();

@@ -268,6 +268,9 @@ pub struct EraseCommit {
     pub raw_rows: u64,
     /// New paths of files by their old ones.
     pub replaced: BTreeMap<String, String>,
+    /// File with what is known of all erased events, if it was written anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tombstones: Option<String>,
     /// Files of imports that were taken back, and of those that have never ended.
     pub removed: BTreeSet<String>,
     /// Name of the removal of the old files.

@@ -22,14 +22,19 @@ pub(super) async fn erase(store: &Store, args: &EraseArgs) -> Result<(), Exit> {
     let reason = args.reason.as_deref().unwrap_or_default();
     let (accounts, domains) = (&args.accounts, &args.domains);
     let request = Request { accounts, domains, policies: &policies, reason };
-    let Erased { subjects, facts, raw_rows, unsettled } = erase::erase(store, &request).await?;
+    let erased = erase::erase(store, &request).await?;
+    let Erased { subjects, facts, raw_rows, unsettled, unknown } = erased;
+    for name in &unknown {
+        tracing::warn!("{name}: no fact and no row has this name");
+    }
     if unsettled > 0 {
         tracing::warn!(
             "{unsettled} files are of imports that are at work or have failed: erase again once they have ended, or tomorrow"
         );
     }
     if args.output == OutputFormat::Json {
-        let line = json!({ "subjects": subjects, "facts": facts, "raw_rows": raw_rows, "unsettled": unsettled });
+        let line = json!({ "subjects": subjects, "facts": facts, "raw_rows": raw_rows, "unsettled": unsettled,
+            "unknown": unknown.len() });
         return print(&format!("{line}\n"));
     }
     print(&format!(

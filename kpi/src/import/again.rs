@@ -13,6 +13,7 @@ use crate::sources::Sources;
 use crate::store::{
     CommitKind, FactFile, ImportCommit, RawImport, State, Store, Table, UndoCommit,
 };
+use crate::tombstones::Tombstones;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::filter_record_batch;
 use jiff::civil::Date;
@@ -79,6 +80,7 @@ pub async fn again(
     };
     let digest = Digest { sha256, bytes: import.bytes };
     let mut importer = Importer::new(store, &request, &digest, import.format.unwrap_or_default());
+    importer.tombstones = Tombstones::read(store, state.tombstones.as_deref()).await?;
     importer.origin.imported_us = raw.imported_us;
     importer.suffix = format!("-{:x}", crate::clock::now().as_microsecond());
     importer.commit.raw =

@@ -7,7 +7,7 @@ use crate::privacy::Policy;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use ring::aead::{Aad, NONCE_LEN, Nonce};
 use ring::rand::{SecureRandom as _, SystemRandom};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 
 /// Beginning of a file with keys.
@@ -18,6 +18,13 @@ const PURPOSE: &[u8] = b"dnscribe-kpi: keys of rows as they came";
 const ID_BYTES: usize = 16;
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
+
+/// Form of a file of a former version, which does not show damage.
+const UNCHECKED: u8 = 0;
+/// Form of a file whose keys are encrypted.
+const ENCRYPTED: u8 = 1;
+/// Form of a file that ends with its hash.
+const CHECKED: u8 = 2;
 
 /// A key, and what it is found by: both 0 once it is destroyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +49,27 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], KpiError> {
     Ok(bytes)
 }
 
-fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; KEY_BYTES] {
+/// HMAC-SHA-256 of all parts.
+pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; KEY_BYTES] {
     // HMAC takes keys of any length.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; KEY_BYTES] };
     for part in parts {
         mac.update(part);
     }
     mac.finalize().into_bytes().into()
+}
+
+/// Appends the hash of a file, by which it shows damage.
+pub(crate) fn with_checksum(mut file: Vec<u8>) -> Vec<u8> {
+    let hash = Sha256::digest(&file);
+    file.extend_from_slice(&hash);
+    file
+}
+
+/// Returns a file without its hash; nothing if it is damaged.
+pub(crate) fn checked(file: &[u8]) -> Option<&[u8]> {
+    let (file, hash) = file.split_last_chunk::<32>()?;
+    (Sha256::digest(file)[..] == hash[..]).then_some(file)
 }
 
 impl Keyring {
@@ -117,12 +138,12 @@ impl Keyring {
         }
         let mut file = MAGIC.to_vec();
         let Some((name, secret)) = policy.derived_key(PURPOSE) else {
-            file.push(0);
+            file.push(CHECKED);
             file.append(&mut keys);
-            return Ok(file);
+            return Ok(with_checksum(file));
         };
         let nonce: [u8; NONCE_LEN] = random()?;
-        file.push(1);
+        file.push(ENCRYPTED);
         file.push(u8::try_from(name.len()).map_err(|_| failed("key_id is too long"))?);
         file.extend_from_slice(name.as_bytes());
         file.extend_from_slice(&nonce);
@@ -139,28 +160,35 @@ impl Keyring {
     /// # Errors
     /// They are no keys, or were encrypted with the key of another policy.
     pub fn decode(path: &str, file: &[u8], policy: &Policy) -> Result<Self, KpiError> {
-        let damaged = || KpiError::store(path, "its keys are damaged");
+        let problem = "the file with its keys is damaged: restore or remove it; without it nobody can read these rows";
+        let damaged = || KpiError::store(path, problem);
         let (form, rest) =
             file.strip_prefix(MAGIC).and_then(<[u8]>::split_first).ok_or_else(damaged)?;
         let mut opened = Vec::new();
-        let keys = if *form == 0 {
-            rest
-        } else {
-            let (length, rest) = rest.split_first().ok_or_else(damaged)?;
-            let (name, rest) = rest.split_at_checked(usize::from(*length)).ok_or_else(damaged)?;
-            let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
-            let name = String::from_utf8_lossy(name);
-            let secret = policy.derived_key(PURPOSE).filter(|(known, _)| *known == name);
-            let Some((_, secret)) = secret else {
-                return Err(KpiError::Usage(format!(
-                    "{path}: its keys are encrypted: give --policy with the key_id {name}"
-                )));
-            };
-            opened.extend_from_slice(rest);
-            let nonce = Nonce::assume_unique_for_key(*nonce);
-            let keys = cipher(&secret)?.open_in_place(nonce, Aad::empty(), &mut opened);
-            let another = format!("{path}: the policy has another key {name}");
-            &*keys.map_err(|_| KpiError::Usage(another))?
+        let keys = match *form {
+            UNCHECKED => rest,
+            CHECKED => {
+                checked(file).and_then(|file| file.get(MAGIC.len() + 1..)).ok_or_else(damaged)?
+            }
+            _ => {
+                let (length, rest) = rest.split_first().ok_or_else(damaged)?;
+                let (name, rest) =
+                    rest.split_at_checked(usize::from(*length)).ok_or_else(damaged)?;
+                let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or_else(damaged)?;
+                let name = String::from_utf8_lossy(name);
+                let secret = policy.derived_key(PURPOSE).filter(|(known, _)| *known == name);
+                let Some((_, secret)) = secret else {
+                    return Err(KpiError::Usage(format!(
+                        "{path}: its keys are encrypted: give --policy with the key_id {name}"
+                    )));
+                };
+                opened.extend_from_slice(rest);
+                let nonce = Nonce::assume_unique_for_key(*nonce);
+                let keys = cipher(&secret)?.open_in_place(nonce, Aad::empty(), &mut opened);
+                let another =
+                    format!("{path}: the policy has another key {name}, or it is damaged");
+                &*keys.map_err(|_| KpiError::Usage(another))?
+            }
         };
         let (keys, rest) = keys.as_chunks::<{ ID_BYTES + KEY_BYTES }>();
         if keys.is_empty() || !rest.is_empty() {
@@ -173,5 +201,29 @@ impl Keyring {
             key
         });
         Ok(Self { keys: keys.collect(), known: HashMap::new() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key that is found by another one would stay when its account is erased.
+    #[test]
+    fn files_show_damage() {
+        let policy = Policy::default();
+        let mut keys = Keyring::new().unwrap();
+        keys.key_of(Kind::Account, "anna").unwrap();
+        let file = keys.encode(&policy).unwrap();
+        assert!(Keyring::decode("a", &file, &policy).unwrap().destroy(Kind::Account, "anna"));
+        for place in 0..file.len() {
+            let mut damaged = file.clone();
+            damaged[place] ^= 1;
+            assert!(Keyring::decode("a", &damaged, &policy).is_err(), "{place}");
+        }
+        // Files of a former version have no hash.
+        let mut former = file[..file.len() - 32].to_vec();
+        former[MAGIC.len()] = UNCHECKED;
+        assert!(Keyring::decode("a", &former, &policy).unwrap().destroy(Kind::Account, "anna"));
     }
 }

@@ -42,6 +42,8 @@ pub struct State {
     pub undone: Vec<Undone>,
     /// All erasures, in the order of time.
     pub erasures: Vec<Erasure>,
+    /// File with what is known of all erased events.
+    pub tombstones: Option<String>,
     /// Names of removals of files that were decided.
     pub removals: BTreeSet<String>,
     /// Files of imports that were taken back, as far as they were not removed.
@@ -236,6 +238,7 @@ impl State {
         self.base = None;
         self.removals.insert(erase.removal);
         self.discarded.retain(|path| !erase.removed.contains(path));
+        self.tombstones = erase.tombstones.or(self.tombstones.take());
         for (_, _, import) in self.imports.values_mut() {
             let facts = import.files.iter_mut().map(|file| &mut file.path);
             let raw = import.raw.iter_mut().flat_map(|raw| &mut raw.files);
@@ -303,10 +306,11 @@ impl State {
             || reopened.any(|reopening| reopening.previous.contains_key(kpi))
     }
 
-    /// Paths of all files of imports that count.
+    /// Paths of all files of imports that count, and of what is known of erased events.
     #[must_use]
     pub fn paths(&self) -> BTreeSet<&str> {
-        self.imports.values().flat_map(|(_, _, import)| import.paths()).collect()
+        let imports = self.imports.values().flat_map(|(_, _, import)| import.paths());
+        imports.chain(self.tombstones.as_deref()).collect()
     }
 
     /// Files of a table.

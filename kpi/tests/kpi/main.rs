@@ -6,6 +6,7 @@ mod conflicts;
 mod dimensions;
 mod edges;
 mod engines;
+mod erase;
 mod first;
 mod hostile;
 mod hours;

@@ -15,7 +15,7 @@ const DAY: &str = "2026-03-01";
 
 impl World {
     /// Contents of all files in a folder of the store, by their paths.
-    fn contents(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+    pub fn contents(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         let root = self.path("data").join(folder);
         if !root.exists() {
             return BTreeMap::new();
@@ -27,7 +27,7 @@ impl World {
     }
 
     /// Files of the store that have one of these texts, in their bytes or in their rows.
-    fn with_texts(&self, texts: &[&str]) -> Vec<String> {
+    pub fn with_texts(&self, texts: &[&str]) -> Vec<String> {
         let mut found = Vec::new();
         for (path, bytes) in self.contents("") {
             let mut all = vec![bytes.clone()];
