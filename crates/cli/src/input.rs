@@ -41,7 +41,10 @@ impl Compression {
     }
 }
 
-/// Returns a reader of the decompressed data of `input`, which may be uncompressed.
+/// Mark that editors of Windows write before a text in UTF-8.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Returns a reader of the decompressed data of `input`, which may be uncompressed, without a byte order mark.
 ///
 /// # Errors
 /// `input` cannot be read.
@@ -50,6 +53,9 @@ pub fn decompressed(mut input: Box<dyn Read>) -> io::Result<Box<dyn Read>> {
         let mut start = Vec::with_capacity(Compression::MAGIC_BYTES);
         input.by_ref().take(Compression::MAGIC_BYTES as u64).read_to_end(&mut start)?;
         let packing = Compression::detect(&start);
+        if start.starts_with(BYTE_ORDER_MARK) {
+            start.drain(..BYTE_ORDER_MARK.len());
+        }
         let whole = Cursor::new(start).chain(input);
         match packing {
             Some(packing) => input = packing.decompress(whole)?,
@@ -84,6 +90,9 @@ mod tests {
                 assert_eq!(read(packed), plain);
             }
             assert_eq!(read([zstd.as_slice(), &zstd].concat()), [plain, plain].concat());
+            let marked = [BYTE_ORDER_MARK, plain].concat();
+            assert_eq!(read(gzip(&marked)), plain);
+            assert_eq!(read(marked), plain);
         }
     }
 
