@@ -103,6 +103,24 @@ fn refuses_what_it_cannot_read() {
     assert_eq!(report(&[]).status.code(), Some(2));
 }
 
+/// A page says what it lacks. A byte order mark is no lack.
+#[test]
+fn says_what_it_could_not_read() {
+    let records = fs::read_to_string(golden("lab.ndjson")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("lab.ndjson");
+    fs::write(&file, format!("\u{feff}{records}")).unwrap();
+    assert_eq!(html(&[&file]), html(&[&golden("lab.ndjson")]));
+    fs::write(&file, records.replacen("dns.transaction/1", "dns.transaction/2", 1)).unwrap();
+    let output = report(&[file.to_str().unwrap()]);
+    assert!(output.status.success(), "{output:?}");
+    let what = "1 line that this version cannot read: 1 of schema dns.transaction/2";
+    for text in [output.stderr, output.stdout] {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(text.contains(what), "{text}");
+    }
+}
+
 /// Writes a capture of names and answers that would be markup if they were not escaped.
 fn hostile_capture(path: &Path) {
     let (client, server) =

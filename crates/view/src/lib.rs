@@ -14,3 +14,6 @@ pub mod policy;
 pub mod report;
 pub mod top;
 pub mod trace;
+mod unreadable;
+
+pub use unreadable::Unreadable;

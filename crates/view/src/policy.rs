@@ -15,6 +15,8 @@ pub use matching::Policy;
 pub use read::PolicyError;
 pub use suggest::{NoSelector, PolicyFormat, suggest};
 
+use crate::Unreadable;
+use dnscribe_record::read_object;
 use serde::Deserialize;
 use serde_with::{DisplayFromStr, PickFirst, serde_as};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,15 +71,14 @@ pub struct Uses {
     pub records: u64,
     /// Connections of processes outside of Kubernetes.
     pub elsewhere: u64,
-    /// Lines that are no record.
-    pub unreadable: u64,
+    /// Lines that are left out.
+    pub unreadable: Unreadable,
 }
 
 /// The fields that are needed. `ClickHouse` writes absent texts as empty ones, and large integers as texts.
 #[serde_as]
 #[derive(Deserialize)]
 struct UseLine {
-    schema: Option<String>,
     address: IpAddr,
     port: u16,
     protocol: String,
@@ -103,19 +104,17 @@ struct PodLine {
 impl Uses {
     /// Adds a line. Records of other schemas are ignored.
     pub fn line(&mut self, line: &[u8]) {
-        #[derive(Deserialize)]
-        struct Head {
-            schema: Option<String>,
+        // Rows of ClickHouse have no schema.
+        if let Ok(schema) = crate::top::schema_of(line)
+            && schema != SCHEMA
+        {
+            self.unreadable.add_unknown(&schema);
+            return;
         }
-        let Ok(one) = serde_json::from_slice::<UseLine>(line) else {
-            let head = serde_json::from_slice::<Head>(line);
-            let is_other = head.is_ok_and(|head| head.schema.is_some_and(|name| name != SCHEMA));
-            self.unreadable += u64::from(!is_other);
+        let Ok(one) = read_object::<UseLine>(line) else {
+            self.unreadable.add();
             return;
         };
-        if one.schema.is_some_and(|name| name != SCHEMA) {
-            return;
-        }
         self.records += 1;
         let PodLine { namespace, pod, workload, mut labels } = one.k8s;
         if namespace.is_empty() {

@@ -94,8 +94,8 @@ fn read(files: &[PathBuf], topics: &TopicsArgs) -> Result<Uses, Exit> {
     if signals.stop() {
         return Err(Exit::failed("stopped before the input was read to its end"));
     }
-    if uses.unreadable > 0 {
-        tracing::warn!("left out {} lines that are no records of dnscribe", uses.unreadable);
+    if uses.unreadable.lines() > 0 {
+        tracing::warn!("left out {}", uses.unreadable);
     }
     if uses.elsewhere > 0 {
         tracing::info!("{} connections are of processes outside of Kubernetes", uses.elsewhere);

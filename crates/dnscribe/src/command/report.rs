@@ -63,11 +63,8 @@ pub(super) fn report(args: &ReportArgs) -> Result<(), Exit> {
     if signals.stop() {
         return Err(Exit::failed("stopped before the input was read to its end"));
     }
-    let (records, unreadable) = model.records();
-    if unreadable > 0 {
-        tracing::warn!(
-            "left out {unreadable} lines that are no records of dnscribe; {records} are"
-        );
+    if model.unreadable().lines() > 0 {
+        tracing::warn!("left out {}; read {} records", model.unreadable(), model.records());
     }
     let title = args.title.clone().unwrap_or_default();
     let html = report::render(&model, &ReportSource { title, source });
@@ -135,8 +132,9 @@ fn of_files(
     for (path, input) in of_records {
         records::lines(path, input, signals, &mut each)?;
     }
-    if model.records().0 == 0 && model.records().1 > 0 {
-        return Err(Exit::usage(format!("{} holds no records of dnscribe", names(&args.files)))
+    if model.records() == 0 && model.unreadable().lines() > 0 {
+        let (name, unreadable) = (names(&args.files), model.unreadable());
+        return Err(Exit::usage(format!("{name} holds no records to show, only {unreadable}"))
             .with_remedy("give files of `dnscribe run -o json`, or capture files"));
     }
     Ok(model)

@@ -56,11 +56,14 @@ fn reads_records_and_rows() {
         "count": "7", "k8s": { "namespace": "", "pod": "", "workload": "" },
     });
     let mut uses = example();
-    for line in [row.to_string().as_str(), "{\"schema\":\"dns.transaction/1\"}", "no record", "{}"]
-    {
+    let mut newer = row.clone();
+    newer["schema"] = json!("dns.use/2");
+    let others = ["{\"schema\":\"dns.transaction/1\"}", "no record", "{}", "[]"].map(str::to_owned);
+    for line in [row.to_string(), newer.to_string()].into_iter().chain(others) {
         uses.line(line.as_bytes());
     }
-    assert_eq!((uses.records, uses.elsewhere, uses.unreadable), (9, 7, 2));
+    assert_eq!((uses.records, uses.elsewhere, uses.unreadable.lines()), (9, 7, 4));
+    assert!(uses.unreadable.to_string().contains("1 of schema dns.use/2"), "{}", uses.unreadable);
     let [((namespace, name), workload)] =
         uses.workloads.iter().collect::<Vec<_>>().try_into().unwrap();
     assert_eq!((&**namespace, &**name), ("shop", "web"));

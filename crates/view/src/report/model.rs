@@ -5,6 +5,7 @@ use super::evidence::Evidence;
 use super::group::{Figures, Groups, Outcome, ResolverTimelines};
 use super::record::{AlertFields, ChangeFields, LookupFields, LostTransaction, UseFields};
 use super::timeline::Timeline;
+use crate::Unreadable;
 use crate::top::{OutcomeKind, TransactionView, process_label};
 use dnscribe_delivery::{Batch, Stream};
 use dnscribe_record::LedgerRecord;
@@ -91,10 +92,8 @@ pub struct ReportModel {
     pub(super) changes: BTreeSet<ChangeFields>,
     /// The newest ledger of each capture: node and epoch.
     pub(super) ledgers: BTreeMap<(String, String), LedgerRecord>,
-    /// Records that were used.
-    pub(super) records: u64,
-    /// Lines that were not records.
-    pub(super) unreadable: u64,
+    records: u64,
+    unreadable: Unreadable,
 }
 
 impl ReportModel {
@@ -124,7 +123,7 @@ impl ReportModel {
             changes: BTreeSet::new(),
             ledgers: BTreeMap::new(),
             records: 0,
-            unreadable: 0,
+            unreadable: Unreadable::default(),
         }
     }
 
@@ -135,24 +134,30 @@ impl ReportModel {
         }
     }
 
-    /// Adds a line of NDJSON. Records of streams that are not shown are ignored, and what is no record is counted.
+    /// Adds a line of NDJSON. Records of streams that are not shown are ignored, and what cannot be read is counted.
     pub fn line(&mut self, line: &[u8]) {
         match crate::top::schema_of(line) {
             Ok(schema) => self.record(&schema, line),
-            Err(_) => self.unreadable += 1,
+            Err(_) => self.unreadable.add(),
         }
     }
 
-    /// Returns the number of records that were used, and of lines that were none.
+    /// Returns the number of records that were read.
     #[must_use]
-    pub const fn records(&self) -> (u64, u64) {
-        (self.records, self.unreadable)
+    pub const fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Returns the lines that were left out.
+    #[must_use]
+    pub const fn unreadable(&self) -> &Unreadable {
+        &self.unreadable
     }
 
     fn record(&mut self, schema: &str, line: &[u8]) {
         let of = |stream: Stream| schema == stream.schema();
         let read = if of(Stream::Transactions) {
-            serde_json::from_slice(line).map(|one| self.transaction(&one, line))
+            serde_json::from_slice(line).and_then(|one| self.transaction(&one, line))
         } else if of(Stream::Lookups) {
             serde_json::from_slice(line).map(|one| self.lookup(&one))
         } else if of(Stream::Uses) {
@@ -168,23 +173,29 @@ impl ReportModel {
         } else if schema == CHANGE {
             serde_json::from_slice(line).map(|one| self.change(one))
         } else {
+            self.unreadable.add_unknown(schema);
             return;
         };
         match read {
             Ok(()) => self.records += 1,
-            Err(_) => self.unreadable += 1,
+            Err(_) => self.unreadable.add(),
         }
     }
 
-    fn transaction(&mut self, transaction: &TransactionView<'_>, line: &[u8]) {
-        let Ok(ts) = transaction.ts.parse::<Timestamp>() else {
-            self.unreadable += 1;
-            return;
-        };
+    /// Adds a transaction.
+    ///
+    /// # Errors
+    /// Its time is invalid.
+    fn transaction(
+        &mut self,
+        transaction: &TransactionView<'_>,
+        line: &[u8],
+    ) -> serde_json::Result<()> {
+        let ts: Timestamp = transaction.ts.parse().map_err(serde::de::Error::custom)?;
         // The resolver's own view of a query that its client's view counts already.
         let is_repeated = transaction.parent_match.as_deref() == Some("exchange");
         if is_repeated || !self.span.contains(ts) {
-            return;
+            return Ok(());
         }
         self.note_time(ts);
         self.nodes.insert(transaction.node.to_string());
@@ -214,6 +225,7 @@ impl ReportModel {
         {
             self.lost.add(&lost, &transaction.node, &process);
         }
+        Ok(())
     }
 
     fn lookup(&mut self, lookup: &LookupFields<'_>) {

@@ -33,7 +33,8 @@ pub(super) fn failure_tone(failures: u64, queries: u64) -> Tone {
 /// Returns the sentences.
 pub(super) fn summary(model: &ReportModel) -> Vec<(Tone, String)> {
     if model.total.counts.sum() == 0 {
-        return vec![(Tone::Warning, "There is no DNS transaction in this time.".to_owned())];
+        let none = (Tone::Warning, "There is no DNS transaction in this time.".to_owned());
+        return std::iter::once(none).chain(left_out(model)).collect();
     }
     let mut sentences = silent_resolvers(model);
     sentences.extend(slow_lookups(model));
@@ -43,6 +44,7 @@ pub(super) fn summary(model: &ReportModel) -> Vec<(Tone, String)> {
     sentences.extend(missing_names(model));
     sentences.extend(waste(model));
     sentences.extend(model.lost.sentence());
+    sentences.extend(left_out(model));
     sentences.push(losses(model));
     sentences
 }
@@ -228,6 +230,13 @@ fn waste(model: &ReportModel) -> Option<(Tone, String)> {
         count(most.wasted)
     );
     Some((Tone::Warning, text))
+}
+
+/// Says that the figures lack lines of the input.
+fn left_out(model: &ReportModel) -> Option<(Tone, String)> {
+    let unreadable = model.unreadable();
+    let text = format!("The figures are without {unreadable}.");
+    (unreadable.lines() > 0).then_some((Tone::Bad, text))
 }
 
 fn losses(model: &ReportModel) -> (Tone, String) {

@@ -48,6 +48,8 @@ pub struct Scene<'a> {
     pub view: &'a View,
     pub status: &'a Status,
     pub theme: Theme,
+    /// Whether this is a screen, where keys work.
+    pub has_keys: bool,
 }
 
 /// Divides the screen for a list of `lines` into head, chart, body, preview and foot. Chart and preview may be empty.
@@ -139,7 +141,7 @@ pub fn plain_text(model: &Model, source: &str, vantage: Vantage, span: Time, wid
     let mut text = String::new();
     for tab in Tab::ALL.into_iter().filter(|tab| *tab != Tab::Uses || !model.uses.is_empty()) {
         view.open(tab);
-        let scene = Scene { model, view: &view, status: &status, theme };
+        let scene = Scene { model, view: &view, status: &status, theme, has_keys: false };
         if tab == Tab::Resolvers {
             text.extend(head::lines(&scene, width).iter().take(2).map(plain));
         }

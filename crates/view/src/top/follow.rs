@@ -1,9 +1,9 @@
 //! Reads records from a file or a pipe into the model, and follows a growing file.
 
 use super::model::Model;
-use super::record::stream_of;
 use super::shared::Shared;
-use dnscribe_cli::input::{Compression, decompressed};
+use crate::Unreadable;
+use dnscribe_cli::input::{BYTE_ORDER_MARK, Compression, decompressed};
 use dnscribe_record::time::Timestamp;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom};
@@ -40,8 +40,13 @@ pub enum FollowError {
         error: io::Error,
     },
     /// The content is something else.
-    #[error("{0} holds no records of dnscribe: its lines are not JSON objects with a \"schema\"")]
-    NoRecords(String),
+    #[error("{name} holds no records to show, only {unreadable}")]
+    NoRecords {
+        /// Name of the file.
+        name: String,
+        /// What it holds.
+        unreadable: Unreadable,
+    },
 }
 
 /// Reads `path`, or stdin where it is `-`, into the model. With `follow`, a plain file is followed while it
@@ -80,14 +85,15 @@ pub fn follow(
                 }
                 shared.use_wall_clock_if_live();
                 thread::sleep(PAUSE);
-                tail.turn().map_err(broken)?;
+                tail.turn(&mut lines, shared, stop).map_err(broken)?;
             }
         }
     }
     lines.finish(shared);
     let is_read = !stop.load(Ordering::Relaxed);
     if lines.has_no_records() || is_read && lines.records == 0 && lines.others > 0 {
-        return Err(FollowError::NoRecords(name));
+        let unreadable = shared.read(|model| model.unreadable.clone());
+        return Err(FollowError::NoRecords { name, unreadable });
     }
     Ok(())
 }
@@ -100,15 +106,25 @@ struct Tail {
 
 impl Tail {
     /// Opens the file that has the name now, or goes to the start of a truncated one.
-    fn turn(&mut self) -> io::Result<()> {
+    fn turn(&mut self, lines: &mut Lines, shared: &Shared, stop: &AtomicBool) -> io::Result<()> {
         let own = self.file.metadata()?;
         // During rotation the name may be missing for a moment.
         let Ok(named) = std::fs::metadata(&self.path) else { return Ok(()) };
         if (named.dev(), named.ino()) != (own.dev(), own.ino()) {
-            self.file = File::open(&self.path)?;
+            // The writer may still use the old file.
+            if named.len() == 0 {
+                return Ok(());
+            }
+            let next = File::open(&self.path)?;
+            lines.read(&mut self.file, shared, stop, false)?;
+            self.file = next;
         } else if own.len() < self.file.stream_position()? {
             self.file.seek(SeekFrom::Start(0))?;
+        } else {
+            return Ok(());
         }
+        // A line does not go on in another file.
+        lines.finish(shared);
         Ok(())
     }
 }
@@ -172,30 +188,28 @@ impl Lines {
             self.rest = Vec::new();
             self.passing = true;
             self.others += 1;
-            model.unreadable += 1;
+            model.unreadable.add();
         } else if !self.passing {
             self.rest.extend_from_slice(bytes);
         }
     }
 
     fn line(&mut self, line: &[u8], model: &mut Model) {
+        let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
         if line.trim_ascii().is_empty() {
             return;
         }
-        if let Ok(stream) = stream_of(line) {
+        if model.json_line(line) {
             self.records += 1;
-            if let Some(stream) = stream {
-                model.line(stream, line);
-            }
         } else {
             self.others += 1;
-            model.unreadable += 1;
         }
     }
 
-    /// Reads the last line, which may have no line end.
+    /// Reads the last line of a file, which may have no line end.
     fn finish(&mut self, shared: &Shared) {
         let rest = std::mem::take(&mut self.rest);
+        self.passing = false;
         shared.feed(|model| self.line(&rest, model));
     }
 

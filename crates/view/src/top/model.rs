@@ -17,8 +17,9 @@ pub use stats::{Counts, Event, Figures, Moment, OutcomeKind, RECENT, Span};
 pub use table::{Fact, Row, Side, Vantage};
 pub use uses::{Destination, MAX_ADDRESSES};
 
-use super::record::{Transaction, Use};
+use super::record::{Transaction, Use, schema_of};
 use super::text::{boundary, clean};
+use crate::Unreadable;
 use alerts::Alerts;
 use dnscribe_delivery::{Batch, Stream};
 use dnscribe_record::time::Timestamp;
@@ -82,14 +83,28 @@ pub struct Model {
     start: Option<u64>,
     now: u64,
     pub records: u64,
-    /// Number of lines that were not records.
-    pub unreadable: u64,
+    pub unreadable: Unreadable,
 }
 
 impl Model {
     pub fn observe(&mut self, batch: &Batch) {
         for rendered in batch.iter() {
             self.line(rendered.stream, rendered.line);
+        }
+    }
+
+    /// Adds a line of NDJSON. Returns whether it is a record of a schema that this version knows.
+    pub fn json_line(&mut self, line: &[u8]) -> bool {
+        let Ok(schema) = schema_of(line) else {
+            self.unreadable.add();
+            return false;
+        };
+        match Stream::ALL.into_iter().find(|stream| stream.schema() == schema) {
+            Some(stream) => {
+                self.line(stream, line);
+                true
+            }
+            None => !self.unreadable.add_unknown(&schema),
         }
     }
 
@@ -106,7 +121,11 @@ impl Model {
             Stream::Ledger => serde_json::from_slice(line).map(|one| self.ledger(one)).is_ok(),
             _ => return,
         };
-        *(if is_record { &mut self.records } else { &mut self.unreadable }) += 1;
+        if is_record {
+            self.records += 1;
+        } else {
+            self.unreadable.add();
+        }
     }
 
     fn alert(&mut self, alert: &serde_json::Value) {
@@ -130,7 +149,12 @@ impl Model {
         }
         let node = part(&ledger.node).into_owned();
         self.seen(&node);
-        if self.ledgers.contains_key(&node) || self.ledgers.len() < MAX_NODES {
+        // Files may have the records of a rotated one behind newer ones.
+        let is_newest = match self.ledgers.get(&node) {
+            Some(known) => age(known) <= age(&ledger),
+            None => self.ledgers.len() < MAX_NODES,
+        };
+        if is_newest {
             self.ledgers.insert(node, ledger);
         }
     }
@@ -224,6 +248,11 @@ impl Model {
     pub fn total(&self, vantage: Vantage, span: Span) -> Figures {
         self.total.figures(vantage, self.moment(), span)
     }
+}
+
+/// Returns what orders the ledger records of a node: the start of the capture, and the time since then.
+fn age(ledger: &LedgerRecord) -> (Option<Timestamp>, f64) {
+    (ledger.epoch.parse().ok(), ledger.uptime_seconds)
 }
 
 const fn seconds(ts: Timestamp) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! Unknown fields are ignored and missing ones empty, so that records of older and newer agents can be shown.
 
-use dnscribe_record::{ContainerView, JsonText, PodView, ProcessView, Stream};
+use dnscribe_record::{ContainerView, JsonText, PodView, ProcessView, read_object};
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -49,15 +49,6 @@ pub struct Use<'a> {
     pub k8s: Option<PodView<'a>>,
 }
 
-/// Returns the stream of a line of NDJSON by its `schema`, or nothing where that is unknown.
-///
-/// # Errors
-/// The line is not a JSON object with a `schema`.
-pub fn stream_of(line: &[u8]) -> Result<Option<Stream>, serde_json::Error> {
-    let schema = schema_of(line)?;
-    Ok(Stream::ALL.into_iter().find(|stream| stream.schema() == schema))
-}
-
 /// Returns the `schema` of a line of NDJSON. dnscribe writes it first, so that the line need not be parsed twice.
 ///
 /// # Errors
@@ -75,7 +66,7 @@ pub fn schema_of(line: &[u8]) -> Result<Cow<'_, str>, serde_json::Error> {
     if let Some(schema) = start.filter(|schema| !schema.contains('\\')) {
         return Ok(Cow::Borrowed(schema));
     }
-    let head: Head<'_> = serde_json::from_slice(line)?;
+    let head: Head<'_> = read_object(line)?;
     Ok(head.schema.0)
 }
 
@@ -86,7 +77,7 @@ mod tests {
     #[test]
     fn reads_known_fields_and_ignores_others() {
         let line = br#"{"schema":"dns.transaction/1","ts":"2026-11-20T07:30:00Z","vantage":"client","client_ip":"192.0.2.1","resolver":"corp","qname":"a\\.b.example","status":"answered","rcode":"NOERROR","latency_ms":1.5,"retries":1,"new_field":[1,{"a":2}],"process":{"pid":7,"uid":0,"comm":"dig"}}"#;
-        assert_eq!(stream_of(line).unwrap(), Some(Stream::Transactions));
+        assert_eq!(schema_of(line).unwrap(), "dns.transaction/1");
         let transaction: Transaction<'_> = serde_json::from_slice(line).unwrap();
         assert_eq!(&*transaction.qname.unwrap(), "a\\.b.example");
         assert!(matches!(transaction.resolver.0, Cow::Borrowed("corp")));
@@ -97,8 +88,9 @@ mod tests {
     #[test]
     fn finds_the_schema_at_any_position() {
         let line = br#" {"node": "x", "schema": "dns.alert/1"}"#;
-        assert_eq!(stream_of(line).unwrap(), Some(Stream::Alerts));
-        assert_eq!(stream_of(br#"{"schema":"other/1"}"#).unwrap(), None);
-        assert!(stream_of(b"no json").is_err() && stream_of(b"{}").is_err());
+        assert_eq!(schema_of(line).unwrap(), "dns.alert/1");
+        for line in ["no json", "{}", r#"["dns.alert/1"]"#] {
+            assert!(schema_of(line.as_bytes()).is_err(), "{line}");
+        }
     }
 }

@@ -227,7 +227,8 @@ impl Screen {
         let mut screen = Self { terminal: Terminal::new(screen)? };
         enable_raw_mode()?;
         execute!(screen.terminal.backend_mut(), EnterAlternateScreen, Hide)?;
-        screen.terminal.clear()?;
+        // Terminal::clear would ask for the cursor, and not every terminal answers.
+        screen.terminal.backend_mut().clear()?;
         Ok(screen)
     }
 
@@ -239,7 +240,7 @@ impl Screen {
         measure(frame.area(), view);
         let last = shared.read(|live| {
             let model = frozen.as_deref().unwrap_or(live);
-            draw(&mut frame, &Scene { model, view, status, theme: *theme })
+            draw(&mut frame, &Scene { model, view, status, theme: *theme, has_keys: true })
         });
         view.scroll = view.scroll.min(last);
         self.terminal.flush()?;

@@ -63,15 +63,20 @@ fn figures(scene: &Scene<'_>, width: usize) -> Line<'static> {
     let lost = (!model.ledgers.is_empty()).then(|| lost(model));
     let tone = if lost.unwrap_or(0) == 0 { Tone::Dim } else { Tone::Bad };
     let lost = lost.map_or_else(|| "-".to_owned(), text::count);
-    let lost = span(theme, tone, format!("  lost {lost}"));
+    let mut last = vec![span(theme, tone, format!("  lost {lost}"))];
+    let unreadable = model.unreadable.lines();
+    if unreadable > 0 {
+        let text = format!("  unreadable {}", text::count(unreadable));
+        last.push(span(theme, Tone::Warning, text));
+    }
     let used = |spans: &[Span<'_>]| spans.iter().map(Span::width).sum::<usize>();
     // Lists have the shares, too.
     for share in shares(theme, &figures) {
-        if used(&spans) + share.width() + lost.width() <= width {
+        if used(&spans) + share.width() + used(&last) <= width {
             spans.push(share);
         }
     }
-    spans.push(lost);
+    spans.extend(last);
     let [_, warning, critical] = model.alerts.firing();
     for (count, name, tone) in
         [(critical, "critical", Tone::Bad), (warning, "warning", Tone::Warning)]

@@ -4,7 +4,7 @@ use super::chart::sparkline;
 use super::{Scene, Theme, around, span};
 use crate::top::column::{self, Column, GAP, MARK, Tone, columns};
 use crate::top::list::{ListEntry, Listing, Sort, keys};
-use crate::top::model::RECENT;
+use crate::top::model::{RECENT, Span as Time, Vantage};
 use crate::top::text;
 use crate::top::view::Tab;
 use ratatui::text::{Line, Span};
@@ -47,10 +47,12 @@ fn nothing(scene: &Scene<'_>) -> &'static str {
         "nothing fails here, as far as is remembered: f shows all"
     } else if drill.is_some() {
         "nothing is remembered of this side: v changes the side"
-    } else if scene.model.records == 0 {
+    } else if scene.model.total(Vantage::All, Time::Whole).counts.sum() == 0 {
         "no DNS yet"
-    } else {
+    } else if scene.has_keys {
         "nothing from this side: v changes the side"
+    } else {
+        "nothing from this side"
     }
 }
 

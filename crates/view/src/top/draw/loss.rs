@@ -19,9 +19,9 @@ pub(super) fn lines(scene: &Scene<'_>) -> Vec<Line<'static>> {
     for (node, ledger) in &scene.model.ledgers {
         of_node(node, ledger, &mut words);
     }
-    let unreadable = scene.model.unreadable;
-    if unreadable > 0 {
-        words.push((Tone::Warning, format!("{} lines were no records", group(unreadable))));
+    let unreadable = &scene.model.unreadable;
+    if unreadable.lines() > 0 {
+        words.push((Tone::Warning, unreadable.to_string()));
     }
     if !scene.status.log.is_empty() {
         words.push((Tone::Plain, String::new()));

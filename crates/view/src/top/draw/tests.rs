@@ -55,7 +55,7 @@ fn evening() -> Model {
         model.line(Stream::Alerts, line.as_bytes());
     }
     model.line(Stream::Ledger, ledger().as_bytes());
-    assert_eq!(model.unreadable, 0);
+    assert_eq!(model.unreadable.lines(), 0);
     model
 }
 
@@ -92,7 +92,7 @@ fn add_connections(model: &mut Model) {
         );
         model.line(Stream::Uses, line.as_bytes());
     }
-    assert_eq!(model.unreadable, 0);
+    assert_eq!(model.unreadable.lines(), 0);
 }
 
 /// What is on the screen after these keys.
@@ -103,7 +103,7 @@ fn frame(model: &Model, (width, height): (u16, u16), theme: Theme, keys: &[KeyCo
     measure(Rect::new(0, 0, width, height), &mut view);
     let mut show = |view: &mut View| {
         let mut last = 0;
-        let scene = Scene { model, view, status: &status, theme };
+        let scene = Scene { model, view, status: &status, theme, has_keys: true };
         terminal.draw(|frame| last = draw(frame, &scene)).unwrap();
         view.scroll = view.scroll.min(last);
     };
@@ -212,7 +212,8 @@ fn narrow_screens_show_whole_columns_and_the_selected_tab() {
                     view.key(*key, KeyModifiers::NONE, &model);
                 }
                 let status = Status::default();
-                let scene = Scene { model: &model, view: &view, status: &status, theme: LOOK };
+                let (view, status) = (&view, &status);
+                let scene = Scene { model: &model, view, status, theme: LOOK, has_keys: true };
                 let width = usize::from(width);
                 let head = head::lines(&scene, width);
                 let whole: Vec<String> = head.iter().map(plain).collect();
@@ -264,6 +265,39 @@ fn an_alert_in_full_is_wrapped() {
 fn an_empty_view_says_so() {
     let text = frame(&Model::default(), SMALL, LOOK, &[]);
     assert!(text.contains("no DNS yet"), "{text}");
+}
+
+/// Keys are named where there are any.
+#[test]
+fn plain_text_names_no_keys() {
+    let model = evening();
+    let text = plain_text(&model, "", Vantage::Server, Time::Recent, WIDTH);
+    assert!(text.contains("  nothing from this side\n") && !text.contains("v changes"), "{text}");
+    let mut view = View::new(Vantage::Server, Time::Recent);
+    view.width = SMALL.0;
+    let status = Status::default();
+    let theme = LOOK;
+    let scene = Scene { model: &model, view: &view, status: &status, theme, has_keys: true };
+    let lines = content(&scene, &view.lines(&model), 80, 20);
+    assert!(lines.iter().any(|line| plain(line).contains("v changes the side")), "{lines:?}");
+    // An alert is no DNS of another side.
+    let mut model = Model::default();
+    let alert = r#"{"schema":"dns.alert/1","ts":"2026-09-21T14:14:50Z","rule":"latency"}"#;
+    model.line(Stream::Alerts, alert.as_bytes());
+    let text = plain_text(&model, "", Vantage::Once, Time::Recent, WIDTH);
+    assert!(text.contains("no DNS yet"), "{text}");
+}
+
+/// Neither the page of losses nor the numbers above every page are silent about them.
+#[test]
+fn says_what_could_not_be_read() {
+    let mut model = evening();
+    for _ in 0..3 {
+        assert!(!model.json_line(br#"{"schema":"dns.transaction/2"}"#));
+    }
+    let text = plain_text(&model, "", Vantage::Once, Time::Recent, 60);
+    let kinds = "3 lines that this version cannot read: 3 of schema dns.transaction/2\n";
+    assert!(text.contains("  lost 10  unreadable 3\n") && text.contains(kinds), "{text}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn lines_come_in_any_portions() {
         let mut lines = Lines::default();
         let mut model = Model::default();
         text.as_bytes().chunks(size).for_each(|chunk| lines.take(chunk, &mut model));
-        assert_eq!((model.records, model.unreadable), (3, 0), "{size}");
+        assert_eq!((model.records, model.unreadable.lines()), (3, 0), "{size}");
     }
 }
 
@@ -39,7 +39,7 @@ fn a_line_without_end_fills_no_memory() {
         assert!(lines.rest.capacity() <= MAX_LINE * 2);
     }
     lines.take(format!("\n{}", alert("a")).as_bytes(), &mut model);
-    assert_eq!((model.records, model.unreadable), (1, 1));
+    assert_eq!((model.records, model.unreadable.lines()), (1, 1));
 }
 
 #[test]
@@ -72,6 +72,36 @@ fn a_file_is_followed_when_it_grows_is_cut_and_is_replaced() {
     reader.join().unwrap().unwrap();
 }
 
+/// What was appended just before a rotation, what the writer still appends to the old file, and what it left unfinished.
+#[test]
+fn nothing_is_lost_at_a_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("dns.ndjson");
+    let (shared, stop) = (Shared::default(), AtomicBool::new(false));
+    let mut old = File::create(&path).unwrap();
+    let mut tail = Tail { path: path.clone(), file: File::open(&path).unwrap() };
+    let mut lines = Lines::default();
+    lines.read(&mut tail.file, &shared, &stop, false).unwrap();
+    old.write_all(alert("a").as_bytes()).unwrap();
+    std::fs::rename(&path, dir.path().join("dns.ndjson.1")).unwrap();
+    let mut new = File::create(&path).unwrap();
+    tail.turn(&mut lines, &shared, &stop).unwrap();
+    old.write_all(format!("{}{{\"schema\":", alert("b")).as_bytes()).unwrap();
+    new.write_all(alert("c").as_bytes()).unwrap();
+    tail.turn(&mut lines, &shared, &stop).unwrap();
+    lines.read(&mut tail.file, &shared, &stop, false).unwrap();
+    assert_eq!(shared.read(|model| (model.records, model.unreadable.lines())), (3, 1));
+    // An unfinished line is none with what follows after a cut.
+    new.write_all(b"{\"schema\":").unwrap();
+    lines.read(&mut tail.file, &shared, &stop, false).unwrap();
+    new.set_len(0).unwrap();
+    tail.turn(&mut lines, &shared, &stop).unwrap();
+    new.seek(SeekFrom::Start(0)).unwrap();
+    new.write_all(alert("d").as_bytes()).unwrap();
+    lines.read(&mut tail.file, &shared, &stop, false).unwrap();
+    assert_eq!(shared.read(|model| (model.records, model.unreadable.lines())), (4, 2));
+}
+
 #[test]
 fn compressed_files_are_read_to_their_end() {
     let dir = tempfile::tempdir().unwrap();
@@ -89,7 +119,7 @@ fn what_holds_no_records_is_refused() {
     let path = dir.path().join("passwd");
     std::fs::write(&path, "root:x:0:0\n".repeat(100)).unwrap();
     let problem = follow(&path, &Shared::default(), true, &AtomicBool::new(false)).unwrap_err();
-    assert!(problem.to_string().contains("holds no records"), "{problem}");
+    assert!(problem.to_string().contains("holds no records to show, only 100 lines"), "{problem}");
     assert!(
         follow(Path::new("/no/such"), &Shared::default(), true, &AtomicBool::new(false)).is_err()
     );
@@ -103,10 +133,12 @@ fn what_has_no_records_is_refused_however_short() {
         std::fs::write(&path, text).unwrap();
         follow(&path, &Shared::default(), false, &AtomicBool::new(false))
     };
-    for text in ["one\n", "one", "{}\n"] {
-        assert!(matches!(read(text), Err(FollowError::NoRecords(_))), "{text}");
+    for text in ["one\n", "one", "{}\n", "{\"schema\":\"dns.alert/2\"}\n"] {
+        assert!(matches!(read(text), Err(FollowError::NoRecords { .. })), "{text}");
     }
-    for text in ["", "\n", &alert("a"), &format!("cut\n{}", alert("a"))] {
+    for text in
+        ["", "\n", &alert("a"), &format!("cut\n{}", alert("a")), &format!("\u{feff}{}", alert("a"))]
+    {
         assert!(read(text).is_ok(), "{text}");
     }
 }

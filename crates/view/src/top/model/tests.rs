@@ -19,7 +19,7 @@ fn of(lines: &[String]) -> Model {
     for line in lines {
         model.line(Stream::Transactions, line.as_bytes());
     }
-    assert_eq!(model.unreadable, 0);
+    assert_eq!(model.unreadable.lines(), 0);
     model
 }
 
@@ -86,7 +86,36 @@ fn what_is_no_record_is_counted() {
     model.line(Stream::Transactions, b"{\"ts\":\"yesterday\",\"status\":\"answered\"}");
     model.line(Stream::Ledger, b"[]");
     model.line(Stream::Dlq, b"not shown, not read");
-    assert_eq!((model.unreadable, model.records), (3, 0));
+    assert_eq!((model.unreadable.lines(), model.records), (3, 0));
+}
+
+/// Rotated files may be read in any order, and a node's capture may begin again.
+#[test]
+fn keeps_the_newest_ledger_of_a_node() {
+    let mut model = Model::default();
+    let ledger = |epoch: u64, uptime_seconds: f64| LedgerRecord {
+        schema: "dns.ledger/1".into(),
+        event_id: String::new(),
+        ts: Timestamp::from_nanos(epoch * 1_000_000_000).to_string(),
+        node: "n".into(),
+        region: None,
+        labels: dnscribe_record::Labels::new(),
+        epoch: Timestamp::from_nanos(epoch * 1_000_000_000).to_string(),
+        uptime_seconds,
+        is_final: false,
+        balanced: true,
+        counters: dnscribe_record::ledger::Counters::default(),
+    };
+    for (given, newest) in [
+        ((1_790_000_000, 20.0), (1_790_000_000, 20.0)),
+        ((1_790_000_000, 10.0), (1_790_000_000, 20.0)),
+        ((1_790_000_000, 30.0), (1_790_000_000, 30.0)),
+        ((1_790_000_100, 0.0), (1_790_000_100, 0.0)),
+        ((1_790_000_000, 40.0), (1_790_000_100, 0.0)),
+    ] {
+        model.ledger(ledger(given.0, given.1));
+        assert_eq!(age(&model.ledgers["n"]), age(&ledger(newest.0, newest.1)), "{given:?}");
+    }
 }
 
 /// Connections of curl: a name and an address, what became of how many, and how long they took.
@@ -112,7 +141,7 @@ fn connections_are_summed_up_by_name_and_process() {
         model.line(Stream::Uses, line.as_bytes());
     }
     model.line(Stream::Uses, br#"{"schema":"dns.use/1","count":1,"last":"now"}"#);
-    assert_eq!((model.records, model.unreadable), (4, 1));
+    assert_eq!((model.records, model.unreadable.lines()), (4, 1));
     let mut found: Vec<_> = model.uses.iter().collect();
     found.sort_unstable_by_key(|(name, ..)| *name);
     let [(address, _, unnamed), (name, process, named)] = found[..] else { unreachable!() };
