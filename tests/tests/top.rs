@@ -119,6 +119,20 @@ fn snapshot_needs_no_terminal() -> Result<()> {
     Ok(())
 }
 
+/// An empty picture of topics that were not read would look like a quiet network.
+#[test]
+fn snapshot_of_topics_that_cannot_be_read_fails() -> Result<()> {
+    let words = ["top", "--once", "--brokers", "127.0.0.1:1", "--duration", "1s"];
+    let output = dnscribe(&words, Stdio::null())?;
+    let said = String::from_utf8(output.stderr)?;
+    ensure!(output.status.code() == Some(1), "{}: {said}", output.status);
+    ensure!(
+        output.stdout.is_empty() && said.contains("none of the topics could be read"),
+        "{said}"
+    );
+    Ok(())
+}
+
 #[test]
 fn rejects_unusable_input_with_remedy() -> Result<()> {
     let capture = golden("lab.pcap").display().to_string();

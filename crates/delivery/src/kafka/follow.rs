@@ -22,8 +22,8 @@ const REFRESH: Duration = Duration::from_secs(15);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Passes each record that the topics got since the time given with their names to `each`: topic and value.
-/// Returns when `stop` is set, or `each` breaks. Kafka that is away, and topics that do not exist yet, are
-/// waited for: a warning when it begins and a line when it is over.
+/// Returns when `stop` is set, or `each` breaks, and says whether any of the topics was found. Kafka that is away, and
+/// topics that do not exist yet, are waited for: a warning when it begins and a line when it is over.
 ///
 /// # Errors
 /// Returns a sentence if librdkafka refuses the configuration.
@@ -32,7 +32,7 @@ pub fn follow(
     topics: &[(String, Timestamp)],
     stop: &AtomicBool,
     each: &mut dyn FnMut(&str, &[u8]) -> ControlFlow<()>,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let mut client = settings::consumer(config);
     client.set("enable.partition.eof", "false");
     let consumer: BaseConsumer<ProbeContext> = client
@@ -58,7 +58,7 @@ pub fn follow(
             None => {}
         }
     }
-    Ok(())
+    Ok(!follower.assigned.is_empty())
 }
 
 struct Follower {

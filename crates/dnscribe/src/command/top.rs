@@ -15,7 +15,7 @@ use dnscribe_delivery::kafka::{self, RecordDecoder};
 use dnscribe_delivery::{self, KafkaConfig, Sink, Stream};
 use dnscribe_record::time::Timestamp;
 use dnscribe_view::top::{self, SINK, ScreenOptions, Shared, Span, Theme, WIDTH};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -128,11 +128,8 @@ impl View<'_> {
         let (shared, stop) = (Arc::clone(&self.shared), Arc::clone(&self.signals.stop));
         shared.use_wall_clock();
         let end = config.duration.map(|duration| Instant::now() + duration);
-        let wanted = TopArgs::streams();
-        let streams: Vec<Stream> =
-            Stream::ALL.into_iter().filter(|stream| wanted.contains(*stream)).collect();
-        let reader =
-            spawn("topics", move || follow_topics(&config.kafka, &streams, &shared, &stop))?;
+        let brokers = config.kafka.brokers.join(", ");
+        let reader = spawn("topics", move || follow_topics(&config.kafka, &shared, &stop))?;
         let screen = self.open(&source, Span::Recent)?;
         let is_over = || end.is_some_and(|end| Instant::now() >= end);
         while !reader.is_finished() && !self.signals.stop() && !is_over() {
@@ -141,7 +138,16 @@ impl View<'_> {
         if is_over() {
             self.signals.stop.store(true, Ordering::Relaxed);
         }
-        let done = if self.args.once || reader.is_finished() { joined(reader)? } else { Ok(()) };
+        let is_read =
+            if self.args.once || reader.is_finished() { joined(reader)? } else { Ok(true) };
+        let done = match is_read {
+            // A picture without anything looks like a quiet network.
+            Ok(false) if self.args.once => Err(Exit::failed(format!(
+                "none of the topics could be read from {brokers}"
+            ))
+            .with_remedy("see the log for the reason; `dnscribe check --brokers HOST:PORT` tests brokers and topics")),
+            other => other.map(|_| ()),
+        };
         self.close(screen, done, &source, Span::Recent)
     }
 
@@ -229,34 +235,31 @@ impl View<'_> {
     }
 }
 
-/// Passes the records of topics to the model until `stop` is raised.
-fn follow_topics(
-    config: &KafkaConfig,
-    streams: &[Stream],
-    shared: &Shared,
-    stop: &AtomicBool,
-) -> Result<(), Exit> {
+/// Passes the records of topics to the model until `stop` is raised. Returns whether any of the topics was found.
+fn follow_topics(config: &KafkaConfig, shared: &Shared, stop: &AtomicBool) -> Result<bool, Exit> {
     let since = Timestamp::now().minus(RECENT);
-    let of_topic: BTreeMap<&str, Stream> =
-        streams.iter().map(|stream| (config.topic(*stream), *stream)).collect();
-    let topics: Vec<_> = of_topic.keys().map(|topic| ((*topic).to_owned(), since)).collect();
+    let wanted = TopArgs::streams();
+    let streams = Stream::ALL.into_iter().filter(|stream| wanted.contains(*stream));
+    // Streams may share a topic.
+    let topics: BTreeSet<&str> = streams.map(|stream| config.topic(stream)).collect();
+    let topics: Vec<_> = topics.into_iter().map(|topic| (topic.to_owned(), since)).collect();
     let mut decoder = RecordDecoder::new(config);
     let mut failure = None;
-    let followed = kafka::follow(config, &topics, stop, &mut |topic, value| {
-        let Some(stream) = of_topic.get(topic) else { return ControlFlow::Continue(()) };
-        match decoder.decode(value) {
+    let followed =
+        kafka::follow(config, &topics, stop, &mut |_, value| match decoder.decode(value) {
             Ok(line) => {
-                shared.feed(|model| model.line(*stream, line));
+                shared.feed(|model| {
+                    model.json_line(line);
+                });
                 ControlFlow::Continue(())
             }
             Err(why) => {
                 failure = Some(why);
                 ControlFlow::Break(())
             }
-        }
-    });
-    followed.map_err(Exit::failed)?;
-    failure.map_or(Ok(()), |why| Err(Exit::failed(why)))
+        });
+    let is_found = followed.map_err(Exit::failed)?;
+    failure.map_or(Ok(is_found), |why| Err(Exit::failed(why)))
 }
 
 type Screen = JoinHandle<io::Result<()>>;

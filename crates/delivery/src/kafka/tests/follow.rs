@@ -55,7 +55,7 @@ fn follows_new_records_and_new_topics() {
         send(&config, "old", "last");
         while next() != "old last" {}
         stop.store(true, Ordering::Relaxed);
-        assert_eq!(follower.join().unwrap(), Ok(()));
+        assert_eq!(follower.join().unwrap(), Ok(true));
     });
 }
 
@@ -71,6 +71,6 @@ fn waits_for_a_broker_until_it_is_stopped() {
         thread::sleep(Duration::from_millis(200));
         assert!(!follower.is_finished());
         stop.store(true, Ordering::Relaxed);
-        assert_eq!(follower.join().unwrap(), Ok(()));
+        assert_eq!(follower.join().unwrap(), Ok(false));
     });
 }
