@@ -53,6 +53,11 @@ pub(super) fn lines(
     Ok(())
 }
 
+/// Logs what is waited for: a broker that does not answer takes half a minute.
+pub(super) fn connecting(config: &KafkaConfig) {
+    tracing::info!("connecting to Kafka at {}", config.brokers.join(", "));
+}
+
 /// Passes the records of topics on, until a signal to stop. Topics that do not exist are named in the log.
 pub(super) fn topics(
     names: impl IntoIterator<Item = String>,
@@ -61,6 +66,7 @@ pub(super) fn topics(
     signals: &Signals,
     each: &mut dyn FnMut(&[u8]),
 ) -> Result<(), Exit> {
+    connecting(config);
     let existing = kafka::topic_names(config).map_err(Exit::failed)?;
     let mut decoder = RecordDecoder::new(config);
     for topic in names {

@@ -1,5 +1,6 @@
 //! `dnscribe ledger verify`: checks whether the balance closes.
 
+use super::records;
 use super::stores::{self, Store, StoreUrl};
 use crate::cli::VerifyArgs;
 use dnscribe_agent::config::Config;
@@ -77,6 +78,7 @@ fn read_topics(
         return Err(Exit::usage(problem).with_remedy("name a FILE, --brokers or kafka.brokers"));
     }
     log::start(config.log);
+    records::connecting(&config.kafka);
     let stores = stores::parse(&args.store)?;
     let jobs = JobBalance::read(&config, &stores, verifier).map_err(Exit::failed)?;
     let mut jobs = jobs;
