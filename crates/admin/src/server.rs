@@ -13,19 +13,18 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use crossbeam_channel::Receiver;
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 /// Time that a request waits for the pipeline.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Maximum number of waiting requests.
+/// Maximum number of requests of a kind that the pipeline finds at once. Further ones wait for their turn.
 const MAX_WAITING: usize = 8;
 
 /// Time for answers that are being sent when the server stops.
@@ -72,13 +71,17 @@ impl<T> Reply<T> {
 
 /// Receives requests in the pipeline's thread.
 #[derive(Debug)]
-pub struct Requests(Receiver<Request>);
+pub struct Requests {
+    /// A queue of their own, so that many scrapes do not make a busy pipeline a dead one.
+    health: mpsc::Receiver<Request>,
+    pages: mpsc::Receiver<Request>,
+}
 
 impl Requests {
-    /// Returns the next waiting request, if any, without blocking.
+    /// Returns the next waiting request, if any, without blocking. Those for health come first.
     #[must_use]
-    pub fn try_next(&self) -> Option<Request> {
-        self.0.try_recv().ok()
+    pub fn try_next(&mut self) -> Option<Request> {
+        self.health.try_recv().or_else(|_| self.pages.try_recv()).ok()
     }
 }
 
@@ -106,9 +109,38 @@ pub enum Phase {
     Stopping,
 }
 
+/// What answers requests.
+enum Responder {
+    /// A function, at once.
+    Function(Box<dyn Fn(Request) + Send + Sync>),
+    /// A pipeline, which takes them from [`Requests`] when it is woken.
+    Pipeline {
+        health: mpsc::Sender<Request>,
+        pages: mpsc::Sender<Request>,
+        wake: Box<dyn Fn() + Send + Sync>,
+    },
+}
+
+impl Responder {
+    /// Passes a request on. Waits while the pipeline's queue is full.
+    async fn pass(&self, request: Request) {
+        match self {
+            Self::Function(answer) => answer(request),
+            Self::Pipeline { health, pages, wake } => {
+                let queue = match request {
+                    Request::Health(_) => health,
+                    Request::Page(_) => pages,
+                };
+                if queue.send(request).await.is_ok() {
+                    wake();
+                }
+            }
+        }
+    }
+}
+
 struct Shared {
-    /// Takes a request to answer it, or returns `false`.
-    answer: Box<dyn Fn(Request) -> bool + Send + Sync>,
+    responder: Responder,
     phase: Mutex<Phase>,
 }
 
@@ -126,10 +158,11 @@ impl Shared {
     /// Returns the pipeline's answer, or why there is none.
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T, &'static str> {
         let (reply, answer) = oneshot::channel();
-        if !(self.answer)(request(Reply(reply))) {
-            return Err("too many requests at once");
-        }
-        match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        let answered = async {
+            self.responder.pass(request(Reply(reply))).await;
+            answer.await
+        };
+        match tokio::time::timeout(ANSWER_TIMEOUT, answered).await {
             Ok(Ok(answer)) => Ok(answer),
             _ => Err("the pipeline does not answer"),
         }
@@ -157,8 +190,8 @@ impl Server {
         listener: TcpListener,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<(Self, Requests), BindError> {
-        let (answer, requests) = requests(wake);
-        Ok((Self::serve(listener, Router::new(), answer)?, requests))
+        let (responder, requests) = requests(wake);
+        Ok((Self::serve(listener, Router::new(), responder)?, requests))
     }
 
     /// Binds the address and serves it as [`Self::start`] does, and further routes of the program. Their
@@ -171,8 +204,8 @@ impl Server {
         routes: Router,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> Result<(Self, Requests), BindError> {
-        let (answer, requests) = requests(wake);
-        Ok((Self::serve(bind(listen)?, routes, answer)?, requests))
+        let (responder, requests) = requests(wake);
+        Ok((Self::serve(bind(listen)?, routes, responder)?, requests))
     }
 
     /// Binds the address and serves it as [`Self::start`] does. `page` returns the metrics,
@@ -185,20 +218,17 @@ impl Server {
         page: impl Fn() -> Page + Send + Sync + 'static,
         health: impl Fn() -> HealthReport + Send + Sync + 'static,
     ) -> Result<Self, BindError> {
-        let answer = move |request| {
-            match request {
-                Request::Page(reply) => reply.send(page()),
-                Request::Health(reply) => reply.send(health()),
-            }
-            true
+        let answer = move |request| match request {
+            Request::Page(reply) => reply.send(page()),
+            Request::Health(reply) => reply.send(health()),
         };
-        Self::serve(bind(listen)?, Router::new(), Box::new(answer))
+        Self::serve(bind(listen)?, Router::new(), Responder::Function(Box::new(answer)))
     }
 
     fn serve(
         listener: TcpListener,
         routes: Router,
-        answer: Box<dyn Fn(Request) -> bool + Send + Sync>,
+        responder: Responder,
     ) -> Result<Self, BindError> {
         let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
         let address =
@@ -206,7 +236,7 @@ impl Server {
         let fail = |error| BindError { address, error };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
-        let shared = Arc::new(Shared { answer, phase: Mutex::new(Phase::Starting) });
+        let shared = Arc::new(Shared { responder, phase: Mutex::new(Phase::Starting) });
         let (stop, stopped) = oneshot::channel();
         let router = router(Arc::clone(&shared)).merge(routes);
         let work = move || {
@@ -244,19 +274,12 @@ pub fn bind(listen: SocketAddr) -> Result<TcpListener, BindError> {
     Ok(listener)
 }
 
-/// Returns a function that passes requests on to a pipeline, which it wakes, and what that takes them from.
-fn requests(
-    wake: impl Fn() + Send + Sync + 'static,
-) -> (Box<dyn Fn(Request) -> bool + Send + Sync>, Requests) {
-    let (requests, waiting) = crossbeam_channel::bounded(MAX_WAITING);
-    let answer = move |request| {
-        let is_taken = requests.try_send(request).is_ok();
-        if is_taken {
-            wake();
-        }
-        is_taken
-    };
-    (Box::new(answer), Requests(waiting))
+/// Returns what passes requests on to a pipeline, which it wakes, and what that takes them from.
+fn requests(wake: impl Fn() + Send + Sync + 'static) -> (Responder, Requests) {
+    let (health, waiting_health) = mpsc::channel(MAX_WAITING);
+    let (pages, waiting_pages) = mpsc::channel(MAX_WAITING);
+    let responder = Responder::Pipeline { health, pages, wake: Box::new(wake) };
+    (responder, Requests { health: waiting_health, pages: waiting_pages })
 }
 
 impl Drop for Server {
@@ -391,7 +414,7 @@ mod tests {
     }
 
     /// Waits for the next request.
-    fn next(requests: &Requests) -> Request {
+    fn next(requests: &mut Requests) -> Request {
         loop {
             if let Some(request) = requests.try_next() {
                 return request;
@@ -402,9 +425,9 @@ mod tests {
 
     #[test]
     fn serves_metrics_of_pipeline() {
-        let (wakes, woken) = crossbeam_channel::unbounded();
+        let (wakes, woken) = std::sync::mpsc::channel();
         let wake = move || wakes.send(()).unwrap();
-        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), wake).unwrap();
+        let (server, mut requests) = Server::start("127.0.0.1:0".parse().unwrap(), wake).unwrap();
         let address = server.address;
         assert_eq!(fetch(address, "/nothing").0, 404);
         let scrape = thread::spawn(move || fetch(address, "/metrics"));
@@ -493,14 +516,16 @@ mod tests {
 
     #[test]
     fn health_follows_pipeline() {
-        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let (server, mut requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
         let address = server.address;
         server.set_phase(Phase::Ready(String::new()));
         for (found, code, first) in
             [(CheckState::Warn, 200, "ok\n"), (CheckState::Fail, 503, "unhealthy\n")]
         {
             let probe = thread::spawn(move || fetch(address, "/healthz"));
-            let Request::Health(reply) = next(&requests) else { panic!("asked for the health") };
+            let Request::Health(reply) = next(&mut requests) else {
+                panic!("asked for the health")
+            };
             reply.send(HealthReport::of_pipeline(found, "why"));
             let (status, text) = probe.join().unwrap();
             assert_eq!(status, code);
@@ -517,16 +542,46 @@ mod tests {
 
     #[test]
     fn alive_while_pipeline_answers() {
-        let (server, requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
+        let (server, mut requests) = Server::start("127.0.0.1:0".parse().unwrap(), || {}).unwrap();
         let address = server.address;
         assert_eq!(fetch(address, "/livez"), (200, "alive\n".into()));
         server.set_phase(Phase::Ready(String::new()));
         let probe = thread::spawn(move || fetch(address, "/livez"));
-        let Request::Health(reply) = next(&requests) else { panic!("asked for the health") };
+        let Request::Health(reply) = next(&mut requests) else { panic!("asked for the health") };
         reply.send(HealthReport::of_pipeline(CheckState::Fail, "packets lost"));
         assert_eq!(probe.join().unwrap().0, 200, "a restart would not help");
         let dead = "not alive: the pipeline does not answer\n".to_owned();
         assert_eq!(fetch(address, "/livez"), (503, dead));
+    }
+
+    #[test]
+    fn many_scrapes_keep_nobody_out() {
+        let (wakes, woken) = std::sync::mpsc::channel();
+        let wake = move || wakes.send(()).unwrap();
+        let (server, mut requests) = Server::start("127.0.0.1:0".parse().unwrap(), wake).unwrap();
+        let address = server.address;
+        server.set_phase(Phase::Ready(String::new()));
+        let scrapes: Vec<_> = (0..2 * MAX_WAITING)
+            .map(|_| thread::spawn(move || fetch(address, "/metrics").0))
+            .collect();
+        for _ in 0..MAX_WAITING {
+            woken.recv().unwrap();
+        }
+        let probe = thread::spawn(move || fetch(address, "/livez"));
+        let is_woken = woken.recv_timeout(Duration::from_secs(1));
+        assert!(is_woken.is_ok(), "the probe has a queue of its own");
+        let Some(Request::Health(reply)) = requests.try_next() else {
+            panic!("health comes first")
+        };
+        reply.send(HealthReport::of_pipeline(CheckState::Ok, "answers"));
+        assert_eq!(probe.join().unwrap(), (200, "alive\n".into()));
+        for _ in &scrapes {
+            let Request::Page(reply) = next(&mut requests) else { panic!("asked for the metrics") };
+            reply.send(Page::new(|_| None));
+        }
+        for scrape in scrapes {
+            assert_eq!(scrape.join().unwrap(), 200, "it waits for its turn");
+        }
     }
 
     #[test]

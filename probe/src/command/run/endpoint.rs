@@ -98,7 +98,7 @@ impl Endpoint {
     /// Answers pending requests.
     pub(super) fn serve(&mut self, rounds: &Rounds) {
         self.observe(rounds);
-        let Some(serving) = &self.serving else { return };
+        let Some(serving) = &mut self.serving else { return };
         let counts = serving.probe.as_ref().map(ProbeEndpoint::counts);
         let counts = counts.as_ref().map_or(&[][..], |counts| &counts[..]);
         while let Some(request) = serving.requests.try_next() {
