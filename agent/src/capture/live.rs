@@ -364,17 +364,25 @@ impl Live {
     /// Returns whether the maps can be read without any capability. Tries it in a temporary thread without
     /// capabilities.
     ///
+    /// # Errors
+    /// Returns an error if they cannot be read for another reason.
+    ///
     /// # Minimum kernel version
     ///
     /// Linux 5.19, or older with `kernel.unprivileged_bpf_disabled` set to 0.
-    #[must_use]
-    pub fn is_readable_by_anyone(&self) -> bool {
-        std::thread::scope(|scope| {
-            let read = || {
-                caps::clear(None, caps::CapSet::Effective).is_ok() && self.read_counters().is_ok()
-            };
+    pub fn is_readable_by_anyone(&self) -> Result<bool, CannotCapture> {
+        let read = || {
+            caps::clear(None, caps::CapSet::Effective).map_err(|error| error.to_string())?;
+            self.read_counters().map_or_else(|error| is_only_denied(&error), |_| Ok(true))
+        };
+        let tried = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().spawn_scoped(scope, read);
-            thread.is_ok_and(|thread| thread.join().unwrap_or(false))
+            let thread = thread.map_err(|error| error.to_string())?;
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        });
+        tried.map_err(|why| {
+            let problem = format!("cannot read the counters of the programs: {why}");
+            CannotCapture::new(problem, "see `dnscribe check`")
         })
     }
 
@@ -438,6 +446,13 @@ fn wait_for_programs() {
     }
 }
 
+/// Returns `false` for an error that says that privileges are missing, and any other one.
+fn is_only_denied(error: &MapError) -> Result<bool, String> {
+    let is_denied = load_error::source_of(error)
+        .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    if is_denied { Ok(false) } else { Err(load_error::chain(error)) }
+}
+
 fn internal(what: &str) -> CannotCapture {
     CannotCapture::new(what.to_owned(), "this is a bug; please report it")
 }
@@ -460,6 +475,21 @@ mod tests {
         assert_eq!(both.problem, "hook cgroup: no cgroup2; hook socket: no program");
         assert_eq!(both.remedy, "for hook cgroup, mount one; for hook socket, upgrade");
         assert_eq!(cgroup().and(&cgroup()).remedy, "mount one");
+    }
+
+    #[test]
+    fn only_a_denial_is_one() {
+        let call = |error: rustix::io::Errno| {
+            MapError::SyscallError(aya::sys::SyscallError {
+                call: "bpf_map_lookup_elem",
+                io_error: error.into(),
+            })
+        };
+        assert_eq!(is_only_denied(&call(rustix::io::Errno::PERM)), Ok(false));
+        let why = is_only_denied(&call(rustix::io::Errno::NOMEM)).unwrap_err();
+        assert!(why.contains("bpf_map_lookup_elem"), "{why}");
+        let no_file = MapError::IoError(io::ErrorKind::NotFound.into());
+        assert!(is_only_denied(&no_file).is_err());
     }
 
     #[test]

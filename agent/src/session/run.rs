@@ -54,7 +54,7 @@ pub fn run(mut prepared: Prepared, settle: fn()) -> Result<(), Exit> {
     let icmp = listener_place(&prepared.config, helper.as_ref());
     let capture = Capture::open(&prepared.config, icmp)?;
     prepared.bind()?;
-    drop_privileges(&prepared.config, config_file.as_deref(), capture.needs_bpf())?;
+    drop_privileges(&prepared.config, config_file.as_deref(), capture.needs_bpf()?)?;
     settle();
     // A log that nobody reads must not hold up the thread that reads the ring.
     log::write_in_background()

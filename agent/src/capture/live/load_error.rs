@@ -3,6 +3,8 @@
 use super::CannotCapture;
 use super::programs::ProgramSpec;
 use aya::programs::ProgramError;
+use caps::{CapSet, Capability};
+use rustix::io::Errno;
 use std::error::Error;
 use std::{io, iter};
 
@@ -10,35 +12,40 @@ use std::{io, iter};
 pub const OLDEST: &str = "Linux 5.12 or later, for atomic operations with a result";
 
 /// Remedy for missing privileges.
-pub const PRIVILEGE: &str = "run as root, or give the binary CAP_BPF, CAP_PERFMON and \
-                             CAP_NET_ADMIN (and CAP_NET_RAW for hook socket)";
+pub const PRIVILEGE: &str = "run as root, or give the binary CAP_BPF and CAP_PERFMON, with \
+                             CAP_NET_ADMIN for hook cgroup or CAP_NET_RAW for hook socket";
 
 /// Returns the error of a refused program.
-pub(super) fn cannot_load(entry: ProgramSpec, reason: &str) -> CannotCapture {
-    // The verifier's own refusals are EACCES.
-    let denied = reason.contains("Operation not permitted");
+pub(super) fn cannot_load(entry: ProgramSpec, error: &ProgramError, reason: &str) -> CannotCapture {
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    let is_trusted = [Capability::CAP_PERFMON, Capability::CAP_SYS_ADMIN]
+        .iter()
+        .any(|capability| held.contains(capability));
     CannotCapture::new(
         format!("the kernel refuses program {}: {reason}", entry.name),
-        &if denied {
-            PRIVILEGE.to_owned()
-        } else {
-            format!("it needs {}; if this is one, please report it with this message", entry.needs)
-        },
+        &remedy(entry.needs, error, is_trusted),
     )
 }
 
 /// Returns the error of a refused map.
 pub(super) fn map_error(error: &(dyn Error + 'static)) -> CannotCapture {
     let problem = format!("the kernel refuses the maps: {}", chain(error));
-    let other = format!("it needs {OLDEST}; if this is one, please report it with this message");
-    let remedy = match source_of(error).map(io::Error::kind) {
-        Some(io::ErrorKind::PermissionDenied) => PRIVILEGE,
-        Some(io::ErrorKind::OutOfMemory) => {
-            "reduce capture.ring_bytes, or give the agent more memory"
+    CannotCapture::new(problem, &remedy(OLDEST, error, false))
+}
+
+/// Returns the remedy where the kernel refuses a program or map with these needs. `is_trusted`: EACCES does not mean that
+/// a capability is missing, but is what the verifier thinks of a program.
+fn remedy(needs: &str, error: &(dyn Error + 'static), is_trusted: bool) -> String {
+    match source_of(error).and_then(Errno::from_io_error) {
+        Some(Errno::PERM) => PRIVILEGE.to_owned(),
+        Some(Errno::ACCESS) if !is_trusted => PRIVILEGE.to_owned(),
+        Some(Errno::NOMEM) => "reduce capture.ring_bytes, or give the agent more memory".to_owned(),
+        Some(Errno::MFILE) => {
+            "raise the limit of open files: ulimit -n 1024, or LimitNOFILE=".to_owned()
         }
-        _ => &other,
-    };
-    CannotCapture::new(problem, remedy)
+        Some(Errno::NFILE) => "raise the host's limit of open files: fs.file-max".to_owned(),
+        _ => format!("it needs {needs}; if this is one, please report it with this message"),
+    }
 }
 
 /// Returns the line of the verifier log with the error, and the reason in one line. The whole log must not be
@@ -84,6 +91,21 @@ pub(super) fn source_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remedy_fits_the_error() {
+        let remedy = |error: Errno, is_trusted| remedy(OLDEST, &io::Error::from(error), is_trusted);
+        assert_eq!(remedy(Errno::PERM, true), PRIVILEGE);
+        assert_eq!(remedy(Errno::ACCESS, false), PRIVILEGE, "pointers are for the trusted");
+        for verifier in [Errno::ACCESS, Errno::INVAL] {
+            assert!(remedy(verifier, true).contains("Linux 5.12"), "{verifier}");
+        }
+        let map = |error: Errno| map_error(&io::Error::from(error)).remedy;
+        assert_eq!([Errno::PERM, Errno::ACCESS].map(map), [PRIVILEGE; 2]);
+        assert!(map(Errno::MFILE).contains("ulimit -n"));
+        assert!(map(Errno::NOMEM).contains("capture.ring_bytes"));
+        assert!(map(Errno::INVAL).contains("Linux 5.12"));
+    }
 
     #[test]
     fn finds_error_in_verifier_log() {

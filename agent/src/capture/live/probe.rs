@@ -4,7 +4,7 @@ use super::btf::KERNEL_BTF;
 use super::load_error::{OLDEST, PRIVILEGE};
 use super::programs::{self, ProgramSpec};
 use super::{CannotCapture, HookChoice, LiveOptions, cgroup, tap};
-use caps::{CapSet, Capability};
+use caps::{CapSet, Capability, CapsHashSet};
 use dnscribe_cli::check::{Probe, required, with_remedy};
 use rustix::param::page_size;
 use std::path::Path;
@@ -20,15 +20,21 @@ pub fn run_probes(options: &LiveOptions) -> Vec<Probe> {
         HookChoice::Socket => false,
     };
     let may_socket = options.hook != HookChoice::Cgroup && options.cgroup.is_none();
-    let mut probes = vec![kernel(), btf(), capabilities(may_socket && !may_cgroup), memlock()];
+    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+    let mut probes = vec![kernel(), btf(), memlock()];
     let mut hooks = Vec::new();
     if may_cgroup {
-        let mut found = vec![optional_capabilities(options.path), cgroup_mount(options)];
+        let mut found = vec![
+            capabilities("cgroup", Capability::CAP_NET_ADMIN, &held),
+            optional_capabilities(options.path, &held),
+            cgroup_mount(options),
+        ];
         found.extend(load("cgroup", options, &programs::of_cgroup(options)));
         hooks.push(found);
     }
     if may_socket {
-        let mut found = load("socket", options, &programs::SOCKET);
+        let mut found = vec![capabilities("socket", Capability::CAP_NET_RAW, &held)];
+        found.extend(load("socket", options, &programs::SOCKET));
         found.extend(interfaces(options));
         hooks.push(found);
     }
@@ -84,25 +90,21 @@ fn btf() -> Probe {
     Probe::new("btf", false, ok, detail, "use a kernel with CONFIG_DEBUG_INFO_BTF=y")
 }
 
-fn capabilities(packet_socket: bool) -> Probe {
-    let mut needed = vec![Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
-    if packet_socket {
-        needed.push(Capability::CAP_NET_RAW);
-    }
-    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
-    // CAP_SYS_ADMIN includes the first two, as before Linux 5.8.
-    let admin = held.contains(&Capability::CAP_SYS_ADMIN);
-    let replaced = |wanted: &Capability| {
-        admin && matches!(wanted, Capability::CAP_BPF | Capability::CAP_PERFMON)
+/// Probes the capabilities of a hook, which attaches with `attaches`.
+fn capabilities(hook: &str, attaches: Capability, held: &CapsHashSet) -> Probe {
+    let needed = [Capability::CAP_BPF, Capability::CAP_PERFMON, attaches];
+    // To the BPF system call, CAP_SYS_ADMIN includes all others, as before Linux 5.8.
+    let is_admin = held.contains(&Capability::CAP_SYS_ADMIN);
+    let is_held = |wanted: &Capability| {
+        held.contains(wanted) || is_admin && *wanted != Capability::CAP_NET_RAW
     };
     let names =
         |all: &[Capability]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let mut missing = needed.clone();
-    missing.retain(|wanted| !held.contains(wanted) && !replaced(wanted));
+    let missing: Vec<Capability> = needed.into_iter().filter(|wanted| !is_held(wanted)).collect();
     let detail = if missing.is_empty() {
-        format!("run may attach its programs: it has {}", names(&needed))
+        format!("hook {hook}: run may attach its programs: it has {}", names(&needed))
     } else {
-        format!("run may not attach its programs: {} missing", names(&missing))
+        format!("hook {hook}: run may not attach its programs: {} missing", names(&missing))
     };
     Probe::new("capabilities", true, missing.is_empty(), detail, PRIVILEGE)
 }
@@ -120,8 +122,7 @@ const OPTIONAL: [(Capability, &str); 5] = [
 ];
 
 /// `path`: packets that the kernel discards are captured.
-fn optional_capabilities(path: bool) -> Probe {
-    let held = caps::read(None, CapSet::Effective).unwrap_or_default();
+fn optional_capabilities(path: bool, held: &CapsHashSet) -> Probe {
     let missing: Vec<String> = OPTIONAL
         .iter()
         .filter(|(wanted, _)| path || *wanted != Capability::CAP_SYSLOG)
@@ -227,6 +228,20 @@ mod tests {
         assert_eq!(version("unknown"), None);
         assert!(is_since("5.19.0", (5, 19)) && is_since("6.1", (5, 19)) && is_since("?", (5, 19)));
         assert!(!is_since("5.15.0-91-generic", (5, 19)));
+    }
+
+    #[test]
+    fn each_hook_has_capabilities_of_its_own() {
+        use Capability::{CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW, CAP_PERFMON, CAP_SYS_ADMIN};
+        let works = |hook, attaches, held: &[Capability]| {
+            capabilities(hook, attaches, &held.iter().copied().collect()).ok
+        };
+        let cgroup = |held: &[Capability]| works("cgroup", CAP_NET_ADMIN, held);
+        let socket = |held: &[Capability]| works("socket", CAP_NET_RAW, held);
+        assert!(cgroup(&[CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN]) && cgroup(&[CAP_SYS_ADMIN]));
+        assert!(!cgroup(&[CAP_BPF, CAP_NET_ADMIN]) && !cgroup(&[CAP_BPF, CAP_PERFMON]));
+        assert!(socket(&[CAP_BPF, CAP_PERFMON, CAP_NET_RAW]));
+        assert!(socket(&[CAP_SYS_ADMIN, CAP_NET_RAW]) && !socket(&[CAP_SYS_ADMIN]));
     }
 
     #[test]

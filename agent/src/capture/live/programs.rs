@@ -9,6 +9,7 @@ use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, MapData, ProgramArray, RingBuf};
 use aya::programs::links::CgroupAttachMode;
 use aya::programs::{CgroupSkbAttachType, Program, ProgramError};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 use dnscribe_common::globals::{CALL_KERNEL_SKB, CALL_TYPED};
 use dnscribe_common::record::CLASSES;
@@ -184,6 +185,7 @@ pub fn load_with_btf(
     wanted: &[ProgramSpec],
 ) -> Result<Loaded, CannotCapture> {
     let bytes = check_rings(options)?;
+    check_cpus()?;
     lift_memlock();
     let largest = CLASSES.last().copied().and_then(|class| u32::try_from(class).ok());
     let snap_bytes = options.snap_bytes.clamp(1, largest.unwrap_or(u32::MAX));
@@ -260,13 +262,23 @@ pub fn load_with_btf(
             continue;
         }
         if entry.required {
-            return Err(cannot_load(entry, &reason));
+            return Err(cannot_load(entry, &error, &reason));
         }
         if entry == DATAGRAM_DROP {
             settings.forget_cookies();
         }
         refused.push((entry, reason));
     }
+}
+
+/// Checks that the number of CPUs can be read, without which no counter can.
+fn check_cpus() -> Result<(), CannotCapture> {
+    nr_cpus().map(drop).map_err(|(file, error)| {
+        CannotCapture::new(
+            format!("cannot read the number of CPUs from {file}: {error}"),
+            "mount sysfs: mount -t sysfs none /sys",
+        )
+    })
 }
 
 /// Placeholders in the object of calls of kernel functions (`BPF_PSEUDO_KFUNC_CALL`), with the functions' names. Such

@@ -2,7 +2,7 @@
 
 use super::super::live_options;
 use crate::capture::dnstap::{Counters, Receiver};
-use crate::capture::live::{CaptureStatus, ClockStep, ListenerPlace, Live, Reader};
+use crate::capture::live::{CannotCapture, CaptureStatus, ClockStep, ListenerPlace, Live, Reader};
 use crate::config::Config;
 use crate::pipeline::{CaptureCounters, EventSink, FIRST_SENDER, FlowCounters, FlowStage};
 use aya::maps::MapError;
@@ -94,8 +94,11 @@ impl Capture {
     }
 
     /// Whether it goes on only with the privilege of reading maps.
-    pub(super) fn needs_bpf(&self) -> bool {
-        matches!(self, Self::Hook(live) | Self::Both(live, ..) if !live.is_readable_by_anyone())
+    pub(super) fn needs_bpf(&self) -> Result<bool, CannotCapture> {
+        match self {
+            Self::Hook(live) | Self::Both(live, ..) => Ok(!live.is_readable_by_anyone()?),
+            Self::Dnstap(_) => Ok(false),
+        }
     }
 
     pub(in crate::session) fn now(&self) -> Timestamp {
