@@ -91,8 +91,8 @@ impl Notice {
         match self {
             Self::Begun(Loss::Packets, packets) => tracing::warn!(
                 packets,
-                "packets are lost: the ring is full; give the agent more CPU, set sampling.mode to auto, or increase \
-                 capture.ring_bytes (docs/runbooks/losses.md)"
+                "packets are lost: the ring is full; give the agent more CPU, increase capture.ring_bytes, or set \
+                 sampling.mode to auto if it is off (docs/runbooks/losses.md)"
             ),
             Self::Begun(Loss::Records { sink, reason }, records) => tracing::warn!(
                 records,
