@@ -46,7 +46,7 @@ pub struct Tombstones {
 }
 
 impl Tombstones {
-    /// Those of a store in which nothing was erased.
+    /// Creates the tombstones of a store in which nothing was erased.
     ///
     /// # Errors
     /// The system has no random numbers.

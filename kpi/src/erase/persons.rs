@@ -301,7 +301,7 @@ impl Persons {
     }
 }
 
-/// Those of these columns that a batch has.
+/// Returns the columns of a batch that have one of these names.
 fn columns(
     batch: &RecordBatch,
     names: &[&'static str],
