@@ -23,7 +23,7 @@ pub enum Hook {
     /// `cgroup/connect4` and `connect6`, and the first datagrams of UDP sockets to a destination, also those that netfilter
     /// discards: connections that begin.
     Connect = 3,
-    /// `sock_ops`, and the first data that arrives: what became of TCP connections.
+    /// `sock_ops`, the first data that arrives, and ICMP errors: what became of TCP connections.
     SockOps = 4,
     /// The tracepoint `skb:kfree_skb`: packets that the kernel discards.
     Drop = 5,

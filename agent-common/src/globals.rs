@@ -119,10 +119,14 @@ pub enum Setting {
     TcpReceived = 50,
     /// Offset of `tcp_sock.bpf_sock_ops_cb_flags`; 0 where it is not read.
     TcpCallbacks = 51,
+    /// Offset of `sk_buff.mac_header`.
+    SkbMac = 52,
+    /// Offset of `sock.__sk_common.skc_state`.
+    SockState = 53,
 }
 
 /// Number of settings.
-pub const SETTINGS: usize = 52;
+pub const SETTINGS: usize = 54;
 
 /// Placeholder in calls of the kernel function `bpf_cast_to_kern_ctx`, whose id differs between kernels: the
 /// agent replaces it in the object before loading.

@@ -35,7 +35,7 @@ pub const CONNECT_BYTES: usize = 40;
 /// Size of a [`PacketDrop`] in bytes.
 pub const PACKET_DROP_BYTES: usize = 16 + 8 * STACK_FRAMES;
 /// Size of a [`SocketRead`] in bytes.
-pub const SOCKET_READ_BYTES: usize = 24;
+pub const SOCKET_READ_BYTES: usize = 40;
 /// Number of return addresses in a [`PacketDrop`].
 pub const STACK_FRAMES: usize = 16;
 
@@ -55,10 +55,13 @@ pub const KIND_SOCKET_READ: u8 = 6;
 /// [`PacketDrop::flags`]: the packet's socket is that of its sender.
 pub const DROP_SENDER: u32 = 1;
 /// [`PacketDrop::flags`]: the packet began with its IP header, as on its way through the network layer, in the network
-/// namespace of the sender if [`DROP_SENDER`].
+/// namespace of the sender if [`DROP_SENDER`], and no device had had it.
 pub const DROP_NETWORK_LAYER: u32 = 2;
 /// [`PacketDrop::flags`]: the packet had no network device yet.
 pub const DROP_NO_DEVICE: u32 = 4;
+/// [`PacketDrop::flags`] of a packet on its way out of a socket, up to its first device. If netfilter discarded it, the hook for
+/// packets that leave a socket never saw it.
+pub const DROP_ON_WAY_OUT: u32 = DROP_SENDER | DROP_NETWORK_LAYER;
 
 /// [`Connect::step`]: the TCP socket connects, or the UDP socket sends its first datagram to the address.
 pub const STEP_BEGUN: u8 = 1;
@@ -73,6 +76,8 @@ pub const STEP_FIRST_BYTE: u8 = 5;
 /// [`Connect::step`]: the UDP socket is connected, and netfilter discarded a datagram to the address on its way out, before
 /// any passed.
 pub const STEP_DISCARDED: u8 = 6;
+/// [`Connect::step`]: an ICMP error about the TCP connection arrived before it was established.
+pub const STEP_UNREACHABLE: u8 = 7;
 
 /// [`Header::direction`]: out of a socket of this host.
 pub const DIRECTION_EGRESS: u8 = 1;
@@ -259,6 +264,8 @@ const _: () = {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes)]
 #[repr(C)]
 pub struct SocketRead {
+    /// Address to which the socket is bound; IPv4 in the first four bytes. Zeros if it receives what comes to any address.
+    pub local: [u8; 16],
     /// Address of its sender; IPv4 in the first four bytes.
     pub remote: [u8; 16],
     /// Port of its sender, in host order.
@@ -274,9 +281,10 @@ pub struct SocketRead {
 const _: () = {
     use core::mem::offset_of;
     assert!(size_of::<SocketRead>() == SOCKET_READ_BYTES);
-    assert!(offset_of!(SocketRead, remote_port) == 16);
-    assert!(offset_of!(SocketRead, local_port) == 18);
-    assert!(offset_of!(SocketRead, version) == 20);
+    assert!(offset_of!(SocketRead, remote) == 16);
+    assert!(offset_of!(SocketRead, remote_port) == 32);
+    assert!(offset_of!(SocketRead, local_port) == 34);
+    assert!(offset_of!(SocketRead, version) == 36);
 };
 
 /// A record whose header has been checked against its length.

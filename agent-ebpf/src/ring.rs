@@ -26,9 +26,9 @@ use dnscribe_common::flow::{self, MAX_RINGS};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::owner::Owner;
 use dnscribe_common::record::{
-    CLASSES, Connect, FLAG_TASK, FLAG_TUNNEL, Header, KIND_CONNECT, KIND_PACKET, KIND_PACKET_DROP,
-    KIND_PACKET_SENT, KIND_SOCKET_ERROR, KIND_SOCKET_READ, PacketDrop, STACK_FRAMES, SocketError,
-    SocketRead,
+    CLASSES, Connect, DROP_ON_WAY_OUT, FLAG_TASK, FLAG_TUNNEL, Header, KIND_CONNECT, KIND_PACKET,
+    KIND_PACKET_DROP, KIND_PACKET_SENT, KIND_SOCKET_ERROR, KIND_SOCKET_READ, PacketDrop,
+    STACK_FRAMES, SocketError, SocketRead,
 };
 use dnscribe_common::totals::{LOST, PacketPath, SAMPLED};
 
@@ -393,7 +393,17 @@ struct PacketReportSlot<T, const N: usize> {
     bytes: [u8; N],
 }
 
-/// Writes a record with a packet that the kernel discards.
+impl DropReport {
+    /// Returns whether the hook for packets that leave a socket never saw the packet, since netfilter comes before.
+    #[inline(always)]
+    fn is_unseen(self) -> bool {
+        self.reason == settings::get(Setting::ReasonNetfilter)
+            && self.flags & DROP_ON_WAY_OUT == DROP_ON_WAY_OUT
+    }
+}
+
+/// Writes a record with a packet that the kernel discards. One that is the only record of its message is sampled and counted
+/// as that would be.
 #[inline(always)]
 pub fn write_packet_drop(
     counters: Counters,
@@ -402,6 +412,15 @@ pub fn write_packet_drop(
     report: DropReport,
     context: &Context,
 ) {
+    if report.is_unseen()
+        && let Some(cuts) = sample::cuts()
+    {
+        let summary = packet.summary();
+        if sample::is_sampled_out(&summary, cuts) {
+            counters.add(context.hook, Counter::SampledOut);
+            return totals::count(&summary, context.path, SAMPLED, 1);
+        }
+    }
     let fill = |drop: *mut PacketDrop| {
         // SAFETY: the caller passes reserved memory of this type; the helper writes within its field.
         unsafe {
@@ -419,10 +438,13 @@ pub fn write_packet_drop(
             }
         }
     };
-    if packet.captured() <= CLASSES[0] as u32 {
-        write_packet_report::<_, { CLASSES[0] }>(counters, KIND_PACKET_DROP, packet, context, fill);
+    let is_written = if packet.captured() <= CLASSES[0] as u32 {
+        write_packet_report::<_, { CLASSES[0] }>(counters, KIND_PACKET_DROP, packet, context, fill)
     } else {
-        write_packet_report::<_, { CLASSES[2] }>(counters, KIND_PACKET_DROP, packet, context, fill);
+        write_packet_report::<_, { CLASSES[2] }>(counters, KIND_PACKET_DROP, packet, context, fill)
+    };
+    if !is_written && report.is_unseen() {
+        totals::count(&packet.summary(), context.path, LOST, 1);
     }
 }
 
@@ -433,6 +455,7 @@ pub fn write_packet_sent(counters: Counters, packet: &KernelPacket, context: &Co
     write_packet_report::<_, { CLASSES[0] }>(counters, KIND_PACKET_SENT, packet, context, fill);
 }
 
+/// Returns `false` if the ring is full.
 #[inline(always)]
 fn write_packet_report<T: 'static, const N: usize>(
     counters: Counters,
@@ -440,11 +463,12 @@ fn write_packet_report<T: 'static, const N: usize>(
     packet: &KernelPacket,
     context: &Context,
     fill: impl FnOnce(*mut T),
-) {
+) -> bool {
     let seq = counters.next_sequence();
     let ring = ring_of(context);
     let Some(mut slot) = reserve::<PacketReportSlot<T, N>>(ring) else {
-        return counters.add(context.hook, Counter::LostRingFull);
+        counters.add(context.hook, Counter::LostRingFull);
+        return false;
     };
     let at: *mut PacketReportSlot<T, N> = MaybeUninit::as_mut_ptr(&mut slot);
     let mut captured = bounded::<N, 0>(packet.captured());
@@ -463,6 +487,7 @@ fn write_packet_report<T: 'static, const N: usize>(
         counters.add(context.hook, Counter::Clipped);
     }
     slot.submit(wakeup(ring));
+    true
 }
 
 /// Returns the ring of the packet's flow.

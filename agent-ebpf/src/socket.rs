@@ -80,6 +80,24 @@ impl Peer {
     }
 }
 
+/// Returns version and address of an IPv6 address in the order of memory, each half as [`Peer`] has it. An IPv4-mapped
+/// address (RFC 4291, 2.5.5.2) is one of IPv4.
+#[inline(always)]
+pub fn canonical([a, b, c, d]: [u32; 4]) -> (u32, [u64; 2]) {
+    if a | b == 0 && c == u32::from_be(0xffff) {
+        (4, [pair([d, 0]), 0])
+    } else {
+        (6, [pair([a, b]), pair([c, d])])
+    }
+}
+
+/// Returns two words in the order of memory as one.
+#[inline(always)]
+pub fn pair([first, second]: [u32; 2]) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// Definition of the map, in the form that loaders read from BTF. [`aya_ebpf::btf_maps::SkStorage`] has no
 /// parameter for flags.
 ///

@@ -5,6 +5,8 @@
 
 #[path = "kernel/attached.rs"]
 mod attached;
+#[path = "kernel/discarded.rs"]
+mod discarded;
 #[path = "kernel/frames.rs"]
 mod frames;
 #[path = "kernel/host.rs"]

@@ -12,7 +12,7 @@ use crate::maps;
 use crate::parse::{TCP, UDP};
 use crate::ring::{self, Context};
 use crate::settings;
-use crate::socket::{Peer, SocketState};
+use crate::socket::{Peer, SocketState, canonical, pair};
 use crate::task;
 use aya_ebpf::bindings::{
     __sk_buff, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_STATE_CB,
@@ -29,7 +29,7 @@ use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::globals::Setting;
 use dnscribe_common::record::{
     Connect, DIRECTION_EGRESS, STEP_BEGUN, STEP_ESTABLISHED, STEP_FAILED, STEP_FIRST_BYTE,
-    STEP_RESET,
+    STEP_RESET, STEP_UNREACHABLE,
 };
 
 const ECONNRESET: i32 = 104;
@@ -82,37 +82,26 @@ pub fn write_begun(
     }
 }
 
-/// Returns the peer's address, as the program gave it. An IPv4-mapped address (RFC 4291, 2.5.5.2) is one of IPv4.
+/// Returns the peer's address, as the program gave it, in its [canonical] form.
 #[inline(always)]
 pub fn peer<const VERSION: u8>(address: *mut bpf_sock_addr) -> Peer {
-    let pair = |[a, b]: [u32; 2]| u64::from_ne_bytes(words([a.to_ne_bytes(), b.to_ne_bytes()]));
     // Volatile, because the verifier refuses loads of several words, and of computed addresses.
     // SAFETY: the kernel hands a valid context.
     let (version, [front, back]) = unsafe {
         if VERSION == 4 {
             (4, [pair([(&raw const (*address).user_ip4).read_volatile(), 0]), 0])
         } else {
-            let [a, b, c, d] = [
+            canonical([
                 (&raw const (*address).user_ip6[0]).read_volatile(),
                 (&raw const (*address).user_ip6[1]).read_volatile(),
                 (&raw const (*address).user_ip6[2]).read_volatile(),
                 (&raw const (*address).user_ip6[3]).read_volatile(),
-            ];
-            if a | b == 0 && c == u32::from_be(0xffff) {
-                (4, [pair([d, 0]), 0])
-            } else {
-                (6, [pair([a, b]), pair([c, d])])
-            }
+            ])
         }
     };
     // SAFETY: the kernel hands a valid context.
     let port = u16::from_be(unsafe { (*address).user_port } as u16);
     Peer { front, back, port: u32::from(port), version }
-}
-
-#[inline(always)]
-fn words([[a, b, c, d], [e, f, g, h]]: [[u8; 4]; 2]) -> [u8; 8] {
-    [a, b, c, d, e, f, g, h]
 }
 
 /// Records the first datagram of a connected UDP socket.
@@ -197,6 +186,22 @@ fn observe_tcp<const UPPER: usize>(skb: *mut __sk_buff, (start, end): (usize, us
     // SAFETY: a helper that is allowed for this context.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
     let step = Step::new(TCP, STEP_FIRST_BYTE, cookie);
+    write(Hook::SockOps, step, &Peer::NONE, SocketState::empty(&mut spare));
+}
+
+/// Records an ICMP error about a TCP connection that is not established, whose socket is at this address. While `connect`
+/// holds the socket, the kernel puts the error aside, and the connection goes on; a program that asks for the error gets it,
+/// and none is left when it closes the socket.
+#[inline(always)]
+pub fn observe_icmp_error(socket: u64) {
+    let [state] = task::read::<[u8; 1]>(socket, Setting::SockState);
+    // An error of the socket itself ends the connection.
+    if u32::from(state) != BPF_TCP_SYN_SENT || task::read::<i32>(socket, Setting::SockError) != 0 {
+        return;
+    }
+    let mut spare = MaybeUninit::uninit();
+    let cookie = task::read(socket, Setting::SockCookie);
+    let step = Step::new(TCP, STEP_UNREACHABLE, cookie);
     write(Hook::SockOps, step, &Peer::NONE, SocketState::empty(&mut spare));
 }
 

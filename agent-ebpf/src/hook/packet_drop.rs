@@ -40,7 +40,11 @@ pub fn observe(ctx: &RawTracePointContext) {
     // Behind a pair of veth devices, a packet still has its sender's socket.
     let is_at_home = device == 0 || net == net_of_device;
     let flags = if is_sender { DROP_SENDER } else { 0 }
-        | if data == packet.ip && is_at_home { DROP_NETWORK_LAYER } else { 0 }
+        | if data == packet.ip && is_at_home && !packet.had_device() {
+            DROP_NETWORK_LAYER
+        } else {
+            0
+        }
         | if device == 0 { DROP_NO_DEVICE } else { 0 };
     let direction = if is_sender { DIRECTION_EGRESS } else { DIRECTION_INGRESS };
     let context = Context {

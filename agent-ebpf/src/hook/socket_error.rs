@@ -1,14 +1,17 @@
-//! Hook on the raw tracepoint `inet_sk_error_report`: ICMP errors that the kernel reports to sockets. The raw form
-//! has the socket itself as its argument, and with it the network namespace, which the formatted one lacks.
+//! Hook on the raw tracepoint `inet_sk_error_report`: ICMP errors that the kernel reports to sockets of DNS, and to sockets
+//! that connect, if connections are captured. The raw form has the socket itself as its argument, and with it the network
+//! namespace, which the formatted one lacks.
 //!
 //! # Minimum kernel version
 //!
 //! Linux 5.14.
 
 use crate::counters::Counters;
+use crate::hook::connect;
 use crate::maps;
 use crate::parse::{TCP, UDP, mapped};
 use crate::ring::{self, Context};
+use crate::settings;
 use crate::task::read;
 use dnscribe_common::counter::{Counter, Hook};
 use dnscribe_common::flow;
@@ -31,7 +34,8 @@ const ECONNREFUSED: i32 = 111;
 const EHOSTDOWN: i32 = 112;
 const EHOSTUNREACH: i32 = 113;
 
-/// Writes a record if the socket uses a captured port and the error means unreachable.
+/// Writes a record if the socket uses a captured port and the error means unreachable, and one if a connection of it is
+/// recorded.
 #[inline(always)]
 pub fn observe(socket: *const core::ffi::c_void) {
     let socket = socket as u64;
@@ -40,6 +44,11 @@ pub fn observe(socket: *const core::ffi::c_void) {
     let remote_port = u16::from_be(read(socket, Setting::SockRemotePort));
     let classes = [maps::port_class(remote_port), maps::port_class(local_port)];
     let is_dns = classes[0] == PORT_DNS || classes[1] == PORT_DNS;
+    let has_connects =
+        settings::get(Setting::Connects) != 0 && settings::get(Setting::SockCookie) != 0;
+    if has_connects && protocol == TCP && classes[0] != PORT_DNS {
+        connect::observe_icmp_error(socket);
+    }
     // Plain DNS over TCP shows its failures in its segments; a failed encrypted connection does not.
     let is_captured = if is_dns { protocol == UDP } else { protocol == UDP || protocol == TCP };
     if !is_captured || classes == [0, 0] {

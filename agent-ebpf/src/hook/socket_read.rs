@@ -9,11 +9,12 @@
 
 use crate::counters::Counters;
 use crate::hook::connect::peer;
+use crate::hook::translation::word;
 use crate::maps;
 use crate::ring::{self, Context};
 use crate::sample;
-use crate::socket::SocketState;
-use aya_ebpf::bindings::bpf_sock_addr;
+use crate::socket::{SocketState, canonical, pair};
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::bpf_get_netns_cookie;
 use dnscribe_common::PORT_DNS;
 use dnscribe_common::counter::{Counter, Hook};
@@ -52,6 +53,7 @@ pub fn observe<const VERSION: u8>(address: *mut bpf_sock_addr) {
         ..Context::of_report(Hook::Read, DIRECTION_INGRESS)
     };
     let read = SocketRead {
+        local: local::<VERSION>(socket),
         remote: peer.octets(),
         remote_port,
         local_port,
@@ -59,4 +61,22 @@ pub fn observe<const VERSION: u8>(address: *mut bpf_sock_addr) {
         pad: [0; 3],
     };
     ring::write_socket_read(counters, read, &context);
+}
+
+/// Returns the address to which a socket is bound; IPv4, also IPv4-mapped, in the first four bytes. Zeros for any address.
+#[inline(always)]
+fn local<const VERSION: u8>(socket: *mut bpf_sock) -> [u8; 16] {
+    let halves = if VERSION == 4 {
+        [pair([word!(socket, src_ip4), 0]), 0]
+    } else {
+        let words = [
+            word!(socket, src_ip6[0]),
+            word!(socket, src_ip6[1]),
+            word!(socket, src_ip6[2]),
+            word!(socket, src_ip6[3]),
+        ];
+        canonical(words).1
+    };
+    // SAFETY: any bytes are valid.
+    unsafe { core::mem::transmute(halves) }
 }

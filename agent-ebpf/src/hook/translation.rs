@@ -24,23 +24,24 @@ struct Offsets {
     ports: usize,
 }
 
-/// A word of the packet's socket, which is not null. In assembly: the verifier accepts no computed address.
+/// A word of a `bpf_sock`, which is not null. In assembly: the verifier accepts no computed address.
 macro_rules! word {
     ($socket:expr, $field:ident $([$index:literal])?) => {{
         let word: u64;
         // SAFETY: programs may read these fields of any socket.
         unsafe {
-            asm!(
+            core::arch::asm!(
                 "{word} = *(u32 *)({socket} + {offset})",
                 word = out(reg) word,
                 socket = in(reg) $socket,
-                offset = const offset_of!(bpf_sock, $field) $(+ $index * 4)?,
+                offset = const core::mem::offset_of!(aya_ebpf::bindings::bpf_sock, $field) $(+ $index * 4)?,
                 options(nostack, readonly),
             );
         }
         word as u32
     }};
 }
+pub(super) use word;
 
 /// Returns the packet's socket, or null.
 #[inline(always)]

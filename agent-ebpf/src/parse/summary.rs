@@ -71,18 +71,9 @@ impl PacketSummary {
         let ends = Self { src, dst, ..Self::OTHER };
         if protocol == UDP {
             match packet.load::<12>(at) {
-                Some([a, b, c, d, _, _, _, _, e, f, g, h]) => Self {
-                    kind: if be16(g, h) & RESPONSE == 0 {
-                        PacketKind::Query
-                    } else {
-                        PacketKind::Response
-                    },
-                    src_port: be16(a, b),
-                    dst_port: be16(c, d),
-                    id: be16(e, f),
-                    flags: be16(g, h),
-                    ..ends
-                },
+                Some([a, b, c, d, _, _, _, _, dns @ ..]) => {
+                    Self::of_datagram((src, dst), (be16(a, b), be16(c, d)), dns)
+                }
                 None => Self::OTHER,
             }
         } else if protocol == TCP {
@@ -96,6 +87,18 @@ impl PacketSummary {
         } else {
             Self::OTHER
         }
+    }
+
+    /// Creates the summary of a UDP datagram with this source and destination, whose message begins with `dns`.
+    #[inline(always)]
+    pub fn of_datagram(
+        (src, dst): (Address, Address),
+        (src_port, dst_port): (u16, u16),
+        [a, b, c, d]: [u8; 4],
+    ) -> Self {
+        let flags = be16(c, d);
+        let kind = if flags & RESPONSE == 0 { PacketKind::Query } else { PacketKind::Response };
+        Self { kind, src, dst, src_port, dst_port, id: be16(a, b), flags }
     }
 
     /// Returns the summary with other addresses and ports.

@@ -208,14 +208,14 @@ impl FlowStage {
         match packet.body {
             Body::Dropped { bytes, wire_bytes, loss: Some(_), is_unseen: false } => {
                 if let Some(message) = MessageKey::read(bytes, wire_bytes)
-                    && let Some(copy) = held.discard(&message)
+                    && let Some(copy) = held.discard(packet.scope, &message)
                 {
                     // A datagram in a queue has no device any more, which has the network.
                     (packet.ts, packet.scope, is_settled) = (copy.ts, copy.scope, true);
                 }
             }
-            Body::Read { local_port, remote } => {
-                if let Some((step, at_socket)) = self.followed.read(&packet, local_port, remote) {
+            Body::Read { local, remote } => {
+                if let Some((step, at_socket)) = self.followed.read(&packet, local, remote) {
                     is_settled = held.read(&step.message, at_socket);
                     self.run(at, sink, |_, _, emit| emit(&Event::Step(&step)));
                 }

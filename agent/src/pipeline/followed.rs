@@ -1,8 +1,8 @@
 //! Messages that are on their way through the host: those that leave a socket until a device takes them, and those that
 //! wait in the queue of their socket until a process reads them.
 //!
-//! The kernel says who sent a datagram that a process reads, not which of several; a socket's queue is read in the order of
-//! arrival.
+//! The kernel says who sent a datagram that a process reads, and to which address the socket is bound, not which of several
+//! datagrams it is; a socket's queue is read in the order of arrival.
 
 use super::waiting::WaitingTable;
 use dnscribe_record::ledger::{Path, Reasons};
@@ -117,16 +117,20 @@ impl FollowedMessages {
         self.counts.leaving.packets += 1;
     }
 
-    /// Returns the message that a process has read, and when that came; `None` if it is not known.
+    /// Returns the message that a process has read from a socket, which is bound to `local`, and when that came; `None` if it
+    /// is not known.
     pub(super) fn read(
         &mut self,
         packet: &Packet<'_>,
-        local_port: u16,
+        local: SocketAddr,
         remote: SocketAddr,
     ) -> Option<(MessageStep, Timestamp)> {
         let Packet { ts, scope, .. } = *packet;
-        let in_scope = |unread: &Unread| unread.scope == scope;
-        let (at_socket, unread) = self.arriving.take_first((local_port, remote), in_scope)?;
+        let at_socket = |unread: &Unread| {
+            unread.scope == scope
+                && (local.ip().is_unspecified() || receiver(&unread.message) == local)
+        };
+        let (at_socket, unread) = self.arriving.take_first((local.port(), remote), at_socket)?;
         self.counts.arriving.delivered += 1;
         let step = PathStep::Read { at_socket, arrived: unread.arrived };
         Some((MessageStep { ts, scope, message: unread.message, step }, at_socket))
@@ -158,9 +162,13 @@ fn add(reasons: &mut Reasons, reason: &str) {
     }
 }
 
+const fn receiver(message: &MessageKey) -> SocketAddr {
+    if message.is_response { message.client } else { message.server }
+}
+
 fn pair(message: &MessageKey) -> Pair {
-    let MessageKey { client, server, is_response, .. } = *message;
-    if is_response { (client.port(), server) } else { (server.port(), client) }
+    let sender = if message.is_response { message.server } else { message.client };
+    (receiver(message).port(), sender)
 }
 
 const fn leaving_key(message: &MessageKey) -> LeavingKey {

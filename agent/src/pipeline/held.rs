@@ -110,9 +110,13 @@ impl HeldPackets {
         at.is_some_and(|at| self.settle(message, at).is_some())
     }
 
-    /// Notes that the kernel has discarded a message: of several copies the newest that waits, which it returns.
-    pub(super) fn discard(&mut self, message: &MessageKey) -> Option<&Packet<'static>> {
-        let newest = self.waiting.get(message)?.len().checked_sub(1)?;
+    /// Notes that the kernel has discarded a message, in the network `scope`, which is 0 where it is not known: of several
+    /// copies the newest that waits there, which it returns.
+    pub(super) fn discard(&mut self, scope: u64, message: &MessageKey) -> Option<&Packet<'static>> {
+        let is_there = |held: &HeldPacket| scope == 0 || held.packet.scope == scope;
+        let mut numbers = self.waiting.get(message)?.iter();
+        let newest = numbers
+            .rposition(|number| self.queue.get(number - self.first).is_some_and(is_there))?;
         self.settle(message, newest)
     }
 

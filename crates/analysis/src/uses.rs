@@ -199,6 +199,8 @@ struct Pending {
     /// The process whose answers gave the name: this one, or the one that forked it.
     source: Option<ProcessKey>,
     of: Use,
+    /// Whether an ICMP error came at once.
+    is_refused: bool,
     established: Option<Timestamp>,
     due: Timestamp,
 }
@@ -382,10 +384,19 @@ impl UseTable {
                 return;
             }
             ConnectStep::FirstByte => return self.first_byte(cookie, now),
+            ConnectStep::Unreachable => {
+                // At once this is a router's refusal. Later, nobody has answered on the way: the host is gone.
+                if !self.has_waited(cookie, now)
+                    && let Some(pending) = self.pending.get_mut(&cookie)
+                {
+                    pending.is_refused = true;
+                }
+                return;
+            }
+            ConnectStep::Failed { .. } if self.is_refused(cookie) => Some(UseOutcome::Refused),
             ConnectStep::Reset if self.is_young(cookie, now) => Some(UseOutcome::Reset),
             ConnectStep::Failed { errno: ETIMEDOUT } => Some(UseOutcome::Timeout),
             ConnectStep::Reset | ConnectStep::Failed { errno: 0 } => None,
-            // At once this is a router's refusal. Later, nobody has answered on the way: the host is gone.
             ConnectStep::Failed { errno: ENETUNREACH | EHOSTDOWN | EHOSTUNREACH }
                 if self.has_waited(cookie, now) =>
             {
@@ -519,7 +530,8 @@ impl UseTable {
             }
         }
         let due = of.first.plus(PATIENCE);
-        self.pending.insert(cookie, Pending { process, source, of, established: None, due });
+        let pending = Pending { process, source, of, is_refused: false, established: None, due };
+        self.pending.insert(cookie, pending);
         self.schedule(due, cookie);
     }
 
@@ -555,6 +567,10 @@ impl UseTable {
     /// Returns whether a connection has waited longer than a program that gives up at once.
     fn has_waited(&self, cookie: u64, now: Timestamp) -> bool {
         self.pending.get(&cookie).is_some_and(|one| now.since(one.of.first) >= GIVES_UP)
+    }
+
+    fn is_refused(&self, cookie: u64) -> bool {
+        self.pending.get(&cookie).is_some_and(|one| one.is_refused)
     }
 
     /// Ends a connection. Without an outcome the program gave up.

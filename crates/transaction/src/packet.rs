@@ -156,8 +156,8 @@ pub enum Body<'a> {
     },
     /// A process read a datagram from its socket.
     Read {
-        /// Port of the socket.
-        local_port: u16,
+        /// Address to which the socket is bound. Unspecified if it receives what comes to any address of the host.
+        local: SocketAddr,
         /// Sender of the datagram.
         remote: SocketAddr,
     },
@@ -297,4 +297,6 @@ pub enum ConnectStep {
     },
     /// The peer reset an established TCP connection.
     Reset,
+    /// An ICMP error about the TCP connection arrived before it was established. The kernel may yet try again.
+    Unreachable,
 }

@@ -23,7 +23,23 @@ impl Lab {
         hook: &str,
         matches: &str,
     ) -> Result<FirewallRule> {
-        FirewallRule::add(self.namespace(host), family, hook, matches)
+        FirewallRule::add(self.namespace(host), family, hook, &format!("{matches} counter drop"))
+    }
+
+    /// Adds such a chain whose rule answers what it discards: `("ip", "output", "tcp dport 80", "icmp host-prohibited")`.
+    ///
+    /// # Errors
+    /// `nft` refuses it.
+    pub fn reject(
+        &self,
+        host: Host,
+        family: &str,
+        hook: &str,
+        matches: &str,
+        answer: &str,
+    ) -> Result<FirewallRule> {
+        let rule = format!("{matches} counter reject with {answer}");
+        FirewallRule::add(self.namespace(host), family, hook, &rule)
     }
 
     /// Adds a rule to the bridge between the hosts: `("forward", "udp dport 53")`.
@@ -31,14 +47,15 @@ impl Lab {
     /// # Errors
     /// `nft` refuses it.
     pub fn discard_on_bridge(&self, hook: &str, matches: &str) -> Result<FirewallRule> {
-        FirewallRule::add(network::namespace(self.slot, network::SWITCH), "bridge", hook, matches)
+        let switch = network::namespace(self.slot, network::SWITCH);
+        FirewallRule::add(switch, "bridge", hook, &format!("{matches} counter drop"))
     }
 }
 
 impl FirewallRule {
-    fn add(namespace: String, family: &str, hook: &str, matches: &str) -> Result<Self> {
+    fn add(namespace: String, family: &str, hook: &str, rule: &str) -> Result<Self> {
         let table = format!(
-            "table {family} lab {{ chain lab {{ type filter hook {hook} priority 0; {matches} counter drop; }}; }}"
+            "table {family} lab {{ chain lab {{ type filter hook {hook} priority 0; {rule}; }}; }}"
         );
         shell::run(&["ip", "netns", "exec", &namespace, "nft", &table])?;
         Ok(Self { namespace, family: family.to_owned() })

@@ -561,3 +561,48 @@ fn messages_say_how_long_they_waited_to_be_read() {
         (&json!("socket"), &Value::Null)
     );
 }
+
+/// One client asks two addresses of a server, which has a socket for each, and reads the later query first.
+#[test]
+fn sockets_of_one_port_read_their_own_messages() {
+    let Some((lab, _alone)) = lab() else { return };
+    let [late, soon] = [77, 78].map(|number| {
+        lab.add_address(Host::Server, number).unwrap();
+        let address = lab.address_number(number);
+        let socket = lab.inside(Host::Server, || UdpSocket::bind((address, 53)));
+        let socket = socket.unwrap().unwrap();
+        socket.set_read_timeout(Some(RECORD_LIMIT)).unwrap();
+        (address, socket)
+    });
+    let client = lab.inside(Host::Client, || UdpSocket::bind((lab.client_addr(), 0)));
+    let client = client.unwrap().unwrap();
+    let agent = agent(&lab);
+    let began = Instant::now();
+    for (id, name, (address, _)) in [(1, "late.two.example", &late), (2, "soon.two.example", &soon)]
+    {
+        let query = wire::query(id, name, wire::A).unwrap();
+        client.send_to(&query, (*address, 53)).unwrap();
+    }
+    let answer = |(_, server): &(IpAddr, UdpSocket)| {
+        let mut buffer = [0; 512];
+        let (size, from) = server.recv_from(&mut buffer).unwrap();
+        let read_after = began.elapsed();
+        buffer[2] |= 0x80;
+        server.send_to(&buffer[..size], from).unwrap();
+        read_after
+    };
+    let soon_after = answer(&soon);
+    thread::sleep(Duration::from_millis(70));
+    answer(&late);
+    for name in ["soon.two.example", "late.two.example"] {
+        wait_for(&agent, |one| one["qname"] == name && one["vantage"] == "server");
+    }
+    let transactions = transactions(agent, 0);
+    let read_ms = |name: &str| {
+        let [one] = of(&transactions, "server", name)[..] else { panic!("{transactions:#?}") };
+        one["path"]["read_ms"].as_f64().unwrap_or_else(|| panic!("{one:#}"))
+    };
+    let (late_ms, soon_ms) = (read_ms("late.two.example"), read_ms("soon.two.example"));
+    assert!(soon_ms <= soon_after.as_secs_f64() * 1e3, "{soon_ms} ms of {soon_after:?}");
+    assert!(late_ms >= 70.0, "{late_ms} ms");
+}

@@ -495,8 +495,19 @@ fn outcomes_are_those_of_the_connections() {
         let linger = Some(Duration::ZERO);
         rustix::net::sockopt::set_socket_linger(&socket, linger).unwrap();
     });
+    let reject = |ports: &str, answer: &str| {
+        let matches = format!("tcp dport {{ {ports} }}");
+        lab.reject(Host::Client, "ip", "output", &matches, answer).unwrap()
+    };
+    let _rules = [
+        reject("21007, 21009", "icmp port-unreachable"),
+        reject("21008, 21010", "icmp admin-prohibited"),
+    ];
     let agent = agent();
     let to = |literal: IpAddr, port: u16, timeout: f64| json!({ "literal": literal.to_string(), "port": port, "timeout": timeout, "wait": 1.2 });
+    // Waits in `connect`, where the kernel sends a second SYN before it says that the first was refused.
+    let blocking =
+        |port: u16| json!({ "literal": open.to_string(), "port": port, "timeout": null });
     let said = run(
         &lab,
         &[
@@ -506,9 +517,13 @@ fn outcomes_are_those_of_the_connections() {
             to(lab.blackhole_addr(), 21_004, 1.5),
             to(lab.blackhole_addr(), 21_005, 0.2),
             to(lab.closed_addr(), 21_006, 2.0),
+            to(open.into(), 21_007, 2.0),
+            to(open.into(), 21_008, 2.0),
+            blocking(21_009),
+            blocking(21_010),
         ],
     );
-    assert_eq!(said.len(), 6);
+    assert_eq!(said.len(), 10);
     resets.join().unwrap();
     drop(accepting);
     let uses = uses(agent);
@@ -517,13 +532,17 @@ fn outcomes_are_those_of_the_connections() {
         (record["outcome"].as_str().unwrap().to_owned(), record["connect_ms"].is_number())
     };
     assert_eq!(
-        (21_001..=21_006).map(outcome).collect::<Vec<_>>(),
+        (21_001..=21_010).map(outcome).collect::<Vec<_>>(),
         [
             ("established", true),
             ("reset", true),
             ("refused", true),
             ("timeout", true),
             ("unknown", true),
+            ("refused", true),
+            ("refused", true),
+            ("refused", true),
+            ("refused", true),
             ("refused", true),
         ]
         .map(|(name, timed)| (name.to_owned(), timed))

@@ -1,7 +1,7 @@
 //! Names for what the kernel reports of packets that it discards: the reason, the function, the hook of netfilter.
 
 use super::btf::Btf;
-use dnscribe_common::record::{DROP_NETWORK_LAYER, DROP_NO_DEVICE, DROP_SENDER, PacketDrop};
+use dnscribe_common::record::{DROP_NO_DEVICE, DROP_ON_WAY_OUT, PacketDrop};
 use dnscribe_transaction::packet::{Loss, LossStage, NetfilterHook};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -73,9 +73,8 @@ impl DropNames {
     }
 
     /// Returns where and why a packet was discarded, and whether that was before the hook for packets that leave a socket
-    /// saw it: by netfilter, on its way out. A device's own hook of netfilter comes later, when the packet has its
-    /// link-layer header. `None` if it was a copy for a packet socket, or if the kernel gives neither a reason nor a
-    /// function, so that it may have been one.
+    /// saw it: by netfilter, on its way out. Hooks of a device and of a bridge come later. `None` if it was a copy for a
+    /// packet socket, or if the kernel gives neither a reason nor a function, so that it may have been one.
     pub fn loss(&mut self, drop: &PacketDrop) -> Option<(Arc<Loss>, bool)> {
         self.find_functions(drop);
         let function = |address: u64| self.functions.get(&address).cloned().flatten();
@@ -91,19 +90,13 @@ impl DropNames {
         let by_frames = is_netfilter
             .then(|| hook_of_frames(drop.stack.iter().filter_map(|address| function(*address))))
             .flatten();
-        // A bridge of the sender's own network comes after the hook.
-        let is_unseen = by_flags.is_some()
-            && by_frames.is_none_or(|(function, hook)| {
-                matches!(hook, NetfilterHook::Output | NetfilterHook::Postrouting)
-                    && !function.starts_with("br_")
-            });
-        let hook = by_frames.map(|(_, hook)| hook).or(by_flags);
+        let hook = by_frames.or(by_flags);
         let key = (drop.reason, drop.location, hook);
         let loss = self.losses.entry(key).or_insert_with(|| {
             let stage = stage(&reason, by.as_deref().unwrap_or_default());
             Arc::new(Loss { stage, reason, hook, function: by })
         });
-        Some((Arc::clone(loss), is_unseen))
+        Some((Arc::clone(loss), by_flags.is_some()))
     }
 
     /// Looks up the functions of addresses that are new.
@@ -187,20 +180,19 @@ const HOOKS: [(&str, NetfilterHook); 29] = [
     ("sch_handle_egress", NetfilterHook::Egress),
 ];
 
-/// Returns the innermost function that passes packets to netfilter, and its hook.
-fn hook_of_frames(frames: impl Iterator<Item = Arc<str>>) -> Option<(&'static str, NetfilterHook)> {
+/// Returns the hook of the innermost function that passes packets to netfilter.
+fn hook_of_frames(mut frames: impl Iterator<Item = Arc<str>>) -> Option<NetfilterHook> {
     let of = |frame: Arc<str>| {
         // Newer kernels append suffixes to names of functions that the compiler has split.
         let name = frame.split('.').next().unwrap_or_default();
-        HOOKS.into_iter().find(|(other, _)| *other == name)
+        HOOKS.into_iter().find(|(other, _)| *other == name).map(|(_, hook)| hook)
     };
-    frames.into_iter().find_map(of)
+    frames.find_map(of)
 }
 
 /// Returns the hook of netfilter where the kernel's functions have no names for this process.
 const fn hook_of_flags(flags: u32) -> Option<NetfilterHook> {
-    const OUT: u32 = DROP_SENDER | DROP_NETWORK_LAYER;
-    if flags & OUT != OUT {
+    if flags & DROP_ON_WAY_OUT != DROP_ON_WAY_OUT {
         None
     } else if flags & DROP_NO_DEVICE != 0 {
         Some(NetfilterHook::Output)
@@ -260,6 +252,7 @@ fn stage(reason: &str, function: &str) -> LossStage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dnscribe_common::record::{DROP_NETWORK_LAYER, DROP_SENDER};
     use std::io::Write as _;
 
     const REASONS: [(u32, &str); 4] =
@@ -304,10 +297,10 @@ mod tests {
     #[test]
     fn bridges_come_after_the_hook() {
         let mut names = names(&["nf_hook_slow", "br_nf_post_routing", "ip_output", "br_dev_xmit"]);
-        let flags = DROP_SENDER | DROP_NETWORK_LAYER;
-        let out = PacketDrop { flags, ..drop(12, 0x1001, &[0x1001, 0x3001]) };
+        let out = PacketDrop { flags: DROP_ON_WAY_OUT, ..drop(12, 0x1001, &[0x1001, 0x3001]) };
         assert!(names.loss(&out).unwrap().1);
-        let bridged = PacketDrop { flags, ..drop(12, 0x1001, &[0x1001, 0x2001, 0x4001, 0x3001]) };
+        let frames = [0x1001, 0x2001, 0x4001, 0x3001];
+        let bridged = PacketDrop { flags: DROP_SENDER, ..drop(12, 0x1001, &frames) };
         let (loss, is_unseen) = names.loss(&bridged).unwrap();
         assert_eq!((loss.hook, is_unseen), (Some(NetfilterHook::Postrouting), false));
     }
@@ -324,7 +317,7 @@ mod tests {
     fn does_without_symbols() {
         let mut names = names(&[]);
         names.symbols = None;
-        let out = DROP_SENDER | DROP_NETWORK_LAYER;
+        let out = DROP_ON_WAY_OUT;
         for (flags, hook, is_unseen) in [
             (out, Some(NetfilterHook::Postrouting), true),
             (out | DROP_NO_DEVICE, Some(NetfilterHook::Output), true),

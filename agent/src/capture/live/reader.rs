@@ -115,7 +115,7 @@ fn packet<'a>(
             Body::Sent { bytes, wire_bytes: header.wire_bytes, device: header.ifindex }
         }
         record::Body::SocketRead(read) => Body::Read {
-            local_port: read.local_port,
+            local: SocketAddr::new(address(read.version, read.local), read.local_port),
             remote: SocketAddr::new(address(read.version, read.remote), read.remote_port),
         },
     };
@@ -183,6 +183,7 @@ fn connect_body(connect: &Connect) -> Body<'static> {
         record::STEP_FIRST_BYTE => ConnectStep::FirstByte,
         record::STEP_FAILED => ConnectStep::Failed { errno: connect.errno },
         record::STEP_RESET => ConnectStep::Reset,
+        record::STEP_UNREACHABLE => ConnectStep::Unreachable,
         step => ConnectStep::Begun {
             transport: transport(connect.protocol),
             remote: SocketAddr::new(address(connect.version, connect.remote), connect.remote_port),

@@ -46,7 +46,7 @@ enum Feature {
 }
 
 /// Kernel fields that the programs read by offset.
-const FIELDS: [(Feature, Setting, &str, &[&str]); 33] = [
+const FIELDS: [(Feature, Setting, &str, &[&str]); 35] = [
     (Feature::Lock, Setting::SockOwned, "sock", &["sk_lock", "owned"]),
     (Feature::Netns, Setting::SockNet, "sock", &["__sk_common", "skc_net"]),
     (Feature::Netns, Setting::NetCookie, "net", &["net_cookie"]),
@@ -67,12 +67,14 @@ const FIELDS: [(Feature, Setting, &str, &[&str]); 33] = [
     (Feature::Ipv6, Setting::SockRemote6, "sock", &["__sk_common", "skc_v6_daddr"]),
     (Feature::Ipv6, Setting::SockLocal6, "sock", &["__sk_common", "skc_v6_rcv_saddr"]),
     (Feature::SocketError, Setting::SockError, "sock", &["sk_err"]),
+    (Feature::SocketError, Setting::SockState, "sock", &["__sk_common", "skc_state"]),
     (Feature::SocketError, Setting::SockProtocol, "sock", &["sk_protocol"]),
     (Feature::Cookie, Setting::SockCookie, "sock", &["__sk_common", "skc_cookie"]),
     (Feature::Tcp, Setting::TcpReceived, "tcp_sock", &["bytes_received"]),
     (Feature::Tcp, Setting::TcpCallbacks, "tcp_sock", &["bpf_sock_ops_cb_flags"]),
     (Feature::Packet, Setting::SkbHead, "sk_buff", &["head"]),
     (Feature::Packet, Setting::SkbData, "sk_buff", &["data"]),
+    (Feature::Packet, Setting::SkbMac, "sk_buff", &["mac_header"]),
     (Feature::Packet, Setting::SkbNetwork, "sk_buff", &["network_header"]),
     (Feature::Packet, Setting::SkbTail, "sk_buff", &["tail"]),
     (Feature::Packet, Setting::SkbProtocol, "sk_buff", &["protocol"]),

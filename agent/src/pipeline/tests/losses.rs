@@ -139,7 +139,7 @@ fn answer_that_its_socket_refuses_is_lost() {
     // A copy of the answer was lost, not the answer, which the process reads.
     let client: SocketAddr = CLIENT.parse().unwrap();
     let server: SocketAddr = SERVER.parse().unwrap();
-    let read = Body::Read { local_port: client.port(), remote: server };
+    let read = Body::Read { local: client, remote: server };
     let copy = [
         packet(0, 1, egress, ip(&query)),
         packet(300, 2, ingress, ip(&answer)),
@@ -179,8 +179,9 @@ fn transactions_know_when_messages_were_sent_and_read() {
     let (egress, ingress) = (Direction::Egress, Direction::Ingress);
     let client: SocketAddr = CLIENT.parse().unwrap();
     let server: SocketAddr = SERVER.parse().unwrap();
+    let any = SocketAddr::from(([0; 4], server.port()));
     let sent = |device| Body::Sent { bytes: &query, wire_bytes: wire_bytes(&query), device };
-    let read_by_client = Body::Read { local_port: client.port(), remote: server };
+    let read_by_client = Body::Read { local: client, remote: server };
     let answered = |us| Packet {
         arrived: Some(EPOCH.plus(Duration::from_micros(us - 30))),
         ..packet(us, 4, ingress, ip(&answer))
@@ -234,7 +235,7 @@ fn transactions_know_when_messages_were_sent_and_read() {
         loss: Some(&full),
         is_unseen: false,
     };
-    let read_by_server = Body::Read { local_port: server.port(), remote: client };
+    let read_by_server = Body::Read { local: any, remote: client };
     let at_server = vec![
         packet(0, 1, ingress, ip(&query)),
         packet(10, 2, ingress, ip(&other)),
@@ -248,6 +249,65 @@ fn transactions_know_when_messages_were_sent_and_read() {
     assert_eq!(times[0], serde_json::json!({"read_ms": 40.0}));
     let third: Vec<_> = times.iter().filter(|times| times["read_ms"] == 60.0).collect();
     assert_eq!((third.len(), times.len()), (1, 3), "{times:?}");
+}
+
+#[test]
+fn each_socket_of_a_port_reads_its_own_messages() {
+    let other_server = "192.0.2.54:53";
+    let late = test_packets::udp(CLIENT, other_server, &test_packets::query(1, "late"));
+    let soon = test_packets::udp(CLIENT, SERVER, &test_packets::query(2, "soon"));
+    let read_at =
+        |local: &str| Body::Read { local: local.parse().unwrap(), remote: CLIENT.parse().unwrap() };
+    let ingress = Direction::Ingress;
+    let packets = |locals: [&str; 2]| {
+        vec![
+            packet(0, 1, ingress, ip(&late)),
+            packet(10_000, 2, ingress, ip(&soon)),
+            packet(11_000, 3, ingress, read_at(locals[0])),
+            packet(60_000, 4, ingress, read_at(locals[1])),
+        ]
+    };
+    let read = |ms: [f64; 2]| ms.map(|ms| serde_json::json!({"read_ms": ms}));
+    assert_eq!(paths(packets([SERVER, other_server])), read([60.0, 1.0]));
+    // One socket for all addresses reads in the order of arrival.
+    assert_eq!(paths(packets(["0.0.0.0:53", "[::]:53"])), read([11.0, 50.0]));
+}
+
+/// Client and server of two networks have the same addresses, and the id is the same.
+#[test]
+fn discarded_answer_is_that_of_its_network() {
+    let (query, answer) = exchange();
+    let full = Arc::new(Loss {
+        stage: LossStage::Socket,
+        reason: "SOCKET_RCVBUFF".into(),
+        hook: None,
+        function: None,
+    });
+    let lost = Body::Dropped {
+        bytes: &answer,
+        wire_bytes: wire_bytes(&answer),
+        loss: Some(&full),
+        is_unseen: false,
+    };
+    let [client, server] = [CLIENT, SERVER].map(|one| one.parse().unwrap());
+    let read = Body::Read { local: client, remote: server };
+    let (egress, ingress) = (Direction::Egress, Direction::Ingress);
+    let packets = [
+        in_scope(1, packet(0, 1, egress, ip(&query))),
+        in_scope(2, packet(0, 2, egress, ip(&query))),
+        in_scope(1, packet(300, 3, ingress, ip(&answer))),
+        in_scope(2, packet(400, 4, ingress, ip(&answer))),
+        in_scope(1, packet(402, 5, ingress, lost)),
+        in_scope(2, packet(500, 6, ingress, read)),
+    ];
+    let records = run_held(packets.into_iter(), Some(SECOND), || true).unwrap();
+    let of = |latency: &str| {
+        let found = records.lines().find(|line| line.contains(latency));
+        found.unwrap_or_else(|| panic!("{latency} in {records}"))
+    };
+    let (discarded, taken) = (of("\"latency_ms\":0.3,"), of("\"latency_ms\":0.4,"));
+    assert!(discarded.contains("lost_at") && !discarded.contains("read_ms"), "{records}");
+    assert!(taken.contains("\"read_ms\":0.1") && !taken.contains("lost_at"), "{records}");
 }
 
 const fn in_scope(scope: u64, packet: Packet<'_>) -> Packet<'_> {
@@ -272,7 +332,7 @@ fn packets_on_their_way_add_up() {
         loss,
         is_unseen,
     };
-    let read = Body::Read { local_port: server.port(), remote: client };
+    let read = Body::Read { local: server, remote: client };
     let packets: Vec<Packet<'_>> = vec![
         // Taken by two devices, discarded by a queue, discarded before the hook, and on its way.
         packet(0, 1, egress, ip(&query)),

@@ -342,6 +342,31 @@ fn connections_that_have_ended_take_no_memory() {
     assert!(bench.table.pending.is_empty());
 }
 
+/// The kernel may put an error aside that came at once, and keep nothing of it, or say it when it has tried again.
+#[test]
+fn icmp_errors_that_come_at_once_refuse() {
+    let mut bench = Bench::new();
+    let failed = |errno| Some(ConnectStep::Failed { errno });
+    for (cookie, error_ms, ms, end) in [
+        (1, 1, 2, failed(0)),
+        (2, 1, 1_007, failed(113)),
+        // ARP gave up.
+        (3, 3_060, 3_070, failed(113)),
+        (4, 1, 20, Some(ESTABLISHED)),
+        (5, 1, 0, None),
+    ] {
+        bench.begin(cookie, 0, cookie.into(), SHARED);
+        bench.step(cookie, error_ms, cookie.into(), ConnectStep::Unreachable, 0);
+        if let Some(step) = end {
+            bench.step(cookie, ms, cookie.into(), step, 0);
+        }
+    }
+    bench.expire(140_000);
+    bench.uses.sort_by_key(|one| one.id);
+    let outcomes: Vec<_> = bench.uses.iter().map(|one| one.outcome.name()).collect();
+    assert_eq!(outcomes, ["refused", "refused", "timeout", "established", "unknown"]);
+}
+
 /// The peer's data, of which later reports are about further segments.
 #[test]
 fn first_data_is_timed_within_its_window() {

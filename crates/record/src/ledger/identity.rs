@@ -196,8 +196,12 @@ impl Path {
     fn sides(&self, drop: &Kernel) -> Sides {
         let Self { leaving, arriving, passing, copies, lost } = self;
         let reasons = [&leaving.dropped, &arriving.dropped, passing];
-        let sum = reasons.into_iter().map(Total::total).sum::<u64>() + copies + lost;
-        ("seen = path.*.dropped + path.passing + path.copies + path.lost", drop.seen, sum)
+        let known = reasons.into_iter().map(Total::total).sum::<u64>() + copies;
+        (
+            "seen = path.*.dropped + path.passing + path.copies + path.lost + sampled_out",
+            drop.seen,
+            known + lost + drop.sampled_out,
+        )
     }
 }
 
@@ -250,7 +254,13 @@ mod tests {
     /// Counters with an empty ring, three discarded packets and the path of five.
     fn with_path() -> Counters {
         let mut counters = balanced();
-        let drop = Kernel { seen: 4, submitted: 3, lost_ring_full: 1, ..Kernel::default() };
+        let drop = Kernel {
+            seen: 6,
+            submitted: 3,
+            lost_ring_full: 1,
+            sampled_out: 2,
+            ..Kernel::default()
+        };
         counters.kernel.insert("drop".into(), drop);
         counters.ring = Ring { submitted: 10, received: 10, in_ring: 0, sequence_gaps: 3 };
         (counters.decode.received, counters.decode.decoded_packets) = (10, 8);

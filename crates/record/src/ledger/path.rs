@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 merged_struct! {
     /// Counters of DNS packets over UDP on their way through this host, where the path of packets is captured. Identity 9, of
     /// `leaving` and `arriving`: `packets = delivered + Σ dropped + in_flight + unknown`. With an empty ring,
-    /// `kernel.drop.seen = Σ leaving.dropped + Σ arriving.dropped + Σ passing + copies + lost`.
+    /// `kernel.drop.seen = Σ leaving.dropped + Σ arriving.dropped + Σ passing + copies + lost + kernel.drop.sampled_out`.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
     pub struct Path {
         /// Packets that sockets of this host sent; `delivered` are those that a device took.
