@@ -14,7 +14,7 @@ pub mod layer;
 mod privileges;
 pub mod reference;
 
-pub use capture::Threads;
+pub use capture::{InterfaceName, Threads};
 pub use indicators::{FileState, FirstSeenConfig, IndicatorConfig, file_state};
 pub use privileges::{Drop, Privileges};
 

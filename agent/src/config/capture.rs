@@ -30,7 +30,7 @@ section! {
         /// Default: the root, which contains every process.
         text cgroup: Option<PathBuf> = example("kubepods.slice"),
         /// Interfaces that are watched with hook socket. Default: all.
-        items interfaces: Option<Vec<String>> = example("[eth0]"),
+        items interfaces: Option<Vec<InterfaceName>> = example("[eth0]"),
         /// Addresses at which servers send dnstap: unix:PATH, tcp:ADDRESS:PORT or tls:ADDRESS:PORT. It takes the place
         /// of programs that are attached, unless hook, cgroup or interfaces are given: then what both see
         /// becomes one. Default: none.
@@ -135,6 +135,16 @@ named_enum! {
         Auto = "auto",
         /// The ring buffer fills, and packets are lost.
         Off = "off",
+    }
+}
+
+value! {
+    /// Name of an interface, as the kernel accepts it.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    InterfaceName(String): "the name of an interface", "1 to 15 bytes without spaces, / and :, such as eth0";
+    |text| {
+        let is_legal = |letter: char| !letter.is_control() && !letter.is_whitespace() && !"/:".contains(letter);
+        ((1..=15).contains(&text.len()) && text.chars().all(is_legal)).then(|| text.to_owned())
     }
 }
 
@@ -263,7 +273,8 @@ pub(super) fn live_options(
             "needs hook cgroup for the whole host: leave out hook and cgroup, or path",
         );
     }
-    let interfaces = capture.interfaces.clone().unwrap_or_default();
+    let interfaces = capture.interfaces.iter().flatten();
+    let interfaces: Vec<String> = interfaces.map(|InterfaceName(name)| name.clone()).collect();
     if capture.cgroup.is_some()
         && (capture.hook == Some(HookChoice::Socket) || !interfaces.is_empty())
     {

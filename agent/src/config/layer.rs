@@ -116,12 +116,12 @@ section! {
 }
 
 value! {
-    /// Size of a record in bytes: at least [`RecordLimits::MIN_BYTES`].
+    /// Size of a record in bytes: [`RecordLimits::MIN_BYTES`] to 1 GiB.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    RecordBytes(usize): "the size of a record", "256KiB or more, such as 512KiB";
+    RecordBytes(usize): "the size of a record", "256KiB to 1GiB, such as 512KiB";
     |text| {
         let bytes = read_bytes(text).and_then(|bytes| usize::try_from(bytes).ok());
-        bytes.filter(|bytes| *bytes >= RecordLimits::MIN_BYTES)
+        bytes.filter(|bytes| (RecordLimits::MIN_BYTES..=1 << 30).contains(bytes))
     };
     |bytes| show_bytes(*bytes as u64)
 }

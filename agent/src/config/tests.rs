@@ -132,6 +132,12 @@ fn hooks_refuse_what_they_would_ignore() {
     }
     let error = refused("hook: cgroup, interfaces: [eth0]");
     assert!(error.contains("sees every socket"), "{error}");
+    for interfaces in ["[\"\"]", "[a/b]", "[eth0-is-too-long]"] {
+        let error = refused(&format!("interfaces: {interfaces}"));
+        assert!(error.contains("is not the name of an interface"), "{error}");
+    }
+    let error = complaint("version: 1\nspool: {directory: \"a\\0\"}\n");
+    assert_eq!(error, "line 2, column 20: spool.directory: a text with a NUL character");
     let auto = from_file("version: 1\ncapture: {interfaces: [eth0]}\n").unwrap();
     assert_eq!(auto.capture.interfaces, ["eth0"]);
 }
@@ -226,7 +232,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\npairing:\n\n  query_timeout: soon\n",
-            "line 4, column 18: pairing.query_timeout: \"soon\" is not a duration: give a number with its unit, such as 5s or 1m30s",
+            "line 4, column 18: pairing.query_timeout: \"soon\" is not a duration: give a number with its unit, such as 5s or 1m30s, at most 36500d",
         ),
         (
             "version: 1\nwindows: {spans: [10s, 2m]}\n",
@@ -285,7 +291,7 @@ fn says_where_and_what_is_wrong() {
         ),
         (
             "version: 1\nfile:\n  rotate_bytes: 100\n",
-            "line 3, column 17: file.rotate_bytes: \"100\" is not a file size: give at least 64KiB, such as 100MiB",
+            "line 3, column 17: file.rotate_bytes: \"100\" is not a file size: give 64KiB to 1000000GiB, such as 100MiB",
         ),
         (
             "version: 1\nkafka:\n  streams: [alerts, probes]\n",

@@ -31,7 +31,10 @@ impl BadValue {
     }
 }
 
-/// Reads a duration such as `5s`, `100ms`, `1m30s` or `7d`. A day has 24 hours.
+/// The longest duration: 100 years. A time to which some of them are added is still a time.
+const LONGEST: Duration = Duration::from_hours(36_500 * 24);
+
+/// Reads a duration such as `5s`, `100ms`, `1m30s` or `7d`, up to [`LONGEST`]. A day has 24 hours.
 fn read_duration(text: &str) -> Option<Duration> {
     let days =
         text.split_once('d').and_then(|(days, rest)| Some((days.parse::<u32>().ok()?, rest)));
@@ -41,7 +44,8 @@ fn read_duration(text: &str) -> Option<Duration> {
     } else {
         rest.parse::<jiff::SignedDuration>().ok()?.try_into().ok()?
     };
-    Some(Duration::from_secs(u64::from(days) * 86_400) + rest)
+    let length = Duration::from_secs(u64::from(days) * 86_400) + rest;
+    (length <= LONGEST).then_some(length)
 }
 
 /// Writes a duration as the configuration spells it.
@@ -54,7 +58,7 @@ pub fn show_duration(duration: &Duration) -> String {
 value! {
     /// A duration: `5s`, `100ms`, `1m30s`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-    Span(Duration): "a duration", "a number with its unit, such as 5s or 1m30s"; read_duration; show_duration
+    Span(Duration): "a duration", "a number with its unit, such as 5s or 1m30s, at most 36500d"; read_duration; show_duration
 }
 
 /// A duration above zero.
@@ -136,7 +140,10 @@ impl Listen {
     pub const DEFAULT: Self = Self(Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9353)));
 }
 
-/// Reads a number of bytes: `65536`, `64KiB`, `16MiB`.
+/// The largest size: 1,000,000 GiB. The sum of some of them is still a number.
+const MAX_BYTES: u64 = 1_000_000 << 30;
+
+/// Reads a number of bytes, up to 1,000,000 GiB: `65536`, `64KiB`, `16MiB`.
 #[must_use]
 pub fn read_bytes(text: &str) -> Option<u64> {
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
@@ -147,7 +154,8 @@ pub fn read_bytes(text: &str) -> Option<u64> {
         "G" | "GiB" => 1 << 30,
         _ => return None,
     };
-    digits.trim_end().parse::<u64>().ok()?.checked_mul(unit)
+    let bytes = digits.trim_end().parse::<u64>().ok()?.checked_mul(unit)?;
+    (bytes <= MAX_BYTES).then_some(bytes)
 }
 
 /// Writes a number of bytes with the largest unit that divides it.
@@ -163,7 +171,7 @@ pub fn show_bytes(bytes: u64) -> String {
 value! {
     /// A size on disk in bytes: at least 1 MiB.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    DiskBytes(u64): "a size", "1MiB or more, such as 10GiB";
+    DiskBytes(u64): "a size", "1MiB to 1000000GiB, such as 10GiB";
     |text| read_bytes(text).filter(|size| *size >= 1 << 20);
     |size| show_bytes(*size)
 }
@@ -171,14 +179,14 @@ value! {
 value! {
     /// Size at which a file is rotated, in bytes: at least 64 KiB.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    RotateBytes(u64): "a file size", "at least 64KiB, such as 100MiB";
+    RotateBytes(u64): "a file size", "64KiB to 1000000GiB, such as 100MiB";
     |text| read_bytes(text).filter(|size| *size >= 64 << 10)
 }
 
 value! {
     /// Age at which a file is rotated: at least a second.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    RotateEvery(Duration): "a file's age", "at least 1s, such as 24h";
+    RotateEvery(Duration): "a file's age", "1s to 36500d, such as 24h";
     |text| read_duration(text).filter(|age| *age >= Duration::from_secs(1))
 }
 
@@ -195,10 +203,10 @@ value! {
 }
 
 value! {
-    /// A number of entries: at least one.
+    /// A number of entries: at least one. Products with the size of an entry are still numbers.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    Count(usize): "a number of entries", "1 or more, such as 100000";
-    |text| text.replace('_', "").parse().ok().filter(|count| *count > 0);
+    Count(usize): "a number of entries", "1 to 1000000000, such as 100000";
+    |text| text.replace('_', "").parse().ok().filter(|count| (1..=1_000_000_000).contains(count));
     ToString::to_string
 }
 
@@ -329,10 +337,23 @@ mod tests {
             ("2h", 7_200_000),
             ("7d", 604_800_000),
             ("1d2h", 93_600_000),
+            ("36500d", 3_153_600_000_000),
         ] {
             assert_eq!(text.parse(), Ok(Span(Duration::from_millis(millis))), "{text}");
         }
-        for bad in ["5", "", "-5s", "5 parsecs", "s", "d", "-1d", "1d-1h", "1.5d"] {
+        for bad in [
+            "5",
+            "",
+            "-5s",
+            "5 parsecs",
+            "s",
+            "d",
+            "-1d",
+            "1d-1h",
+            "1.5d",
+            "36500d1ms",
+            "100000000000h",
+        ] {
             let why = bad.parse::<Span>().unwrap_err().to_string();
             assert!(why.contains("5s"), "{why}");
         }
@@ -344,7 +365,10 @@ mod tests {
         assert_eq!("16MiB".parse(), Ok(DiskBytes(16 << 20)));
         assert_eq!("1048576".parse(), Ok(DiskBytes(1 << 20)));
         assert!("100000".parse::<DiskBytes>().is_err() && "x".parse::<DiskBytes>().is_err());
-        assert!("99999999999GiB".parse::<DiskBytes>().is_err());
+        for bad in ["99999999999GiB", "1000001GiB", "18446744073709551615"] {
+            assert!(bad.parse::<DiskBytes>().is_err() && bad.parse::<RotateBytes>().is_err());
+            assert!(bad.parse::<Count>().is_err());
+        }
         for (size, shown) in [(16 << 20, "16MiB"), (3 << 10, "3KiB"), (1000, "1000"), (0, "0")] {
             assert_eq!(show_bytes(size), shown);
         }

@@ -290,6 +290,10 @@ impl<'a> Reader<'a> {
         self.nodes += 1;
         let content = match event {
             Event::Scalar(text, ScalarStyle::Plain, ..) if is_null(&text) => Content::Null,
+            // Neither the kernel nor C libraries take such a text.
+            Event::Scalar(text, ..) if text.contains('\0') => {
+                return Err(refusal(place, "a text with a NUL character"));
+            }
             Event::Scalar(text, ..) => Content::Text(text.into_owned()),
             Event::SequenceStart(..) => Content::List(self.items()?),
             Event::MappingStart(..) => Content::Map(self.entries()?),

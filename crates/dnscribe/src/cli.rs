@@ -24,7 +24,7 @@ use dnscribe_agent::config::filters::{
     CriteriaLayer, FilterLayer, Qtype, ResolverName, StatusName,
 };
 use dnscribe_agent::config::layer::Layer;
-use dnscribe_agent::config::{Purpose, Sources, Threads};
+use dnscribe_agent::config::{InterfaceName, Purpose, Sources, Threads};
 use dnscribe_agent::pipeline::filter::{FILTERED_STREAMS, NameSuffix};
 use dnscribe_cli::pages::{CompletionsArgs, ManArgs, SchemaArgs};
 use dnscribe_config::kafka::KafkaLayer;
@@ -191,7 +191,7 @@ pub struct CaptureArgs {
 
     /// Watch this interface with hook socket; may be repeated [default: all]
     #[arg(long, value_name = "NAME")]
-    pub interface: Vec<String>,
+    pub interface: Vec<InterfaceName>,
 
     /// Receive dnstap of servers at unix:PATH, tcp:ADDRESS:PORT or tls:ADDRESS:PORT, instead of a hook or beside --hook; may be repeated
     #[arg(long, value_name = "ADDRESS")]

@@ -28,7 +28,8 @@ fn reads_flags_into_the_top_layer() {
     assert_eq!(layer.metrics.listen, Some(Listen(None)));
     assert_eq!(layer.pairing.query_timeout.unwrap().0, Duration::from_secs(1));
     assert_eq!((layer.output, layer.log.level), (Some(RecordOutput::Json), Some(LogLevel::Trace)));
-    assert_eq!(layer.capture.interfaces.unwrap(), ["eth0", "eth1"]);
+    let interfaces = layer.capture.interfaces.unwrap();
+    assert_eq!(interfaces, ["eth0", "eth1"].map(|name| InterfaceName(name.to_owned())));
     assert_eq!(layer.capture.threads, Some(Threads(3)));
     assert_eq!(layer.drain_timeout, Some(Span(Duration::ZERO)));
     assert!(layer.streams.is_some() && layer.duration.is_some());

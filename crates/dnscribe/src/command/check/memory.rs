@@ -137,6 +137,9 @@ mod tests {
     use super::*;
     use dnscribe_agent::config::layer::Layer;
     use dnscribe_agent::config::{Purpose, Sources};
+    use dnscribe_config::ConfigError;
+    use dnscribe_config::reader::Field as _;
+    use dnscribe_config::reference::Key;
 
     fn need(sinks: &[&str], ring: &str) -> Need {
         let sinks = sinks.iter().map(|sink| sink.parse().unwrap()).collect();
@@ -159,6 +162,56 @@ mod tests {
         assert!(kafka.most >= null.most + 2 * QUEUE + DETECTION, "{kafka:?}: Kafka has alerts");
         let large = need(&["null"], "128MiB");
         assert_eq!(large.most - null.most, 96 * MIB);
+    }
+
+    /// Adds the full names of all keys that have a value.
+    fn add_names(keys: &[Key], above: &str, names: &mut Vec<String>) {
+        for key in keys {
+            let name = format!("{above}{}", key.name);
+            if key.inside.is_empty() {
+                names.push(name);
+            } else {
+                add_names(&key.inside, &format!("{name}."), names);
+            }
+        }
+    }
+
+    /// Returns what is needed with a file of these settings, such as `spool.max_age: 1h`.
+    fn need_with(settings: &[(&str, &str)]) -> Result<Need, ConfigError> {
+        let settings = settings.iter().map(|(name, value)| {
+            let ends = "}".repeat(name.matches('.').count());
+            format!("{}: {value}{ends}", name.replace('.', ": {"))
+        });
+        let yaml = settings.fold("{version: 1".to_owned(), |yaml, one| format!("{yaml}, {one}"));
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, yaml + "}\n").unwrap();
+        let sinks = ["null", "evidence:/x"].map(|sink| sink.parse().unwrap()).to_vec();
+        let flags = Layer { sinks: Some(sinks), ..Layer::default() };
+        let file = Some(file.path().to_path_buf());
+        let sources = Sources { purpose: Purpose::Live, file, environment: Vec::new(), flags };
+        Config::load(&sources).map(|config| Need::of(&config))
+    }
+
+    #[test]
+    fn no_accepted_value_makes_the_need_overflow() {
+        const LARGEST: [(&str, &str); 3] = [
+            ("windows.lateness", "36500d"),
+            ("pairing.max_transactions", "1000000000"),
+            ("evidence.memory", "1000000GiB"),
+        ];
+        let mut names = Vec::new();
+        add_names(&Layer::keys(), "", &mut names);
+        let larger = ["100000000000h", "18446744073709551615", "18446744073709551615B"];
+        for value in LARGEST.into_iter().map(|(_, value)| value).chain(larger) {
+            for name in &names {
+                // An overflow panics.
+                let _ = need_with(&[(name, value)]);
+            }
+        }
+        assert!(need_with(&LARGEST).unwrap().most > 2_000_000 << 30);
+        for ((name, _), larger) in LARGEST.into_iter().zip(larger) {
+            assert!(need_with(&[(name, larger)]).is_err(), "{name}");
+        }
     }
 
     #[test]
