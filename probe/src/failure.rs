@@ -118,6 +118,12 @@ pub fn io_reason(error: &io::Error) -> &'static str {
         }
         io::ErrorKind::UnexpectedEof => "closed",
         io::ErrorKind::PermissionDenied => "forbidden",
+        // An alert of TLS says nothing of the message.
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+            if error.get_ref().is_none_or(|inner| !inner.is::<rustls::Error>()) =>
+        {
+            "malformed"
+        }
         _ => "io",
     }
 }

@@ -465,6 +465,7 @@ async fn names_broken_responses() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "closed"),
         ("SSH-2.0-OpenSSH_9.2p1\r\n", "malformed"),
         ("HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "malformed"),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "malformed"),
         (&endless, "malformed"),
     ];
     for (response, expected) in table {
