@@ -15,11 +15,14 @@ use crate::capture::Received;
 use dnscribe_record::Merge as _;
 use dnscribe_record::ledger::{self, Counters};
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::decode::{Decoded, Decoder, DecoderOptions, MessageKey};
+use dnscribe_transaction::decode::{
+    Decoded, Decoder, DecoderOptions, Message, MessageKey, Unreachable,
+};
 use dnscribe_transaction::encrypted::{ConnectionOptions, ConnectionTable};
 use dnscribe_transaction::packet::ports::PortSet;
 use dnscribe_transaction::packet::{Body, Packet};
 use dnscribe_transaction::pair::{PairOptions, Pairer};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// Time by the clock of the capture between two checks for expired entries.
@@ -28,6 +31,13 @@ const EXPIRE_INTERVAL: Duration = Duration::from_millis(500);
 /// A packet may be older than the one before it by this much: CPUs stamp packets before they reserve space in
 /// the ring, and not in the same order.
 const CLOCK_SKEW: Duration = Duration::from_millis(1);
+
+/// Time for which an ICMP error waits for the report that the query was discarded. A firewall that rejects a packet sends
+/// the error first.
+const EARLY: Duration = Duration::from_millis(10);
+
+/// Most ICMP errors that wait.
+const MAX_EARLY: usize = 256;
 
 /// Options of all flow stages of a pipeline together. Limits are divided among the stages.
 #[derive(Clone, Debug, Default)]
@@ -124,6 +134,10 @@ impl FlowCounters {
 pub(super) struct Trackers {
     pub(super) pairer: Pairer,
     pub(super) connections: Option<ConnectionTable>,
+    /// ICMP errors without a query, in order.
+    early: VecDeque<Unreachable>,
+    /// Whether the packet was never seen but as the kernel discarded it.
+    is_unseen: bool,
 }
 
 /// Receiver of events inside a flow stage.
@@ -144,7 +158,12 @@ impl FlowStage {
             shard,
             shards,
             decoder: Decoder::new(decoder),
-            trackers: Trackers { pairer: Pairer::new(pairing), connections },
+            trackers: Trackers {
+                pairer: Pairer::new(pairing),
+                connections,
+                early: VecDeque::new(),
+                is_unseen: false,
+            },
             renderer: pipeline.renderer(),
             last_packet: pipeline.epoch(),
             expired: pipeline.epoch(),
@@ -248,6 +267,7 @@ impl FlowStage {
             self.expire(at, sink);
         }
         self.last_packet = at;
+        self.trackers.is_unseen = matches!(packet.body, Body::Dropped { is_unseen: true, .. });
         self.run(at, sink, |decoder, trackers, emit| {
             decoder.observe(packet, &mut |decoded| trackers.process(decoded, emit));
         });
@@ -259,7 +279,7 @@ impl FlowStage {
         self.followed.expire(now);
         self.run(now, sink, |decoder, trackers, emit| {
             decoder.expire(now, &mut |decoded| trackers.process(decoded, emit));
-            let Trackers { pairer, connections } = trackers;
+            let Trackers { pairer, connections, .. } = trackers;
             pairer.expire(now, &mut |transaction| emit(&Event::Transaction(transaction)));
             if let Some(connections) = connections {
                 connections.expire(now, &mut |report| emit(&Event::Connection(report)));
@@ -307,7 +327,7 @@ impl FlowStage {
         self.release(None, sink);
         self.run(now, sink, |decoder, trackers, emit| {
             decoder.finish(&mut |decoded| trackers.process(decoded, emit));
-            let Trackers { pairer, connections } = trackers;
+            let Trackers { pairer, connections, .. } = trackers;
             pairer.finish(now, &mut |transaction| emit(&Event::Transaction(transaction)));
             if let Some(connections) = connections {
                 connections.finish(now, &mut |report| emit(&Event::Connection(report)));
@@ -317,7 +337,7 @@ impl FlowStage {
 
     /// Applies a change of settings.
     pub fn apply(&mut self, control: &Control) {
-        let Trackers { pairer, connections } = &mut self.trackers;
+        let Trackers { pairer, connections, .. } = &mut self.trackers;
         match control {
             Control::Reconfigure(settings) => {
                 pairer.set_limits(pairing_share(settings.pairing, self.shards));
@@ -389,7 +409,7 @@ impl FlowStage {
 impl FlowStage {
     /// The settings that the stages of this thread use, as text.
     pub(crate) fn settings_in_force(&self) -> String {
-        let Trackers { pairer, connections } = &self.trackers;
+        let Trackers { pairer, connections, .. } = &self.trackers;
         let connections = connections.as_ref().map(|connections| connections.options);
         format!("{:#?}", (pairer.options, connections))
     }
@@ -398,13 +418,16 @@ impl FlowStage {
 impl Trackers {
     /// Passes on what the decoder found, with what follows from it.
     pub(super) fn process(&mut self, decoded: Decoded<'_>, emit: Emit<'_>) {
-        let Self { pairer, connections } = self;
+        let Self { pairer, connections, early, .. } = self;
         match decoded {
             Decoded::Message(message) => {
                 emit(&Event::Message(message));
                 let began = pairer.observe(&message, &mut |ended| emit(&Event::Transaction(ended)));
                 if began {
                     emit(&Event::Began(message));
+                    if self.is_unseen {
+                        self.apply_early(&message, emit);
+                    }
                 }
             }
             Decoded::Encrypted(encrypted) => {
@@ -418,15 +441,34 @@ impl Trackers {
                     && connections.is_for_encrypted_dns(&error)
                 {
                     connections.unreachable(&error, &mut |report| emit(&Event::Connection(report)));
-                } else {
-                    pairer
-                        .observe_icmp_error(&error, &mut |ended| emit(&Event::Transaction(ended)));
+                } else if !pairer
+                    .observe_icmp_error(&error, &mut |ended| emit(&Event::Transaction(ended)))
+                {
+                    if early.len() == MAX_EARLY {
+                        early.pop_front();
+                    }
+                    early.push_back(error);
                 }
             }
             Decoded::Connect(connect) => emit(&Event::Connect(&connect)),
             Decoded::Dropped(dropped) => emit(&Event::Dropped(&dropped)),
             Decoded::Step(step) => emit(&Event::Step(&step)),
             Decoded::DeadLetter(letter) => emit(&Event::DeadLetter(&letter)),
+        }
+    }
+
+    /// Applies an ICMP error to its query, which the kernel has discarded after it had sent the error.
+    fn apply_early(&mut self, query: &Message<'_>, emit: Emit<'_>) {
+        let (ts, id) = (query.envelope.ts, query.dns.id);
+        self.early.retain(|error| error.ts.plus(EARLY) >= ts);
+        let is_of_query = |error: &Unreachable| {
+            (error.client, error.server) == query.client_and_server()
+                && error.query_id.is_none_or(|of| of == id)
+        };
+        let found = self.early.iter().position(is_of_query);
+        if let Some(error) = found.and_then(|found| self.early.remove(found)) {
+            let error = Unreachable { ts, query_id: Some(id), ..error };
+            self.pairer.observe_icmp_error(&error, &mut |ended| emit(&Event::Transaction(ended)));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use dnscribe_transaction::packet::sampling::Change;
-use dnscribe_transaction::packet::{Loss, LossStage};
+use dnscribe_transaction::packet::{Loss, LossStage, Transport};
 use std::net::SocketAddr;
 
 fn pipeline() -> (Pipeline, Arc<Mutex<Vec<u8>>>) {
@@ -163,6 +163,42 @@ fn answer_that_its_socket_refuses_is_lost() {
         records.contains("\"status\":\"open\"") && records.contains("\"lost_at\""),
         "{records}"
     );
+}
+
+#[test]
+fn query_that_a_firewall_rejects_has_an_icmp_error() {
+    let (query, answer) = exchange();
+    let loss = Arc::new(Loss {
+        stage: LossStage::Netfilter,
+        reason: "NETFILTER_DROP".into(),
+        hook: None,
+        function: None,
+    });
+    let (egress, ingress) = (Direction::Egress, Direction::Ingress);
+    let refused = Body::SocketError {
+        transport: Transport::Udp,
+        local: CLIENT.parse().unwrap(),
+        remote: SERVER.parse().unwrap(),
+        errno: 111,
+        seen: false,
+    };
+    let wire_bytes = wire_bytes(&query);
+    let rejected = Body::Dropped { bytes: &query, wire_bytes, loss: Some(&loss), is_unseen: true };
+    let records =
+        |packets: &[Packet<'_>]| run_held(packets.iter().copied(), Some(HOLD), || true).unwrap();
+    // The error comes before the report, whether or not other packets wait meanwhile.
+    for before in [&[][..], &[packet(0, 1, ingress, ip(&answer))]] {
+        let first = before.len() as u64 + 1;
+        let errors = [packet(5, first, ingress, refused), packet(7, first + 1, egress, rejected)];
+        let records = records(&[before, &errors].concat());
+        assert!(records.contains("\"status\":\"icmp_error\""), "{records}");
+        assert!(records.contains("\"stage\":\"netfilter\""), "{records}");
+    }
+    // An old error is another query's, and one that was seen to leave has none yet.
+    let old = [packet(0, 1, ingress, refused), packet(10_001, 2, egress, rejected)];
+    assert!(!records(&old).contains("\"status\":\"icmp_error\""));
+    let seen = [packet(0, 1, ingress, refused), packet(5, 2, egress, ip(&query))];
+    assert!(!records(&seen).contains("\"status\":\"icmp_error\""));
 }
 
 /// The path of each transaction's record.

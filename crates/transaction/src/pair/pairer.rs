@@ -81,8 +81,8 @@ impl Pairer {
         }
     }
 
-    /// Handles an ICMP error: the waiting query that it refers to fails.
-    pub fn observe_icmp_error(&mut self, error: &Unreachable, each: TransactionSink<'_>) {
+    /// Handles an ICMP error: the waiting query that it refers to fails. Returns whether there is one.
+    pub fn observe_icmp_error(&mut self, error: &Unreachable, each: TransactionSink<'_>) -> bool {
         self.expire(error.ts, each);
         let found = Vantage::ALL.into_iter().find_map(|vantage| {
             let endpoints = Endpoints::of_unreachable(error, vantage);
@@ -94,6 +94,7 @@ impl Pairer {
             };
             self.fail(entry_ref, Status::IcmpError, error.ts, &mut emit_with_cause);
         }
+        found.is_some()
     }
 
     /// Ends the queries whose deadline passed before `now`.

@@ -106,7 +106,9 @@ impl Stages {
             Decoded::Message(message) => {
                 pairer.observe(&message, &mut each);
             }
-            Decoded::Unreachable(error) => pairer.observe_icmp_error(&error, &mut each),
+            Decoded::Unreachable(error) => {
+                pairer.observe_icmp_error(&error, &mut each);
+            }
             Decoded::Encrypted(sealed) => {
                 connections.observe(&sealed, &mut |report| watch.connection(report));
             }
