@@ -23,8 +23,8 @@ use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary::balance;
 use dnscribe_config::host::{self, HOSTS, RESOLV_CONF};
 use dnscribe_config::log;
-use dnscribe_delivery::{self, END_TIMEOUT, Sink, SinkSpec, SinkStatus, SinkWatch};
-use dnscribe_record::privacy::Masker;
+use dnscribe_delivery::{self, END_TIMEOUT, Sink, SinkSpec, SinkStatus, SinkWatch, Stream};
+use dnscribe_record::privacy::{Masker, MaskingMethod};
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::DecoderOptions;
 use losses::LossLog;
@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Share of the time for delivery that records have, before the last ledger record.
-const FLUSH_SHARE: f32 = 0.8;
+const FLUSH_SHARE: f32 = 0.9;
 
 /// Least time for closing the sinks: records of a sink that hangs go to its spool.
 const MIN_CLOSE: Duration = Duration::from_millis(500);
@@ -292,8 +292,8 @@ pub fn live_options(config: &Config, icmp: ListenerPlace) -> LiveOptions {
     LiveOptions { icmp, ..config.capture.clone() }
 }
 
-/// Ends a pipeline: flushes the sinks, writes the last ledger record, closes the sinks, and prints the summary on
-/// stderr if wanted. All records are delivered or counted as dropped.
+/// Ends a pipeline: flushes the sinks, closes those that do not get the last ledger record, writes it, closes the others,
+/// and prints the summary on stderr if wanted. All records are delivered or counted as dropped.
 pub fn close(
     mut pipeline: Pipeline,
     input: &InputCounters,
@@ -302,16 +302,21 @@ pub fn close(
     watch: &mut SinkWatch,
     summary: bool,
 ) -> Result<(), Exit> {
-    let start = Instant::now();
-    // A sink that hangs is waited for at its end, too.
-    let (flushed, end) = (start + limit.saturating_sub(END_TIMEOUT.min(limit / 4)), start + limit);
+    let end = Instant::now() + limit;
     let until = |end: Instant| end.saturating_duration_since(Instant::now());
-    // Some time is left for the last ledger record.
-    pipeline.router.flush(until(flushed).mul_f32(FLUSH_SHARE));
+    // A sink that hangs is waited for at its end, too. Some time is left for the last ledger record.
+    let closing = END_TIMEOUT.min(limit / 4);
+    pipeline.router.flush(limit.saturating_sub(closing).mul_f32(FLUSH_SHARE));
+    pipeline.router.close_before_last(Stream::Ledger, closing.max(MIN_CLOSE));
     pipeline.write_ledger(input, now, true);
-    pipeline.router.flush(until(flushed));
+    pipeline.router.flush(until(end) / 2);
     pipeline.router.close_within(until(end).mul_f32(0.9).max(MIN_CLOSE));
-    let counters = pipeline.counters(input);
+    let mut counters = pipeline.counters(input);
+    if pipeline.router.masker.rules_of(Stream::Ledger).server != MaskingMethod::Keep {
+        for sender in counters.senders.iter_mut().flatten() {
+            "masked".clone_into(&mut sender.name);
+        }
+    }
     let verdict = watch.check(&pipeline.router.sinks);
     // Before the summary, and before the program ends.
     log::flush(LOG_TIMEOUT);

@@ -229,6 +229,11 @@ impl SinkRouter {
         self.sinks.close();
     }
 
+    /// Closes the sinks that need not wait for the last record of `stream`: see [`SinkSet::close_before_last`].
+    pub fn close_before_last(&mut self, stream: Stream, limit: Duration) {
+        self.sinks.close_before_last(stream, limit);
+    }
+
     /// Closes the sinks at the end of the program: see [`SinkSet::close_within`].
     pub fn close_within(&mut self, limit: Duration) {
         self.sinks.close_within(limit);

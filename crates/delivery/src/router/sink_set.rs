@@ -1,7 +1,7 @@
 //! The sinks in use, and those that were replaced and still deliver records.
 
 use crate::successor::PendingSink;
-use crate::{Failure, Gauge, Sink, SinkError, SinkNames, SinkPlan};
+use crate::{Failure, Gauge, Sink, SinkError, SinkNames, SinkPlan, Stream};
 use dnscribe_record::Merge;
 use dnscribe_record::ledger::Delivery;
 use std::collections::BTreeMap;
@@ -212,6 +212,24 @@ impl SinkSet {
 
     /// Closes all sinks as [`Self::close`] does, at the end of the program. Gives up those that hang once `limit` is over.
     pub fn close_within(&mut self, limit: Duration) {
+        self.close_those(limit, |_| true);
+    }
+
+    /// Closes the sinks that need not wait for the last record of `stream`, which counts then what they have dropped. Waits
+    /// for that as [`Self::close_within`] does.
+    ///
+    /// A sink that has the stream stays, but for one without a spool that could not deliver its records, if another one
+    /// stays: the last record would be lost in it as well.
+    pub fn close_before_last(&mut self, stream: Stream, limit: Duration) {
+        let can_deliver = |sink: &mut Box<dyn Sink>| {
+            sink.wants(stream)
+                && (sink.recovered().is_some() || sink.is_pending() || sink.flush(Duration::ZERO))
+        };
+        let is_any_able = self.active.iter_mut().any(can_deliver);
+        self.close_those(limit, |sink| !sink.wants(stream) || is_any_able && !can_deliver(sink));
+    }
+
+    fn close_those(&mut self, limit: Duration, which: impl Fn(&mut Box<dyn Sink>) -> bool) {
         let Self { active, retired, closed } = self;
         let end = Instant::now() + limit.min(OPEN_TIMEOUT);
         let left = || end.saturating_duration_since(Instant::now());
@@ -228,12 +246,14 @@ impl SinkSet {
             sink.close();
             is_closed.store(true, Ordering::Relaxed);
         }
-        for sink in active.iter_mut() {
+        let ending = active.iter_mut().filter_map(|sink| which(sink).then_some(sink));
+        let mut ending: Vec<&mut Box<dyn Sink>> = ending.collect();
+        for sink in &mut ending {
             take_replacement(sink, closed, left());
             sink.limit_close(left());
             sink.begin_close();
         }
-        for sink in active {
+        for sink in ending {
             sink.close();
         }
     }
@@ -309,7 +329,7 @@ mod tests {
     use super::*;
     use crate::tally::DropReason;
     use crate::threaded::{QueueLimits, SharedState, SinkReceiver, ThreadedSink};
-    use crate::{Batch, KafkaConfig, OpenWith, OutputFormat, SinkSpec, Stream};
+    use crate::{Batch, KafkaConfig, OpenWith, OutputFormat, SinkSpec};
     use crossbeam_channel::bounded;
 
     const LIMIT: Duration = Duration::from_secs(30);
@@ -350,6 +370,55 @@ mod tests {
         sinks.active[0].offer(&batch());
         at_once(|| sinks.close_within(AT_ONCE / 10));
         assert_eq!(transactions(&sinks, "null").dropped["shutdown"], 1);
+    }
+
+    /// The last ledger record counts what sinks dropped that do not get it, and what a blocked one would not deliver. A sink
+    /// with a spool waits for it, as does the only one that has the stream.
+    #[test]
+    fn who_does_not_get_the_last_record_is_closed_before_it() {
+        const REASONS: &[DropReason] = &[DropReason::QueueFull, DropReason::Shutdown];
+        let (_hold, held) = bounded::<()>(0);
+        let open = |name: &str, streams: &[Stream], is_blocked: bool| -> Box<dyn Sink> {
+            let shared = SharedState::new(streams.iter().copied().collect(), REASONS);
+            let (held, limits) = (held.clone(), QueueLimits::default());
+            let work = move |receiver: &SinkReceiver| {
+                if is_blocked {
+                    // Fails once the test is over.
+                    let _ = held.recv();
+                }
+                receiver.for_each(|batch, tally| tally.delivered(&tally.count_batch(batch)));
+            };
+            let format = OutputFormat::Json;
+            Box::new(ThreadedSink::start(name.to_owned(), format, limits, shared, work).unwrap())
+        };
+        let (some, both) = ([Stream::Transactions], [Stream::Transactions, Stream::Ledger]);
+        let last = || {
+            let mut batch = Batch::default();
+            batch.push(Stream::Ledger, 2, |out| out.extend(b"{}\n"), |_| {});
+            Arc::new(batch)
+        };
+        let mut sinks = SinkSet::new(vec![
+            open("without", &some, true),
+            open("blocked", &both, true),
+            open("whole", &both, false),
+        ]);
+        sinks.active.iter_mut().for_each(|sink| sink.offer(&batch()));
+        assert!(sinks.active[2].flush(LIMIT));
+        at_once(|| sinks.close_before_last(Stream::Ledger, AT_ONCE / 10));
+        for name in ["without", "blocked"] {
+            let counted = transactions(&sinks, name);
+            assert_eq!((counted.in_flight, counted.dropped["shutdown"]), (0, 1), "{name}");
+        }
+        sinks.active[2].offer(&last());
+        assert!(sinks.active[2].flush(LIMIT));
+        at_once(|| sinks.close_within(AT_ONCE / 10));
+        assert_eq!(sinks.delivery()["whole"]["ledger"].delivered, 1);
+
+        let mut alone = SinkSet::new(vec![open("blocked", &both, true)]);
+        alone.active[0].offer(&batch());
+        at_once(|| alone.close_before_last(Stream::Ledger, AT_ONCE / 10));
+        assert_eq!(transactions(&alone, "blocked").in_flight, 1, "it may still read");
+        at_once(|| alone.close_within(AT_ONCE / 10));
     }
 
     /// Replacing a sink whose thread is blocked for good takes no time, and no record is lost from the counters.

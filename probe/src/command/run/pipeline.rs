@@ -10,7 +10,7 @@ use crate::schedule::Repeat;
 use crate::verdict::{Alert, Verdicts};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary;
-use dnscribe_delivery::{self as delivery, SinkRouter, SinkSpec, SinkStatus, SinkWatch};
+use dnscribe_delivery::{self as delivery, SinkRouter, SinkSpec, SinkStatus, SinkWatch, Stream};
 use dnscribe_record::ledger::Probing;
 use dnscribe_record::privacy::Masker;
 use dnscribe_record::time::Timestamp;
@@ -125,6 +125,7 @@ impl Pipeline {
         let left = || end.saturating_duration_since(Instant::now());
         self.router.offer();
         self.router.flush(limit.mul_f32(FLUSH_SHARE).min(left()));
+        self.router.close_before_last(Stream::Ledger, left() / 2);
         self.write_ledger(probing, true);
         self.router.flush(left());
         self.router.close();
