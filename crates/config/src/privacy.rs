@@ -76,18 +76,11 @@ pub fn resolve(layer: PrivacyLayer, wire: bool) -> Result<MaskingRules, ConfigEr
     let material = material(&layer)?;
     let period = layer.rotate().0;
     let general = layer.mask;
-    let mut privacy = MaskingRules { general: general.mask(), ..MaskingRules::default() };
     let mut own = layer.streams.0;
-    if own.contains_key(&Stream::Ledger) {
-        return ConfigError::in_section(
-            "privacy",
-            "streams.ledger: its records contain only counters: leave it out",
-        );
-    }
-    for stream in Stream::ALL.into_iter().filter(|stream| *stream != Stream::Ledger) {
-        let mask = own.remove(&stream).unwrap_or_default().over(general.clone());
-        privacy.masks[stream as usize] = mask.mask();
-    }
+    let masks = Stream::ALL
+        .map(|stream| own.remove(&stream).unwrap_or_default().over(general.clone()).mask());
+    let keys = KeyOptions { material, period };
+    let privacy = MaskingRules { masks, general: general.mask(), keys };
     if wire && privacy.mask(Stream::Messages).hides_message_bytes() {
         return ConfigError::in_section(
             "privacy",
@@ -95,7 +88,6 @@ pub fn resolve(layer: PrivacyLayer, wire: bool) -> Result<MaskingRules, ConfigEr
              messages: leave one of them out",
         );
     }
-    privacy.keys = KeyOptions { material, period };
     Ok(privacy)
 }
 
@@ -113,4 +105,24 @@ fn material(layer: &PrivacyLayer) -> Result<Option<KeyMaterial>, ConfigError> {
         (None, None) => return Ok(None),
     };
     KeyMaterial::new(&key).map(Some).map_err(|why| wrong(format!("{name} {why}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dnscribe_record::privacy::MaskingMethod::{Drop, Hash, Keep};
+
+    #[test]
+    fn every_stream_is_masked_unless_it_has_rules_of_its_own() {
+        let hidden = MaskLayer { server: Some(Hash), ..MaskLayer::default() };
+        let own = MaskLayer { server: Some(Drop), ..MaskLayer::default() };
+        let streams = PerStream([(Stream::Alerts, own)].into());
+        let layer = PrivacyLayer { mask: hidden, streams, ..PrivacyLayer::default() };
+        let rules = resolve(layer, false).unwrap();
+        for stream in Stream::ALL {
+            let expected = if stream == Stream::Alerts { Drop } else { Hash };
+            assert_eq!(rules.mask(stream).server, expected, "{}", stream.name());
+            assert_eq!(rules.mask(stream).client, Keep, "{}", stream.name());
+        }
+    }
 }

@@ -3,11 +3,12 @@
 use crate::support::{RECORD_LIMIT, lab, transaction};
 use dnscribe_tests::agent::{Agent, EndedAgent};
 use dnscribe_tests::lab::Lab;
-use dnscribe_tests::shell;
+use dnscribe_tests::{environment, shell};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 const STREAMS: &str = "messages,transactions,lookups,metrics,alerts,dlq,ledger,connections";
 
@@ -55,6 +56,34 @@ fn hashed_values_do_not_leak_from_live_traffic() {
     let secrets: Vec<String> = secrets.chain(["quietword".into(), "example.com".into()]).collect();
     for (what, text) in [("a record", all(&end)), ("/metrics", page), ("the log", end.stderr)] {
         for secret in &secrets {
+            assert!(!text.contains(secret), "{what} contains {secret}");
+        }
+    }
+}
+
+/// What servers say of themselves is neither in a record nor on standard error, with the summary.
+#[test]
+fn identities_of_dnstap_do_not_leak() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, socket) = (folder.path().join("dnscribe.yaml"), folder.path().join("sock"));
+    configure(&config, HASHED);
+    let address = format!("unix:{}", socket.display());
+    let words = ["--config", config.to_str().unwrap(), "--dnstap", &address, "--stream", STREAMS];
+    let agent = Agent::run(&words).unwrap();
+    let mut server = Command::new(environment::binary().unwrap());
+    server.arg("replay").arg(environment::workspace().join("examples/dying-resolver.pcapng"));
+    server.env("DNSCRIBE_NODE", "ns7.quiet.example").args(["--sink", &format!("dnstap:{address}")]);
+    shell::output(&mut server).unwrap();
+    let has_ended = || Ok(agent.log().contains("a sender of dnstap has ended").then_some(()));
+    shell::wait_for("the end of the frames", RECORD_LIMIT, has_ended).unwrap();
+    let end = agent.terminate().unwrap();
+    assert!(end.status.success(), "{}", end.stderr);
+    let sender = &end.final_ledger().unwrap()["senders"][0];
+    assert!(sender["received"].as_u64().unwrap() > 100, "{sender}");
+    assert_eq!(sender["name"].as_str().unwrap().len(), 32, "{sender}");
+    assert!(end.stderr.contains("sender          masked: received"), "{}", end.stderr);
+    for (what, text) in [("a record", all(&end)), ("standard error", end.stderr)] {
+        for secret in ["quiet.example", concat!("dnscribe ", env!("CARGO_PKG_VERSION"))] {
             assert!(!text.contains(secret), "{what} contains {secret}");
         }
     }

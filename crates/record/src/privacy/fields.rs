@@ -157,7 +157,9 @@ const OPTIONS: Kind = Object(fields![code, name, length, data: may(Octets)]);
 const QUESTIONS: Kind = ObjectOf(Class::Qname, fields![name: must(Name), type, class]);
 
 const DNSTAP: Kind = Object(fields![
-    identity: may(Opaque(Class::Server)), version, zone: may(Name), policy: may(POLICY)]);
+    identity: may(Opaque(Class::Server)), version: may(Opaque(Class::Server)), zone: may(Name),
+    policy: may(POLICY),
+]);
 
 const POLICY: Kind = Object(fields![type, rule: may(Octets), action, match, value: may(Octets)]);
 

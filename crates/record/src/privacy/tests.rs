@@ -288,6 +288,29 @@ fn finds_client_of_message_by_qr() {
 }
 
 #[test]
+fn what_a_server_says_of_itself_is_masked_as_its_address() {
+    let says = json!({ "identity": "ns1.corp.example", "version": "unbound on 192.0.2.53" });
+    let record = json!({ "ts": "2026-11-20T12:30:00Z", "dnstap": says });
+    let senders = json!([{ "name": "ns1.corp.example", "received": 7 }]);
+    let ledger = json!({ "ts": "2026-11-20T12:30:00Z", "epoch": "e", "senders": senders });
+    let masked = |method, stream, record: &Value| {
+        let mask = Mask { server: method, ..Mask::default() };
+        mask_record(&mut masker(mask), stream, record).0
+    };
+    for stream in [Stream::Messages, Stream::Transactions] {
+        let dropped = masked(MaskingMethod::Drop, stream, &record);
+        assert_eq!(dropped["dnstap"], json!({}));
+        let hashed = masked(MaskingMethod::Hash, stream, &record);
+        assert_ne!(hashed["dnstap"]["version"], says["version"]);
+        let same = masked(MaskingMethod::Hash, Stream::Ledger, &ledger);
+        assert_eq!(same["senders"][0]["name"], hashed["dnstap"]["identity"]);
+    }
+    let dropped = masked(MaskingMethod::Drop, Stream::Ledger, &ledger);
+    assert_eq!(dropped["senders"], json!([{ "name": "", "received": 7 }]));
+    assert_eq!((&dropped["epoch"], dropped.get("masking")), (&ledger["epoch"], None));
+}
+
+#[test]
 fn rebuilds_alert_summary() {
     let alert = json!({
         "schema": "dns.alert/1", "event_id": "1".repeat(32), "ts": "2026-11-20T12:30:00Z", "node": "n",
@@ -397,11 +420,12 @@ proptest! {
             u32::try_from(state >> 33).unwrap()
         };
         let mut masker = masker(if is_dropped { DROPPED } else { HASHED });
-        for stream in Stream::ALL.into_iter().filter(|stream| *stream != Stream::Ledger) {
+        for stream in Stream::ALL {
             let mut secrets = Vec::new();
             let record = filled(fields::of_stream(stream), &mut rng, &mut secrets);
             let (masked, key) = mask_record(&mut masker, stream, &record);
-            prop_assert!(masked.get("masking").is_some(), "{masked:#}");
+            let is_marked = masked.get("masking").is_some();
+            prop_assert!(is_marked == (stream != Stream::Ledger), "{masked:#}");
             let text = format!("{masked}{key}").to_ascii_lowercase();
             for secret in &secrets {
                 prop_assert!(!text.contains(&**secret), "{secret} of {record:#} in {masked:#}");
