@@ -15,6 +15,7 @@ use super::sort::SortEntry;
 use super::{BalanceReport, Incomplete, report::BalanceLine};
 use dnscribe_record::ledger::{Delivery, Pairing};
 use dnscribe_record::{LedgerRecord, Stream};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 /// Suffix of a sink's name for what it found in the spool of earlier captures.
@@ -75,6 +76,42 @@ impl CaptureBalance<'_> {
     fn comparable(&self, stream: Stream) -> u64 {
         self.found.distinct[stream as usize]
     }
+
+    /// Returns the sink that the records of a stream were read from, and what it delivered of it: the sink of this name
+    /// or, since each of several sinks gets its own copy of a record, the one that fits all that was found. It has these
+    /// streams, delivered nothing of others, and has the most records. Another one counts only for records that this one
+    /// cannot have written.
+    fn source(&self, name: Option<&str>, stream: Stream) -> Option<(&str, &Delivery)> {
+        let is_found = |stream: Stream| self.comparable(stream) > 0;
+        let fit = |streams: &BTreeMap<String, Delivery>| {
+            let (mut lacking, mut absent, mut records) = (0, 0, 0);
+            for stream in Stream::ALL {
+                let delivered = streams.get(stream.name()).map(|delivery| delivery.delivered);
+                lacking += u32::from(is_found(stream) && delivered.is_none());
+                absent += u32::from(!is_found(stream) && delivered.unwrap_or(0) > 0);
+                records += delivered.unwrap_or(0);
+            }
+            (Reverse(lacking), Reverse(absent), records)
+        };
+        let sinks = self.ledger.counters.delivery.iter().filter(|(sink, _)| match name {
+            Some(name) => name == *sink,
+            None => !sink.ends_with(RECOVERED),
+        });
+        let best = sinks.clone().max_by_key(|(_, streams)| fit(streams));
+        best.and_then(|sink| delivery_of(stream, sink)).or_else(|| {
+            let others = sinks.filter(|_| is_found(stream));
+            let others = others.filter_map(|sink| delivery_of(stream, sink));
+            others.max_by_key(|(_, delivery)| delivery.delivered)
+        })
+    }
+}
+
+/// Returns the name of a sink and what it delivered of a stream, if it has the stream.
+fn delivery_of<'a>(
+    stream: Stream,
+    (sink, streams): (&'a String, &'a BTreeMap<String, Delivery>),
+) -> Option<(&'a str, &'a Delivery)> {
+    Some((sink, streams.get(stream.name())?))
 }
 
 /// All captures of one node.
@@ -177,19 +214,8 @@ impl NodeBalance<'_> {
 
     /// Returns what the newest ledger record of a capture says about a stream; none if no sink had
     /// it.
-    ///
-    /// Without a sink name the records may come from any sink: the one with the most deliveries is
-    /// used, since each of several sinks gets its own copy.
     fn claim(&self, index: usize, sink: Option<&str>, stream: Stream) -> Option<LedgerClaim<'_>> {
-        let CaptureBalance { ledger, .. } = self.epochs.get(index)?;
-        let sinks = ledger.counters.delivery.iter();
-        let (sink, delivery) = sinks
-            .filter(|(name, _)| match sink {
-                Some(sink) => sink == *name,
-                None => !name.ends_with(RECOVERED),
-            })
-            .filter_map(|(name, streams)| Some((name, streams.get(stream.name())?)))
-            .max_by_key(|(_, delivery)| delivery.delivered)?;
+        let (sink, delivery) = self.epochs.get(index)?.source(sink, stream)?;
         let (mut emptied, mut dropped_later) = (false, 0);
         for later in &self.epochs[index + 1..] {
             let name = format!("{sink}{RECOVERED}");
@@ -377,5 +403,82 @@ fn check_statuses(what: &str, epoch: &CaptureBalance<'_>, report: &mut BalanceRe
                 )
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dnscribe_record::Labels;
+    use dnscribe_record::Stream::{Alerts, Ledger, Messages, Metrics, Transactions};
+    use dnscribe_record::ledger::Counters;
+
+    /// What sinks delivered, by stream.
+    type Delivered = [(&'static str, &'static [(Stream, u64)])];
+
+    /// Returns the problems of a capture whose sinks delivered these records, and of which these were found.
+    fn problems(delivered: &Delivered, found: &[(Stream, u64)], sink: Option<&str>) -> Vec<String> {
+        let mut counters = Counters::default();
+        for (sink, streams) in delivered {
+            let deliveries = streams.iter().map(|(stream, count)| {
+                let (records, delivered) = (*count, *count);
+                (stream.name().to_owned(), Delivery { records, delivered, ..Delivery::default() })
+            });
+            counters.delivery.insert((*sink).to_owned(), deliveries.collect());
+        }
+        let ledger = LedgerRecord {
+            schema: "dns.ledger/1".to_owned(),
+            event_id: "0".repeat(32),
+            ts: "t".to_owned(),
+            node: "n".to_owned(),
+            region: None,
+            labels: Labels::new(),
+            epoch: "e".to_owned(),
+            uptime_seconds: 1.0,
+            is_final: true,
+            balanced: true,
+            counters,
+        };
+        let mut records = FoundRecords::default();
+        for (stream, count) in found {
+            records.records[*stream as usize] = *count;
+            records.distinct[*stream as usize] = *count;
+        }
+        let mut report = BalanceReport::default();
+        let epochs = vec![CaptureBalance { ledger: &ledger, found: records }];
+        let node = NodeBalance { name: "n", epochs, unknown: FoundRecords::default() };
+        node.balance(sink, &Incomplete::default(), &mut report);
+        report.problems.shown
+    }
+
+    #[test]
+    fn streams_of_other_sinks_are_not_missing() {
+        let file = [(Transactions, 9), (Alerts, 0), (Ledger, 1)];
+        let all: &Delivered = &[
+            ("alertmanager", &[(Alerts, 5)]),
+            ("file", &[(Transactions, 9), (Alerts, 0), (Ledger, 0)]),
+            ("kafka", &[(Messages, 70), (Transactions, 9), (Alerts, 0), (Ledger, 0)]),
+            ("pcapng", &[(Messages, 70)]),
+            ("parquet", &[(Transactions, 30), (Metrics, 8)]),
+        ];
+        assert_eq!(problems(all, &file, None), [""; 0]);
+        // What a sink lacks is found out all the same, one that is named and one that is not.
+        let less = [(Transactions, 8), (Ledger, 1)];
+        for sink in [None, Some("file")] {
+            let [problem] = <[_; 1]>::try_from(problems(all, &less, sink)).unwrap();
+            assert!(problem.contains("transactions: the ledger says that file delivered 9"));
+        }
+        assert_eq!(problems(all, &file, Some("kafka")).len(), 1, "without its messages");
+        // The only sink with the ledger has lost a whole stream.
+        assert_eq!(problems(&all[1..2], &[(Ledger, 1)], None).len(), 1);
+    }
+
+    #[test]
+    fn files_of_two_sinks_are_compared_with_both() {
+        let all: &Delivered =
+            &[("file", &[(Transactions, 9), (Ledger, 0)]), ("stdout", &[(Messages, 7)])];
+        let found = |messages| [(Messages, messages), (Transactions, 9), (Ledger, 1)];
+        assert_eq!(problems(all, &found(7), None), [""; 0]);
+        assert_eq!(problems(all, &found(6), None).len(), 1);
     }
 }
