@@ -6,7 +6,7 @@
 use super::address::DnstapAddress;
 use super::order::{Arrival, DELAY, Ordered};
 use super::senders::{End, SenderRef, Senders};
-use super::tls::{DnstapTls, TlsStream};
+use super::tls::{DnstapTls, HANDSHAKE_TIMEOUT, TlsStream};
 use crate::capture::live::{CannotCapture, Clock};
 use crate::capture::replay::{Frames, Problem, Source};
 use dnscribe_record::ledger;
@@ -15,7 +15,7 @@ use dnscribe_transaction::packet::{Packet, PacketId, ServerReport};
 use openssl::ssl::SslAcceptor;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, shutdown, sockopt};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{self, Permissions};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -29,6 +29,9 @@ use std::time::Duration;
 
 /// Most senders at a time.
 const MAX_SENDERS: usize = 64;
+
+/// Most handshakes of TLS at a time, which strangers can begin: the oldest gives way to a new one.
+const MAX_HANDSHAKES: usize = 64;
 
 /// Most bytes of memory of messages that wait.
 const MAX_WAITING_BYTES: usize = 256 << 20;
@@ -93,8 +96,45 @@ struct State {
     submitted: u64,
     lost: u64,
     senders: Senders,
-    /// Connections of senders, by number.
+    /// Connections of senders, and of those that may become senders, by number.
     connections: HashMap<u32, OwnedFd>,
+    /// Numbers of the connections whose handshake goes on, in the order of their beginning.
+    handshakes: BTreeSet<u32>,
+    /// Number of the senders that have a place.
+    places: usize,
+}
+
+impl State {
+    /// Gives a sender a place, if there is one.
+    fn take_place(&mut self) -> io::Result<()> {
+        if self.places >= MAX_SENDERS {
+            return Err(io::Error::other(format!("there are {MAX_SENDERS} already")));
+        }
+        self.places += 1;
+        Ok(())
+    }
+
+    /// Notes a handshake that begins, and ends the oldest if there are too many.
+    fn begin_handshake(&mut self, number: u32) {
+        self.handshakes.insert(number);
+        if self.handshakes.len() > MAX_HANDSHAKES
+            && let Some(oldest) = self.handshakes.pop_first()
+            && let Some(connection) = self.connections.get(&oldest)
+        {
+            // Fails if it has gone.
+            let _ = shutdown(connection, Shutdown::Both);
+        }
+    }
+
+    /// Gives a connection the place of a sender if its handshake has succeeded.
+    fn end_handshake<T>(&mut self, number: u32, ends: io::Result<T>) -> io::Result<T> {
+        if !self.handshakes.remove(&number) {
+            let why = format!("it gave way: there were {MAX_HANDSHAKES} handshakes after it");
+            return Err(io::Error::other(why));
+        }
+        let ends = ends?;
+        self.take_place().map(|()| ends)
+    }
 }
 
 impl Arrivals {
@@ -365,6 +405,7 @@ impl Listener {
                     name: path.display().to_string(),
                     peer: path.display().to_string(),
                     fd,
+                    has_handshake: false,
                     open: Box::new(|| Ok((Box::new(stream), Box::new(replies)))),
                 })
             }
@@ -376,6 +417,7 @@ impl Listener {
                     name: peer.to_string(),
                     peer: host(peer),
                     fd,
+                    has_handshake: false,
                     open: Box::new(|| Ok((Box::new(stream), Box::new(replies)))),
                 })
             }
@@ -384,13 +426,14 @@ impl Listener {
                 let fd = stream.try_clone()?.into();
                 let acceptor = acceptor.clone();
                 let open = move || -> io::Result<Ends> {
-                    let stream = TlsStream::accept(&acceptor, stream)?;
+                    let stream = TlsStream::accept(&acceptor, stream, HANDSHAKE_TIMEOUT)?;
                     Ok((Box::new(stream.clone()), Box::new(stream)))
                 };
                 Ok(Sender {
                     name: format!("{peer}, TLS"),
                     peer: host(peer),
                     fd,
+                    has_handshake: true,
                     open: Box::new(open),
                 })
             }
@@ -444,6 +487,8 @@ struct Sender {
     peer: String,
     /// The connection, to end it.
     fd: OwnedFd,
+    /// Whether it has a place only after a handshake of TLS.
+    has_handshake: bool,
     /// Does the handshake of TLS, if there is one, in the sender's thread.
     open: Box<dyn FnOnce() -> io::Result<Ends> + Send>,
 }
@@ -494,39 +539,16 @@ fn accept(
         threads.retain(|thread| !thread.is_finished());
         for listener in listeners {
             match listener.accept() {
-                Ok(Sender { name, peer, fd, open }) if threads.len() < MAX_SENDERS => {
+                Ok(sender) => {
                     accepted = true;
-                    let arrivals = Arc::clone(arrivals);
-                    arrivals.lock().connections.insert(number, fd);
-                    let thread = thread::Builder::new().name(format!("dnstap-{number}"));
-                    let receive = move || {
-                        let mut sender = SenderRef::new(peer);
-                        let end = match open() {
-                            Ok((stream, replies)) => {
-                                let frames = Frames::of_sender(Source::plain(stream), replies);
-                                receive(frames, &name, number, &mut sender, &arrivals)
-                            }
-                            Err(why) => {
-                                tracing::warn!("a sender of dnstap was refused: {name}: {why}");
-                                End::Refused
-                            }
-                        };
-                        let mut state = arrivals.lock();
-                        state.senders.end(&sender, end);
-                        state.connections.remove(&number);
-                    };
-                    match thread.spawn(receive) {
+                    let name = sender.name.clone();
+                    match start_sender(sender, number, arrivals) {
                         Ok(thread) => threads.push(thread),
-                        Err(error) => tracing::error!("cannot start a thread: {error}"),
+                        Err(why) => {
+                            tracing::warn!("a sender of dnstap was refused: {name}: {why}");
+                        }
                     }
                     number += 1;
-                }
-                Ok(sender) => {
-                    arrivals.lock().senders.end(&SenderRef::new(sender.peer), End::Refused);
-                    tracing::warn!(
-                        "a sender of dnstap ({}) was refused: there are {MAX_SENDERS} already",
-                        sender.name
-                    );
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
@@ -543,6 +565,53 @@ fn accept(
             }
         }
     }
+}
+
+/// Starts the thread of a connection, which gets a sender's place at once or, with TLS, after its handshake.
+fn start_sender(
+    sender: Sender,
+    number: u32,
+    arrivals: &Arc<Arrivals>,
+) -> io::Result<JoinHandle<()>> {
+    let Sender { name, peer, fd, has_handshake, open } = sender;
+    let mut state = arrivals.lock();
+    if has_handshake {
+        state.begin_handshake(number);
+    } else if let Err(why) = state.take_place() {
+        state.senders.end(&SenderRef::new(peer), End::Refused);
+        return Err(why);
+    }
+    state.connections.insert(number, fd);
+    drop(state);
+    let shared = Arc::clone(arrivals);
+    let work = move || {
+        let mut ends = open();
+        if has_handshake {
+            ends = shared.lock().end_handshake(number, ends);
+        }
+        let has_place = ends.is_ok() || !has_handshake;
+        let mut sender = SenderRef::new(peer);
+        let end = match ends {
+            Ok((stream, replies)) => {
+                let frames = Frames::of_sender(Source::plain(stream), replies);
+                receive(frames, &name, number, &mut sender, &shared)
+            }
+            Err(why) => {
+                tracing::warn!("a sender of dnstap was refused: {name}: {why}");
+                End::Refused
+            }
+        };
+        let mut state = shared.lock();
+        state.senders.end(&sender, end);
+        state.connections.remove(&number);
+        state.places -= usize::from(has_place);
+    };
+    thread::Builder::new().name(format!("dnstap-{number}")).spawn(work).inspect_err(|_| {
+        let mut state = arrivals.lock();
+        state.connections.remove(&number);
+        let had_place = !state.handshakes.remove(&number);
+        state.places -= usize::from(had_place);
+    })
 }
 
 /// Reads what a sender sends, until it ends. Returns how.
@@ -584,7 +653,9 @@ pub(crate) mod tests {
     use crate::capture::dnstap::CONTENT_TYPE;
     use crate::capture::dnstap::tests::{frame_at, frame_of};
     use crate::capture::replay::control;
+    use dnscribe_tests::certificates::{Authority, Validity};
     use dnscribe_transaction::packet::Body;
+    use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 
     const ACCEPT: u32 = 1;
     const START: u32 = 2;
@@ -795,6 +866,69 @@ pub(crate) mod tests {
         assert_eq!((sum(|one| one.cut_off), sum(|one| one.closed)), (1, 1));
         let ours = counters.senders.iter().find(|one| one.name == *path.to_str().unwrap()).unwrap();
         assert_eq!((ours.received, ours.decoded, ours.closed), (1, 1, 1));
+    }
+
+    /// Returns the acceptor of a server and a connector that trusts anyone.
+    fn tls(folder: &Path) -> (DnstapTls, SslConnector) {
+        let server = Authority::new("lab").unwrap().server(&["localhost"], Validity::Current);
+        let server = server.unwrap();
+        let [cert_file, key_file] = ["cert.pem", "key.pem"].map(|name| folder.join(name));
+        fs::write(&cert_file, server.certificate).unwrap();
+        fs::write(&key_file, server.key).unwrap();
+        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        connector.set_verify(SslVerifyMode::NONE);
+        (DnstapTls { cert_file, key_file, client_ca_file: None }, connector.build())
+    }
+
+    #[test]
+    fn strangers_before_their_handshake_take_no_place_of_a_sender() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dnstap.sock");
+        let (files, connector) = tls(folder.path());
+        let any = "tls:127.0.0.1:0".parse().unwrap();
+        let addresses = [DnstapAddress::Unix(path.clone()), any];
+        let mut receiver = Receiver::bind(&addresses, Some(&files)).unwrap();
+        let Listener::Tls(listener, _) = &receiver.listeners[1] else { unreachable!("TLS") };
+        let address = listener.local_addr().unwrap();
+        receiver.start().unwrap();
+        let strangers: Vec<_> =
+            (0..MAX_SENDERS).map(|_| TcpStream::connect(address).unwrap()).collect();
+        while receiver.arrivals.lock().handshakes.len() < strangers.len() {
+            thread::yield_now();
+        }
+        let plain = sender(&path);
+        // The oldest gives way to another, which is a sender after its handshake.
+        let stream = TcpStream::connect(address).unwrap();
+        let mut stream = connector.connect("localhost", stream).unwrap();
+        stream.write_all(&control(READY, Some(CONTENT_TYPE))).unwrap();
+        let mut answer = vec![0; control(ACCEPT, Some(CONTENT_TYPE)).len()];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer, control(ACCEPT, Some(CONTENT_TYPE)));
+        let mut oldest = &strangers[0];
+        assert_eq!(oldest.read(&mut [0; 9]).unwrap_or(0), 0, "it is closed");
+        assert_eq!(receiver.arrivals.lock().places, 2);
+        drop((plain, stream));
+        let (_, counters) = ended(receiver);
+        let refused: u64 = counters.senders.iter().map(|one| one.refused).sum();
+        assert_eq!(refused, strangers.len() as u64);
+    }
+
+    #[test]
+    fn a_handshake_byte_by_byte_ends_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let acceptor = tls(folder.path()).0.acceptor().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut slow = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        let limit = Duration::from_millis(300);
+        let accepted = thread::spawn(move || TlsStream::accept(&acceptor, stream, limit).err());
+        // A record of 16 KiB begins; each byte of it comes long before the limit.
+        slow.set_read_timeout(Some(limit / 30)).unwrap();
+        slow.write_all(&[22, 3, 1, 0x40, 0]).unwrap();
+        let is_open = |error: &io::Error| error.kind() == io::ErrorKind::WouldBlock;
+        while slow.write_all(&[1]).is_ok() && slow.read(&mut [0; 9]).is_err_and(|e| is_open(&e)) {}
+        let error = accepted.join().unwrap().unwrap();
+        assert_eq!(error.to_string(), "its handshake takes more than 300ms");
     }
 
     #[test]

@@ -1,15 +1,19 @@
 //! Senders of dnstap by TLS.
 
-use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod, SslStream, SslVerifyMode};
+use openssl::ssl::{
+    ErrorCode, HandshakeError, SslAcceptor, SslFiletype, SslMethod, SslStream, SslVerifyMode,
+};
 use openssl::x509::X509Name;
-use std::io::{self, Read, Write};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a sender may be silent during the handshake.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the whole handshake may take.
+pub(super) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Files of the addresses with TLS. They are read once, before privileges are dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,12 +58,43 @@ impl DnstapTls {
 pub(super) struct TlsStream(Arc<Mutex<SslStream<TcpStream>>>);
 
 impl TlsStream {
-    /// Does the handshake with a sender.
-    pub(super) fn accept(acceptor: &SslAcceptor, stream: TcpStream) -> io::Result<Self> {
-        stream.set_read_timeout(Some(HANDSHAKE_TIMEOUT))?;
-        let accepted = acceptor.accept(stream).map_err(io::Error::other)?;
-        accepted.get_ref().set_read_timeout(None)?;
+    /// Does the handshake with a sender, which has `limit` for all of it.
+    pub(super) fn accept(
+        acceptor: &SslAcceptor,
+        stream: TcpStream,
+        limit: Duration,
+    ) -> io::Result<Self> {
+        let end = Instant::now() + limit;
+        stream.set_nonblocking(true)?;
+        let mut accepted = acceptor.accept(stream);
+        let accepted = loop {
+            match accepted {
+                Ok(accepted) => break accepted,
+                Err(HandshakeError::WouldBlock(pending)) => {
+                    let is_writing = pending.error().code() == ErrorCode::WANT_WRITE;
+                    let flags = if is_writing { PollFlags::OUT } else { PollFlags::IN };
+                    let left = end.saturating_duration_since(Instant::now());
+                    if !wait(pending.get_ref(), flags, left)? {
+                        let why = format!("its handshake takes more than {limit:?}");
+                        return Err(io::Error::new(ErrorKind::TimedOut, why));
+                    }
+                    accepted = pending.handshake();
+                }
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        };
+        accepted.get_ref().set_nonblocking(false)?;
         Ok(Self(Arc::new(Mutex::new(accepted))))
+    }
+}
+
+/// Waits until a socket is ready. Returns false once no time is left.
+fn wait(stream: &TcpStream, flags: PollFlags, left: Duration) -> io::Result<bool> {
+    let limit = Timespec::try_from(left).map_err(io::Error::other)?;
+    match poll(&mut [PollFd::new(stream, flags)], Some(&limit)) {
+        Ok(ready) => Ok(ready > 0 && !left.is_zero()),
+        Err(Errno::INTR) => Ok(true),
+        Err(error) => Err(error.into()),
     }
 }
 
