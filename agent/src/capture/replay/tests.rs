@@ -312,6 +312,18 @@ fn replays_dnstap_and_counts_what_is_none() {
     let (summary, packets) = replay(damaged);
     assert!(summary.unwrap_err().to_string().contains("packets before that were replayed"));
     assert_eq!(packets.len(), 4);
+    // Files that were put together are one; what else follows is not passed over in silence.
+    let finish = control(5, None);
+    for between in [&b""[..], &finish, &control(4, Some(CONTENT_TYPE))] {
+        let (summary, packets) = replay([&whole, between, &whole, &finish].concat());
+        assert_eq!(summary.unwrap(), FileSummary { packets: 8, warning: None });
+        assert_eq!(packets.len(), 8);
+    }
+    let (summary, packets) = replay([&whole[..], &query].concat());
+    let warning = summary.unwrap().warning.unwrap();
+    let left = format!("{} bytes after byte {} are not", query.len(), whole.len());
+    assert!(warning.contains(&left), "{warning}");
+    assert_eq!(packets.len(), 4);
     for (file, error) in [
         ([&start[..], &junk, &stop].concat(), "no message of dnstap"),
         (control(2, Some(b"protobuf:other")), "not dnstap's"),

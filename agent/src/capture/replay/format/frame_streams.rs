@@ -86,14 +86,16 @@ impl Frames {
                     self.is_asked = true;
                     self.reply(ACCEPT, Some(dnstap::CONTENT_TYPE))?;
                 }
-                Some(STOP) => {
-                    if self.is_asked {
+                Some(kind @ (STOP | FINISH)) => {
+                    if self.replies.is_none() && self.another_begins()? {
+                        continue;
+                    }
+                    if kind == STOP && self.is_asked {
                         // All has been read. A sender that has gone already waits for no answer.
                         let _ = self.reply(FINISH, None);
                     }
                     return Ok(None);
                 }
-                Some(FINISH) => return Ok(None),
                 // ACCEPT, where what was sent is recorded.
                 _ => {}
             }
@@ -104,6 +106,25 @@ impl Frames {
     fn reply(&mut self, kind: u32, content_type: Option<&[u8]>) -> Result<(), Problem> {
         let Some(replies) = &mut self.replies else { return Ok(()) };
         replies.write_all(&control(kind, content_type)).map_err(Problem::Read)
+    }
+
+    /// Returns whether another stream begins after the end of one, as in files that were put together. Warns of bytes
+    /// that are none.
+    fn another_begins(&mut self) -> Result<bool, Problem> {
+        if Self::begin(&mut self.source)? {
+            return Ok(true);
+        }
+        let end = self.source.position;
+        while self.source.fill(1)? {
+            self.source.consume(self.source.available().len());
+        }
+        let left = self.source.position - end;
+        self.warning = (left > 0).then(|| {
+            format!(
+                "{left} bytes after byte {end} are not replayed: they follow the end of its frames and are not dnstap"
+            )
+        });
+        Ok(false)
     }
 
     fn end(&mut self) -> Option<&'static [u8]> {
