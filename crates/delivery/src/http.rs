@@ -33,6 +33,8 @@ pub struct Response {
     pub location: Option<HeaderValue>,
     /// After which time to try again, if the server says so.
     pub retry_after: Option<Duration>,
+    /// Media type of the body, if the server says so.
+    pub media_type: Option<HeaderValue>,
     /// Body, up to the client's limit.
     pub body: Vec<u8>,
 }
@@ -114,6 +116,7 @@ impl HttpClient {
             status: response.status(),
             location: response.headers().get(LOCATION).cloned(),
             retry_after: retry_after(response.headers()),
+            media_type: response.headers().get(CONTENT_TYPE).cloned(),
             body: body.map_err(|error| error.to_string())?,
         })
     }

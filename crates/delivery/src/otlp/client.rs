@@ -10,6 +10,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::client::SendRequest;
 use openssl::ssl::{SslConnector, SslMethod};
 use prost::Message;
+use serde_json::{Map, Value};
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -20,6 +21,10 @@ use ureq::http::{Request, StatusCode};
 
 pub(super) const SECTION: &str = "otlp";
 const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
+/// What to do where a server takes no OTLP.
+const WRONG_PLACE: &str =
+    "; give the path before /v1, and name the signals that it takes, such as #metrics";
 /// Largest response body in bytes.
 const BODY_LIMIT: u64 = 1 << 20;
 /// Bytes before a message of gRPC: whether it is compressed, and its length.
@@ -74,7 +79,7 @@ impl Client {
         signal: Signal,
         request: &[u8],
     ) -> Result<Option<PartialSuccess>, RequestError> {
-        let body: Bytes = match &mut self.transport {
+        let partial = match &mut self.transport {
             Transport::Http(client) => {
                 let url = format!("{}/v1/{}", self.target.url, signal.name());
                 let sent = client.send(&Method::POST, &url, request, self.timeout, true);
@@ -84,14 +89,49 @@ impl Client {
                 if !answer.status.is_success() {
                     return Err(response_error(&url, &answer));
                 }
-                answer.body.into()
+                partial_success(&answer).ok_or_else(|| {
+                    let why = format!("{url} does not answer as OTLP does{WRONG_PLACE}");
+                    RequestError::temporary(why)
+                })?
             }
-            Transport::Grpc(client) => client.call(signal, request, self.timeout)?,
+            Transport::Grpc(client) => {
+                let body = client.call(signal, request, self.timeout)?;
+                Response::decode(body).unwrap_or_default().partial_success.unwrap_or_default()
+            }
         };
-        // A server that answers with something else has accepted the request all the same.
-        let response = Response::decode(body).unwrap_or_default();
-        Ok(response.partial_success.filter(|partial| partial.rejected > 0))
+        Ok(Some(partial).filter(|partial| partial.rejected > 0))
     }
+}
+
+/// Reads the answer to a request that was accepted: nothing, or a response of OTLP, also in JSON. `None` if it is
+/// something else, such as the page of a proxy, which has accepted nothing.
+fn partial_success(answer: &http::Response) -> Option<PartialSuccess> {
+    if answer.body.is_empty() {
+        return Some(PartialSuccess::default());
+    }
+    let media_type = answer.media_type.as_ref().map(|found| found.as_bytes().to_ascii_lowercase());
+    let is =
+        |name: &str| media_type.as_ref().is_none_or(|found| found.starts_with(name.as_bytes()));
+    let from_protobuf = || {
+        let response = Response::decode(&*answer.body).ok()?;
+        Some(response.partial_success.unwrap_or_default())
+    };
+    let from_json = || json_partial_success(&answer.body);
+    is(PROTOBUF).then(from_protobuf).flatten().or_else(|| is(JSON).then(from_json).flatten())
+}
+
+/// As [`partial_success`], of a response in JSON. Its number has a name and a form of its own for each signal.
+fn json_partial_success(body: &[u8]) -> Option<PartialSuccess> {
+    let answer: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let Some(partial) = answer.get("partialSuccess").and_then(Value::as_object) else {
+        return Some(PartialSuccess::default());
+    };
+    let rejected = partial.iter().find(|(name, _)| name.starts_with("rejected"));
+    let rejected = rejected.and_then(|(_, count)| {
+        count.as_i64().or_else(|| count.as_str().and_then(|count| count.parse().ok()))
+    });
+    let said = partial.get("errorMessage").and_then(Value::as_str).unwrap_or_default();
+    Some(PartialSuccess { rejected: rejected.unwrap_or(0), error_message: said.to_owned() })
 }
 
 /// The headers of each request: credentials and those of the configuration.
@@ -120,9 +160,7 @@ fn response_error(url: &str, answer: &http::Response) -> RequestError {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             "; see otlp.username and password_file, bearer_token_file, or headers"
         }
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => {
-            "; give the path before /v1, and name the signals that it takes, such as #metrics"
-        }
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => WRONG_PLACE,
         status if status.is_redirection() => "; give the place that it redirects to",
         _ => "",
     };
@@ -326,6 +364,39 @@ fn grpc_error(url: &str, code: u32, said: &str, retry_after: Option<Duration>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_answers_of_otlp_accept_a_request() {
+        let rejected = |media_type: &'static str, body: &[u8]| {
+            let media_type = Some(media_type).filter(|name| !name.is_empty());
+            let answer = http::Response {
+                status: StatusCode::OK,
+                location: None,
+                retry_after: None,
+                media_type: media_type.map(HeaderValue::from_static),
+                body: body.to_vec(),
+            };
+            partial_success(&answer).map(|partial| partial.rejected)
+        };
+        let partial = PartialSuccess { rejected: 3, error_message: "no".into() };
+        let partial = Response { partial_success: Some(partial) }.encode_to_vec();
+        let json = br#"{"partialSuccess":{"rejectedSpans":"3","errorMessage":"no"}}"#;
+        let page = b"<html>please sign in</html>";
+        for (media_type, body, expected) in [
+            ("text/plain", &b""[..], Some(0)),
+            ("application/x-protobuf", &partial, Some(3)),
+            ("", &partial, Some(3)),
+            ("Application/JSON; charset=utf-8", json, Some(3)),
+            ("", json, Some(3)),
+            ("application/json", b"{}", Some(0)),
+            ("application/json", page, None),
+            ("application/x-protobuf", page, None),
+            ("", page, None),
+            ("text/plain", b"{}", None),
+        ] {
+            assert_eq!(rejected(media_type, body), expected, "{media_type}");
+        }
+    }
 
     #[test]
     fn exhausted_resources_are_temporary_with_a_time_only() {

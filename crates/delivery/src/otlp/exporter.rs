@@ -274,8 +274,11 @@ impl Worker {
                     let bytes = request.len() as u64;
                     self.progress.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
                     let Some(partial) = partial else { return Sent::Accepted };
-                    let rejected = usize::try_from(partial.rejected).unwrap_or_default();
-                    self.rejected(signal, partial.rejected.unsigned_abs(), &partial.error_message);
+                    // No more than there are, whatever the server says.
+                    let items = proto::item_count(signal, request);
+                    let rejected =
+                        usize::try_from(partial.rejected).map_or(items, |n| n.min(items));
+                    self.rejected(signal, rejected as u64, &partial.error_message);
                     return Sent::Partly(rejected);
                 }
                 Err(error) => error,

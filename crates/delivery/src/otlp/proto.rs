@@ -311,6 +311,26 @@ pub(super) struct Delay {
     pub(super) nanos: i32,
 }
 
+/// Returns how many log records, data points or spans a request has.
+pub(super) fn item_count(signal: Signal, request: &[u8]) -> usize {
+    match signal {
+        Signal::Logs => sum_items(request, |_: &LogRecord| 1),
+        Signal::Traces => sum_items(request, |_: &Span| 1),
+        Signal::Metrics => sum_items(request, |metric: &Metric| match &metric.data {
+            Some(Data::Sum(sum)) => sum.points.len(),
+            Some(Data::Histogram(histogram)) => histogram.points.len(),
+            Some(Data::ExponentialHistogram(histogram)) => histogram.points.len(),
+            None => 0,
+        }),
+    }
+}
+
+fn sum_items<T: Message + Default + Debug>(request: &[u8], count: impl Fn(&T) -> usize) -> usize {
+    let request = Request::<T>::decode(request).unwrap_or_default();
+    let scopes = request.resources.iter().flat_map(|resource| &resource.scopes);
+    scopes.flat_map(|scope| &scope.items).map(count).sum()
+}
+
 /// Makes two requests of one. `None`: it has one item.
 pub(super) fn halve(signal: Signal, request: &[u8]) -> Option<[Vec<u8>; 2]> {
     match signal {

@@ -339,7 +339,11 @@ fn overflowing_windows_are_one_point() {
     let zones = ["a", "b", "c"].map(|zone| {
         (Stream::Metrics, window("2026-11-26T10:00:00Z", 10, 10, &json!({ "zone": zone })))
     });
-    let found = metrics(&encode(&mut encoder, &zones).0);
+    let requests = encode(&mut encoder, &zones).0;
+    let (signal, bytes) = &requests[0];
+    let found = metrics(&requests);
+    // A server can reject no more points: two of each metric, and two more of the one by status.
+    assert_eq!(proto::item_count(*signal, bytes), 2 * found.len() + 2);
     assert_eq!(sums(&found, "dnscribe.resolver_zone.queries"), [3, 6]);
     // A window says nothing of these; Prometheus accepts no metric without points.
     assert!(found.iter().all(|metric| metric.name != "dnscribe.resolver_zone.retries"));
@@ -408,6 +412,7 @@ fn answers_decide_what_is_delivered() {
     let busy = || answer("503 Service Unavailable", "retry-after: 0\r\n", b"");
     let fine = || answer("200 OK", "", b"");
     let partly = || answer("200 OK", "", &partial);
+    let page = || answer("200 OK", "content-type: text/html\r\n", b"<html>please sign in</html>");
     let large = || answer("413 Payload Too Large", "", b"");
     // Ten are too many, then the first five, of which two are taken; of the other three, one alone is too large.
     let halves = vec![large(), large(), fine(), large(), large(), fine(), fine()];
@@ -415,6 +420,8 @@ fn answers_decide_what_is_delivered() {
         (vec![fine()], 10, None),
         (vec![busy(), busy(), fine()], 10, None),
         (vec![partly()], 7, Some(("partial_success", 3))),
+        // A proxy has accepted nothing.
+        (vec![page(), fine()], 10, None),
         // Of each half another part.
         (vec![large(), partly(), partly()], 4, Some(("partial_success", 6))),
         (vec![answer("400 Bad Request", "", b"no")], 0, Some(("rejected", 10))),
