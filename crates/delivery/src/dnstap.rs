@@ -5,7 +5,7 @@
 
 use super::frames::{self, FrameFormat, MessageFields};
 use super::threaded::{SharedState, ThreadedSink};
-use super::{SinkError, StreamSet, files, writer};
+use super::{SinkError, StreamSet, writer};
 use prost::Message as _;
 use std::fmt;
 use std::fs::File;
@@ -199,12 +199,9 @@ pub(super) enum Output {
 }
 
 impl Output {
-    fn open(target: &DnstapTarget) -> io::Result<Self> {
+    fn open(target: &DnstapTarget, before: Option<&File>) -> io::Result<Self> {
         let mut output = match target {
-            DnstapTarget::File(path) => {
-                writer::set_aside(path)?;
-                Self::File(files::append(path, true, None)?)
-            }
+            DnstapTarget::File(path) => Self::File(writer::create_anew(path, before)?),
             DnstapTarget::Unix(path) => {
                 let mut stream = UnixStream::connect(path)?;
                 stream.set_read_timeout(Some(TIMEOUT))?;
@@ -262,8 +259,8 @@ impl FrameFormat for DnstapTarget {
         }
     }
 
-    fn open(&mut self, _: &Arc<SharedState>) -> io::Result<Output> {
-        Output::open(self)
+    fn open(&mut self, _: &Arc<SharedState>, before: Option<&File>) -> io::Result<Output> {
+        Output::open(self, before)
     }
 
     fn file_of(output: &mut Output) -> Option<&mut File> {

@@ -3,9 +3,11 @@
 //! Input: `dns.message/1` with the bytes of the message (`messages.wire`). A format makes the frame of a message; all
 //! else is here.
 
+use super::pcapng::STDOUT;
 use super::tally::{DropReason, PerStream};
 use super::threaded::{LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
-use super::{Batch, Failure, OutputFormat, SinkError, Stream, StreamSet, writer};
+use super::writer::{CHECK_PATH_EVERY, cut, is_same_file};
+use super::{Batch, Failure, OutputFormat, SinkError, Stream, StreamSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dnscribe_record::time::Timestamp;
@@ -135,8 +137,13 @@ pub(super) trait FrameFormat: fmt::Display + Send + 'static {
     /// The file that is written. Without one, a program is waited for while it does not listen.
     fn file(&self) -> Option<&Path>;
 
-    /// Opens the output and writes what comes before all frames.
-    fn open(&mut self, shared: &Arc<SharedState>) -> io::Result<Self::Output>;
+    /// Opens the output and writes what comes before all frames. `before`: the file that was written at this path and is
+    /// not there any more.
+    fn open(
+        &mut self,
+        shared: &Arc<SharedState>,
+        before: Option<&File>,
+    ) -> io::Result<Self::Output>;
 
     /// The file behind an open output, from which a partial frame is cut off; none if it is no file.
     fn file_of(output: &mut Self::Output) -> Option<&mut File>;
@@ -160,18 +167,11 @@ pub(super) fn open<F: FrameFormat>(
     let output = match format.file().map(Path::to_path_buf) {
         Some(path) => {
             let failed = |error| SinkError::File { path, error };
-            Some(format.open(&shared).map_err(failed)?)
+            Some(format.open(&shared, None).map_err(failed)?)
         }
         None => None,
     };
-    let writer = FrameWriter {
-        format,
-        output,
-        patience,
-        next_try: Instant::now(),
-        has_accepted: false,
-        failing_since: None,
-    };
+    let writer = FrameWriter::new(format, output, patience);
     let work = move |receiver: &SinkReceiver| writer.run(receiver);
     ThreadedSink::start(name, OutputFormat::Json, QueueLimits::default(), shared, work)
 }
@@ -208,13 +208,38 @@ struct FrameWriter<F: FrameFormat> {
     has_accepted: bool,
     /// When the program was first found not to listen or read, unless it has accepted messages since.
     failing_since: Option<Instant>,
+    /// When it was last checked whether the path still leads to the open file.
+    checked_at: Instant,
+    /// Whether a failure to reopen has been logged.
+    failure_logged: bool,
 }
 
 impl<F: FrameFormat> FrameWriter<F> {
+    fn new(format: F, output: Option<F::Output>, patience: Option<Duration>) -> Self {
+        let now = Instant::now();
+        Self {
+            format,
+            output,
+            patience,
+            next_try: now,
+            has_accepted: false,
+            failing_since: None,
+            checked_at: now,
+            failure_logged: false,
+        }
+    }
+
     fn run(mut self, receiver: &SinkReceiver) {
         loop {
-            match receiver.next(LONG_WAIT) {
+            let next = receiver.next(LONG_WAIT);
+            if receiver.shared.reopen.replace(false) {
+                self.follow_its_name(&receiver.shared);
+            }
+            match next {
                 NextStep::Batch(taken) => {
+                    if self.checked_at.elapsed() >= CHECK_PATH_EVERY {
+                        self.follow_its_name(&receiver.shared);
+                    }
                     let written = self.deliver(&taken.batch, &receiver.shared);
                     drop(taken);
                     if let Err(reason) = written {
@@ -227,6 +252,37 @@ impl<F: FrameFormat> FrameWriter<F> {
         }
         if let Some(Err(error)) = self.output.map(F::close) {
             tracing::debug!(%error, "the end of {} was not confirmed", self.format);
+        }
+    }
+
+    /// Ends the file and opens its path again if it was moved or removed. Keeps the open file if that fails.
+    fn follow_its_name(&mut self, shared: &Arc<SharedState>) {
+        self.checked_at = Instant::now();
+        let Self { format, output: Some(output), failure_logged, .. } = self else { return };
+        let path = format.file().filter(|path| *path != Path::new(STDOUT));
+        let Some((path, file)) = path.zip(F::file_of(output)) else { return };
+        if !file.metadata().is_ok_and(|file| file.is_file())
+            || is_same_file(path, file).is_ok_and(|(is_same, _)| is_same)
+        {
+            return;
+        }
+        match format.open(shared, Some(file)) {
+            Ok(next) => {
+                tracing::info!("{format} reopened: it was moved or removed");
+                *failure_logged = false;
+                if let Err(error) = F::close(std::mem::replace(output, next)) {
+                    tracing::warn!(%error, "the end of the file that was at {format} is missing");
+                }
+            }
+            Err(error) if !*failure_logged => {
+                *failure_logged = true;
+                tracing::warn!(
+                    %error,
+                    "cannot reopen {format}, which was moved or removed; the open file is still written: check that the \
+                     path can be written"
+                );
+            }
+            Err(_) => {}
         }
     }
 
@@ -282,7 +338,7 @@ impl<F: FrameFormat> FrameWriter<F> {
             if Instant::now() < self.next_try {
                 return Ok(false);
             }
-            match self.format.open(shared) {
+            match self.format.open(shared, None) {
                 Ok(output) => {
                     self.output = Some(output);
                     self.has_accepted = false;
@@ -308,7 +364,7 @@ impl<F: FrameFormat> FrameWriter<F> {
         let (whole, excess) = frames.split(written);
         if excess > 0
             && let Some(file) = F::file_of(output)
-            && let Err(error) = writer::cut(file, excess)
+            && let Err(error) = cut(file, excess)
         {
             tracing::warn!(%error, "the last message in {} is incomplete", self.format);
         }

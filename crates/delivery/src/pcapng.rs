@@ -7,7 +7,7 @@
 use super::frames::{self, FrameFormat, MessageFields};
 use super::threaded::{SharedState, ThreadedSink};
 use super::writer::{self, PORTION, is_transient, wait_writable};
-use super::{SinkError, StreamSet, files};
+use super::{SinkError, StreamSet};
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -283,13 +283,17 @@ impl FrameFormat for PacketFile {
         Some(&self.path)
     }
 
-    fn open(&mut self, shared: &Arc<SharedState>) -> io::Result<PatientFile> {
+    fn open(
+        &mut self,
+        shared: &Arc<SharedState>,
+        before: Option<&File>,
+    ) -> io::Result<PatientFile> {
         let file = if self.path == Path::new(STDOUT) {
             File::from(io::stdout().as_fd().try_clone_to_owned()?)
         } else {
-            writer::set_aside(&self.path)?;
-            files::append(&self.path, true, None)?
+            writer::create_anew(&self.path, before)?
         };
+        self.encoder = PacketEncoder::default();
         let is_regular = file.metadata()?.is_file();
         let mut output = PatientFile { file, is_regular, shared: Arc::clone(shared) };
         output.write_all(&PacketEncoder::header(&self.node))?;

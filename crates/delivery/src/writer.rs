@@ -9,7 +9,7 @@ mod target;
 
 use super::tally::{DropReason, PerStream};
 use super::threaded::{NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink};
-use super::{Batch, Failure, OutputFormat, Rotation, SinkError, Stream, StreamSet};
+use super::{Batch, Failure, OutputFormat, Rotation, SinkError, Stream, StreamSet, files};
 use dnscribe_record::EcsEncoder;
 use dnscribe_record::time::Timestamp;
 pub use rotation::is_rotated_from;
@@ -21,7 +21,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 use target::Target;
-pub(super) use target::{cut, open};
+pub(super) use target::{CHECK_PATH_EVERY, cut, is_same_file, open};
 use tracing::error;
 
 const REASONS: &[DropReason] =
@@ -33,13 +33,17 @@ pub(super) const PORTION: usize = 4096;
 /// How long to wait for a slow reader before checking whether the sink is being closed.
 const POLL_TIMEOUT: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
-/// Renames a file that is not empty, as rotation does.
-pub(super) fn set_aside(path: &Path) -> io::Result<()> {
-    if super::files::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0) {
+/// Creates a file with mode and owner of the one that was written `before`, if any. Renames a file that is there already and
+/// not empty, as rotation does.
+pub(super) fn create_anew(path: &Path, before: Option<&File>) -> io::Result<File> {
+    if files::metadata(path).is_ok_and(|file| file.is_file() && file.len() > 0) {
         let mut series = rotation::Series::of(path)?;
-        super::files::rename(path, &series.next(Timestamp::now()))?;
+        files::rename(path, &series.next(Timestamp::now()))?;
     }
-    Ok(())
+    match before {
+        Some(before) => target::create_like(path, before),
+        None => files::append(path, true, None),
+    }
 }
 
 pub(super) fn stdout(

@@ -44,7 +44,7 @@ impl FrameFormat for TestFormat {
         self.is_file.then_some(&self.path)
     }
 
-    fn open(&mut self, _: &Arc<SharedState>) -> io::Result<Disk> {
+    fn open(&mut self, _: &Arc<SharedState>, _: Option<&File>) -> io::Result<Disk> {
         let file = fs::OpenOptions::new().append(true).create(true).open(&self.path)?;
         Ok(Disk { file, space: self.space })
     }
@@ -103,14 +103,7 @@ proptest! {
 fn a_program_recovers_once_it_takes_messages_for_a_while() {
     let folder = tempfile::tempdir().unwrap();
     let format = TestFormat { path: folder.path().join("frames"), is_file: false, space: 0 };
-    let mut writer = FrameWriter {
-        format,
-        output: None,
-        patience: None,
-        next_try: Instant::now(),
-        has_accepted: false,
-        failing_since: None,
-    };
+    let mut writer = FrameWriter::new(format, None, None);
     let shared = SharedState::new(StreamSet::MESSAGES, REASONS);
     let frames = Frames { bytes: vec![b'x'; 9], ends: vec![9] };
     let mut write = |frames: &Frames, space, connected: Duration| {
@@ -133,14 +126,7 @@ fn patience_begins_anew_once_a_program_has_read() {
     {
         let folder = tempfile::tempdir().unwrap();
         let format = TestFormat { path: folder.path().join("frames"), is_file: false, space: 0 };
-        let mut writer = FrameWriter {
-            format,
-            output: None,
-            patience: Some(Duration::ZERO),
-            next_try: Instant::now(),
-            has_accepted: false,
-            failing_since: None,
-        };
+        let mut writer = FrameWriter::new(format, None, Some(Duration::ZERO));
         let shared = SharedState::new(StreamSet::MESSAGES, REASONS);
         let frames = Frames { bytes: vec![b'x'; 9], ends: vec![9] };
         let mut write = |space, connected: Duration| {
@@ -152,4 +138,37 @@ fn patience_begins_anew_once_a_program_has_read() {
         assert_eq!(write(9, Duration::ZERO), Ok(true));
         assert_eq!(write(0, connected), expected);
     }
+}
+
+/// A file that was moved or removed is not written any more: after a signal, and without one after a while.
+#[test]
+fn a_file_that_was_moved_or_removed_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let [path, moved] = ["frames", "moved"].map(|name| folder.path().join(name));
+    let format = TestFormat { path: path.clone(), is_file: true, space: 99 };
+    let mut sink = open("frames".into(), StreamSet::MESSAGES, format, None).unwrap();
+    let mut write = |letter: u8| {
+        let mut batch = Batch::default();
+        batch.push(Stream::Messages, 1, |out| out.push(letter), |_| {});
+        sink.reopen();
+        sink.offer(&Arc::new(batch));
+        assert!(sink.flush(Duration::from_secs(30)));
+    };
+    write(b'a');
+    write(b'b');
+    fs::rename(&path, &moved).unwrap();
+    write(b'c');
+    assert_eq!(fs::read(&moved).unwrap(), b"ab");
+    assert_eq!(fs::read(&path).unwrap(), b"c");
+    fs::remove_file(&path).unwrap();
+    write(b'd');
+    assert_eq!(fs::read(&path).unwrap(), b"d");
+
+    let mut format = TestFormat { path: path.clone(), is_file: true, space: 99 };
+    let shared = SharedState::new(StreamSet::MESSAGES, REASONS);
+    let output = Some(format.open(&shared, None).unwrap());
+    let mut writer = FrameWriter::new(format, output, None);
+    fs::remove_file(&path).unwrap();
+    writer.follow_its_name(&shared);
+    assert!(path.exists());
 }

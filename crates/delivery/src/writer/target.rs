@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often to check whether the path still leads to the open file.
-const CHECK_PATH_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const CHECK_PATH_EVERY: Duration = Duration::from_secs(1);
 
 /// Shortest sleep before rotating an old file.
 const MIN_SLEEP: Duration = Duration::from_millis(100);
@@ -342,7 +342,7 @@ fn since(metadata: &Metadata) -> SystemTime {
 }
 
 /// Returns whether the path leads to the file, and the file's size.
-fn is_same_file(path: &Path, file: &File) -> io::Result<(bool, u64)> {
+pub(crate) fn is_same_file(path: &Path, file: &File) -> io::Result<(bool, u64)> {
     let open = file.metadata()?;
     match files::metadata(path) {
         Ok(found) => Ok(((found.dev(), found.ino()) == (open.dev(), open.ino()), open.len())),
@@ -364,7 +364,8 @@ fn open_next(path: &Path, before: &File) -> io::Result<File> {
     }
 }
 
-fn create_like(path: &Path, before: &File) -> io::Result<File> {
+/// Opens a file for appending, and creates it with mode and owner of the one before.
+pub(super) fn create_like(path: &Path, before: &File) -> io::Result<File> {
     let file = files::append(path, true, Some(before))?;
     if let Err(error) = before.metadata().and_then(|before| copy_owner_and_mode(&file, &before)) {
         let file = path.display();
