@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 pub struct Vitals {
     /// Packets lost because the ring was full.
     pub lost: u64,
+    /// Whether only servers report packets, so that there is no ring.
+    pub is_dnstap_only: bool,
     /// Packets left out by sampling.
     pub sampled: u64,
     /// Numbers of the sinks.
@@ -29,6 +31,7 @@ impl Vitals {
     ) -> Self {
         Self {
             lost: counters.kernel.values().map(|kernel| kernel.lost_ring_full).sum(),
+            is_dnstap_only: counters.kernel.keys().eq(["dnstap"]),
             sampled: counters.kernel.values().map(|kernel| kernel.sampled_out).sum(),
             delivery: DeliveryVitals::new(&counters.delivery, spool_bytes, failures),
         }
@@ -40,6 +43,7 @@ impl Vitals {
 pub struct Health {
     window: Duration,
     lost: LossCounter,
+    is_dnstap_only: bool,
     sampled: LossCounter,
     delivery: DeliveryHealth,
 }
@@ -49,13 +53,15 @@ impl Health {
     /// spool in bytes, if there is one.
     #[must_use]
     pub fn new(window: Duration, spool_max: Option<u64>) -> Self {
-        let (lost, sampled) = Default::default();
-        Self { window, lost, sampled, delivery: DeliveryHealth::new("agent", window, spool_max) }
+        let (lost, is_dnstap_only, sampled) = Default::default();
+        let delivery = DeliveryHealth::new("agent", window, spool_max);
+        Self { window, lost, is_dnstap_only, sampled, delivery }
     }
 
     /// Adds the numbers of a moment.
     pub fn observe(&mut self, now: Instant, vitals: Vitals) {
         self.lost.observe(now, vitals.lost);
+        self.is_dnstap_only = vitals.is_dnstap_only;
         self.sampled.observe(now, vitals.sampled);
         self.delivery.observe(now, vitals.delivery);
     }
@@ -63,11 +69,16 @@ impl Health {
     /// Returns the results at `now`.
     #[must_use]
     pub fn report(&self, now: Instant) -> HealthReport {
-        let ring = self.lost.check(now, self.window, CheckState::Fail, "packets lost by the ring");
+        let (lost, more_cpu) = if self.is_dnstap_only {
+            ("frames of dnstap lost", "give the agent more CPU")
+        } else {
+            let remedy = "give the agent more CPU, or increase capture.ring_bytes";
+            ("packets lost by the ring", remedy)
+        };
+        let ring = self.lost.check(now, self.window, CheckState::Fail, lost);
         let sampling =
             self.sampled.check(now, self.window, CheckState::Warn, "packets left out by sampling");
         let mut report = HealthReport::of_pipeline(CheckState::Ok, "answers");
-        let more_cpu = "give the agent more CPU, or increase capture.ring_bytes";
         report.0.push(Check::new("ring", ring, more_cpu));
         let exact = "give the agent more CPU; totals are exact nevertheless";
         report.0.push(Check::new("sampling", sampling, exact));
@@ -117,6 +128,21 @@ mod tests {
         let report = health.report(at(70));
         assert!(report.is_healthy());
         assert!(report.to_string().contains("ok    ring      7 packets lost"), "{report}");
+    }
+
+    #[test]
+    fn without_a_ring_no_larger_one_helps() {
+        for (hooks, has_ring) in [(&["dnstap"][..], false), (&["cgroup", "dnstap"], true)] {
+            let (mut health, now) = health();
+            let mut counters = Counters::default();
+            for hook in hooks {
+                let lost = Kernel { lost_ring_full: 3, ..Kernel::default() };
+                counters.kernel.insert((*hook).to_owned(), lost);
+            }
+            health.observe(now, Vitals::new(&counters, 0, (Vec::new(), 1)));
+            let text = health.report(now).to_string();
+            assert_eq!(text.contains("ring_bytes"), has_ring, "{text}");
+        }
     }
 
     #[test]
