@@ -132,7 +132,7 @@ fn a_key_has_one_pseudonym_in_all_rows() {
 #[test]
 fn names_go_in_each_of_their_forms() {
     let world = World::new();
-    let mut rows = vec![
+    let mut rows = [
         payment("order-münchen.de-1", "acc-17", "münchen.de", 1),
         payment("2", "acc-17", "xn--mnchen-3ya.de", 1),
         payment("3", "acc-99", "anna.de", 1),
