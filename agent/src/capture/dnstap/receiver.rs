@@ -609,8 +609,8 @@ fn start_sender(
     thread::Builder::new().name(format!("dnstap-{number}")).spawn(work).inspect_err(|_| {
         let mut state = arrivals.lock();
         state.connections.remove(&number);
-        let had_place = !state.handshakes.remove(&number);
-        state.places -= usize::from(had_place);
+        state.handshakes.remove(&number);
+        state.places -= usize::from(!has_handshake);
     })
 }
 
