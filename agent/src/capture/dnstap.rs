@@ -3,7 +3,10 @@
 //! A frame has one message, with the addresses and times that the server knows. A frame of a response may have its query as
 //! well, which servers also report by itself: it is not read twice.
 
+mod acceptor;
 mod address;
+mod arrivals;
+mod listener;
 mod order;
 mod receiver;
 mod senders;
