@@ -19,8 +19,6 @@ const ID_BYTES: usize = 16;
 /// Bytes of a key.
 const KEY_BYTES: usize = 32;
 
-/// Form of a file of a former version, which does not show damage.
-const UNCHECKED: u8 = 0;
 /// Form of a file whose keys are encrypted.
 const ENCRYPTED: u8 = 1;
 /// Form of a file that ends with its hash.
@@ -166,11 +164,10 @@ impl Keyring {
             file.strip_prefix(MAGIC).and_then(<[u8]>::split_first).ok_or_else(damaged)?;
         let mut opened = Vec::new();
         let keys = match *form {
-            UNCHECKED => rest,
             CHECKED => {
                 checked(file).and_then(|file| file.get(MAGIC.len() + 1..)).ok_or_else(damaged)?
             }
-            _ => {
+            ENCRYPTED => {
                 let (length, rest) = rest.split_first().ok_or_else(damaged)?;
                 let (name, rest) =
                     rest.split_at_checked(usize::from(*length)).ok_or_else(damaged)?;
@@ -189,6 +186,7 @@ impl Keyring {
                     format!("{path}: the policy has another key {name}, or it is damaged");
                 &*keys.map_err(|_| KpiError::Usage(another))?
             }
+            _ => return Err(damaged()),
         };
         let (keys, rest) = keys.as_chunks::<{ ID_BYTES + KEY_BYTES }>();
         if keys.is_empty() || !rest.is_empty() {
@@ -221,9 +219,5 @@ mod tests {
             damaged[place] ^= 1;
             assert!(Keyring::decode("a", &damaged, &policy).is_err(), "{place}");
         }
-        // Files of a former version have no hash.
-        let mut former = file[..file.len() - 32].to_vec();
-        former[MAGIC.len()] = UNCHECKED;
-        assert!(Keyring::decode("a", &former, &policy).unwrap().destroy(Kind::Account, "anna"));
     }
 }
