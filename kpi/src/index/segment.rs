@@ -15,6 +15,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Names of the metadata of a segment: the query that its keys are the result of, and its files of facts with their rows.
 const KEYS: &str = "keys";
@@ -30,6 +31,8 @@ pub(super) struct Segment {
     pub(super) rows: u64,
     /// Files of facts with their rows, in the order of the rows of the segment.
     pub(super) files: Vec<(String, u64)>,
+    /// Whether its bytes were compared with its name, which takes longer than to search them.
+    is_intact: AtomicBool,
 }
 
 impl Segment {
@@ -53,7 +56,7 @@ impl Segment {
         let files = serde_json::from_str::<Vec<(String, u64)>>(value(FILES).unwrap_or_default());
         let files = files.map_err(|error| KpiError::store(path, &error))?;
         let rows = files.iter().map(|(_, rows)| rows).sum();
-        Ok(Some(Self { path: path.to_owned(), rows, files }))
+        Ok(Some(Self { path: path.to_owned(), rows, files, is_intact: AtomicBool::new(false) }))
     }
 
     /// Writes a segment.
@@ -85,7 +88,7 @@ impl Segment {
         let bytes = writer.into_inner().map_err(fail)?;
         let path = store.write_hashed(FOLDER, bytes).await?;
         let rows = files.iter().map(|(_, rows)| rows).sum();
-        Ok(Self { path, rows, files })
+        Ok(Self { path, rows, files, is_intact: AtomicBool::new(true) })
     }
 
     /// Reads all rows; nothing if the file is gone or damaged.
@@ -98,13 +101,19 @@ impl Segment {
         bytes.map(|bytes| facts::parquet_rows(&self.path, bytes, schema)).transpose()
     }
 
-    /// Finds rows with one of the keys, by columns; nothing if the file is gone or damaged.
+    /// Finds rows with one of the keys, by columns; nothing if the file is gone or damaged. Of several searches, the first finds damage.
     pub(super) async fn find(
         &self,
         store: &Store,
         wanted: Arc<Vec<(String, Keys)>>,
     ) -> Result<Option<Vec<u64>>, KpiError> {
-        let Some(bytes) = store.read_if_intact(&self.path).await? else { return Ok(None) };
+        let bytes = if self.is_intact.load(Ordering::Relaxed) {
+            store.read_if_there(&self.path).await?
+        } else {
+            store.read_if_intact(&self.path).await?
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        self.is_intact.store(true, Ordering::Relaxed);
         let found = tokio::task::spawn_blocking(move || matching(bytes, &wanted)).await;
         let found = found.map_err(|error| KpiError::Failed(format!("index: {error}")))?;
         found.map(Some).map_err(|error| KpiError::store(&self.path, &error))
@@ -156,7 +165,12 @@ mod tests {
     #[test]
     fn rows_are_those_of_their_files() {
         let files = [("a", 3), ("b", 0), ("c", 2)].map(|(name, rows)| (name.to_owned(), rows));
-        let segment = Segment { path: String::new(), rows: 5, files: files.to_vec() };
+        let segment = Segment {
+            path: String::new(),
+            rows: 5,
+            files: files.to_vec(),
+            is_intact: AtomicBool::new(true),
+        };
         let mut found = Found::new();
         segment.by_file(&[0, 2, 4], &mut found);
         let expected = [("a".to_owned(), vec![0, 2]), ("c".to_owned(), vec![1])];
