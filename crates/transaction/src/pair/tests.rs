@@ -98,6 +98,16 @@ fn response_in_time_answers_query() {
     assert_eq!(outcomes, [(Status::Answered, Some(12), 0, false)]);
 }
 
+/// An answer that is as fast as possible is another thing than one whose time is not known.
+#[test]
+fn response_before_its_query_has_no_latency() {
+    let mut pairer = Pairer::new(PairOptions::default());
+    let messages = [query(500, 7, "a.test"), response(12, 7, "a.test"), query(600, 8, "b.test")];
+    let outcomes = run(&mut pairer, messages.into_iter().chain([response(600, 8, "b.test")]));
+    let expected = [None, Some(0)].map(|latency| (Status::Answered, latency, 0, false));
+    assert_eq!(outcomes, expected);
+}
+
 #[test]
 fn one_way_message_starts_no_transaction() {
     let mut pairer = Pairer::new(PairOptions::default());

@@ -109,9 +109,10 @@ impl<'a> Transaction<'a> {
     }
 
     /// Returns the time from the first query to the response, or to the first message of a zone
-    /// transfer.
+    /// transfer; none if the clock was set back between them.
     #[must_use]
     pub fn latency(&self) -> Option<Duration> {
-        Some(self.response?.envelope.ts.since(self.query?.envelope.ts))
+        let (query, response) = (self.query?.envelope.ts, self.response?.envelope.ts);
+        (query <= response).then(|| response.since(query))
     }
 }
