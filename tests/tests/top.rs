@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use dnscribe_tests::tmux::{Terminal, TerminalState};
 use dnscribe_tests::{environment, shell};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -36,6 +37,26 @@ fn explores_capture_file() -> Result<()> {
     terminal.press(&["C-c"])?;
     terminal.wait_for("the end", |text| text.contains("ended with 0"))?;
     ensure!(terminal.state()? == TerminalState::INITIAL);
+    Ok(())
+}
+
+#[test]
+fn key_counts_that_comes_with_a_resize() -> Result<()> {
+    let terminal = terminal("\"$dnscribe\" top \"$capture\"; echo ended with $?")?;
+    terminal.wait_for("the end of the file", |text| text.contains(" END "))?;
+    terminal.press(&["4"])?;
+    terminal.wait_for("the processes", |text| text.contains("[4 Processes]"))?;
+    for (columns, key, tab) in [(100, "1", "[1 Resolvers]"), (90, "2", "[2 Zones]")] {
+        // Both are there when the program looks.
+        let program = Pid::from_raw(i32::try_from(terminal.program()?)?).context("no program")?;
+        kill_process(program, Signal::STOP)?;
+        terminal.resize((columns, 30))?;
+        terminal.press(&[key])?;
+        kill_process(program, Signal::CONT)?;
+        terminal.wait_for("the page of the key", |text| text.contains(tab))?;
+    }
+    terminal.press(&["q"])?;
+    terminal.wait_for("the end", |text| text.contains("ended with 0"))?;
     Ok(())
 }
 

@@ -110,7 +110,7 @@ fn large_screen_is_restored_at_sigterm() {
         .unwrap();
 
     terminal.resize((50, 8)).unwrap();
-    terminal.wait_for("the size message", |text| text.contains("too small: 50x8")).unwrap();
+    terminal.wait_for("the size message", |text| text.contains("needs 60x10: 50x8")).unwrap();
     terminal.resize((132, 43)).unwrap();
     terminal.wait_for("the view again", |text| text.contains("[5 Rcodes]")).unwrap();
 

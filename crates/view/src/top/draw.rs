@@ -86,7 +86,7 @@ pub fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) -> usize {
     let area = frame.area();
     if area.width < MIN_SIZE.0 || area.height < MIN_SIZE.1 {
         let (width, height) = MIN_SIZE;
-        let text = format!("too small: {}x{} of {width}x{height}", area.width, area.height);
+        let text = format!("needs {width}x{height}: {}x{}", area.width, area.height);
         frame.render_widget(Paragraph::new(text), area);
         return scene.view.scroll;
     }

@@ -4,15 +4,15 @@ use super::draw::{Scene, Status, Theme, draw, measure};
 use super::model::{Model, Span, Vantage};
 use super::shared::Shared;
 use super::view::{Action, View};
+use crossterm::cursor::{Hide, Show};
+use crossterm::event::{self, Event, KeyEventKind};
+use crossterm::execute;
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use dnscribe_config::log::Ring;
 use ratatui::Terminal;
 use ratatui::backend::{Backend, CrosstermBackend};
-use ratatui::crossterm::cursor::{Hide, Show};
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
-};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use std::fs::File;
@@ -24,6 +24,9 @@ use std::time::{Duration, Instant};
 
 /// Interval of frames; a key causes one at once.
 const FRAME_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Time for which crossterm is asked for keys that have come; it reads none in no time.
+const READ_TIME: Duration = Duration::from_millis(1);
 
 /// Interval at which the end is checked while no key is pressed.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -125,7 +128,7 @@ impl ScreenState {
             }
             let mut over = false;
             // All pending keys are handled before the next frame.
-            while !over && event::poll(Duration::ZERO)? {
+            while !over && event::poll(READ_TIME)? {
                 if let Event::Key(key) = event::read()?
                     && key.kind != KeyEventKind::Release
                 {

@@ -6,7 +6,7 @@ mod tests;
 use super::column::{Column, columns};
 use super::list::{FactList, ListEntry, Listing, Query, Sort, keys};
 use super::model::{Model, Part, SEPARATOR, Span, Vantage};
-use ratatui::crossterm::event::{KeyCode, KeyModifiers};
+use crossterm::event::{KeyCode, KeyModifiers};
 
 /// A page of the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

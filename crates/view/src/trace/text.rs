@@ -171,9 +171,10 @@ fn failure(lookup: &TracedLookup) -> String {
 /// Explains why there may be no query.
 fn hint(trace: &Trace) -> &'static str {
     if trace.command.is_empty() {
-        return "; names may come from /etc/hosts, a cache inside the process, or encrypted DNS";
+        return "; names may come from /etc/hosts, a cache inside the process, or encrypted DNS, or there was no route to the resolver";
     }
-    "; names may come from /etc/hosts, from nscd or systemd-resolved by its own socket, or from encrypted DNS"
+    "; names may come from /etc/hosts, from nscd or systemd-resolved by its own socket, or from encrypted DNS, or there was no route to \
+     the resolver (ip route get)"
 }
 
 /// Returns who answers for names before DNS is asked, and how to trace that: by the line `hosts` of an nsswitch.conf(5).

@@ -93,6 +93,7 @@ pub(super) fn by_cause(intervals: &[Interval<'_>]) -> Vec<Wait> {
 
 /// Returns a duration in milliseconds with a resolution of microseconds.
 pub(super) fn millis(duration: Duration) -> f64 {
-    Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)).as_secs_f64()
-        * 1e3
+    let micros = Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
+    // A product of floats would have a tail: 1531.8480000000002.
+    (micros * 1_000).as_secs_f64()
 }

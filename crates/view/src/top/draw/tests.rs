@@ -5,7 +5,7 @@ use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use ratatui::crossterm::event::{KeyCode, KeyModifiers};
+use crossterm::event::{KeyCode, KeyModifiers};
 use std::path::Path;
 
 const LOOK: Theme = Theme { colour: true, unicode: true };
