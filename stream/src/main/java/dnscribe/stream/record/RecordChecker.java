@@ -1,5 +1,7 @@
 package dnscribe.stream.record;
 
+import java.util.Set;
+
 /** Checks records of one schema that are passed on as they are. */
 public final class RecordChecker {
   private final RecordSchema<CheckedRecord.Builder> schema;
@@ -10,7 +12,12 @@ public final class RecordChecker {
    * @param schema such as {@code dns.transaction/1}
    */
   public RecordChecker(String schema) {
-    this.schema = RecordSchema.load(schema, CheckedRecord.Builder.setters());
+    this(schema, Set.of());
+  }
+
+  /** Creates a checker that refuses the fields {@code reserved}, too. */
+  public RecordChecker(String schema, Set<String> reserved) {
+    this.schema = RecordSchema.load(schema, CheckedRecord.Builder.setters(), reserved);
   }
 
   /**

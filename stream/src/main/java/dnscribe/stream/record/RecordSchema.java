@@ -10,6 +10,7 @@ import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
 import java.io.IOException;
 import java.io.InputStream;
+import java.math.BigInteger;
 import java.util.EnumSet;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -42,9 +43,13 @@ public final class RecordSchema<B> {
     void set(B collected, JsonParser parser) throws IOException, MalformedException;
   }
 
-  private RecordSchema(String name, Field<B> root) {
+  /** Names of fields of the record itself that it must not have. */
+  private final Set<String> reserved;
+
+  private RecordSchema(String name, Field<B> root, Set<String> reserved) {
     this.name = name;
     this.root = root;
+    this.reserved = reserved;
     this.schemaField = root.properties.get("schema");
   }
 
@@ -56,13 +61,23 @@ public final class RecordSchema<B> {
    *     empty path is that of the record itself
    */
   public static <B> RecordSchema<B> load(String name, Map<String, Setter<B>> setters) {
+    return load(name, setters, Set.of());
+  }
+
+  /**
+   * As {@link #load(String, Map)}, and refuses records that have one of the fields {@code
+   * reserved}, of which the schema knows nothing.
+   */
+  public static <B> RecordSchema<B> load(
+      String name, Map<String, Setter<B>> setters, Set<String> reserved) {
     String file = "/schemas/" + name.replace('/', '-') + ".json";
     try (InputStream stream = RecordSchema.class.getResourceAsStream(file)) {
       if (stream == null) {
         throw new IllegalArgumentException("no schema " + name);
       }
       JsonNode schema = new ObjectMapper().readTree(stream);
-      return new RecordSchema<>(name, new Field<>("", schema, schema.path("$defs"), 0, setters));
+      Field<B> root = new Field<>("", schema, schema.path("$defs"), 0, setters);
+      return new RecordSchema<>(name, root, reserved);
     } catch (IOException error) {
       throw new IllegalStateException("an unreadable schema " + name, error);
     }
@@ -74,6 +89,7 @@ public final class RecordSchema<B> {
    * @throws MalformedException if it is not a record of this schema
    */
   public void read(byte[] json, B collected) throws MalformedException {
+    Encoding.check(json);
     try (JsonParser parser = JSON.createParser(json)) {
       if (parser.nextToken() != JsonToken.START_OBJECT) {
         throw new MalformedException("json", "not an object");
@@ -110,6 +126,9 @@ public final class RecordSchema<B> {
         }
       }
       if (field == null) {
+        if (schema == root && reserved.contains(parser.currentName())) {
+          throw new MalformedException("field", "is not the writer's to add" + place(parser));
+        }
         field = schema.additional;
       } else {
         last = field;
@@ -142,10 +161,7 @@ public final class RecordSchema<B> {
         field.accepts(token)
             && switch (token) {
               case VALUE_STRING -> field.fits(parser);
-              case VALUE_NUMBER_INT -> field.inRange(parser);
-              // 1e999 is JSON, and as a sum's part it would be no number.
-              case VALUE_NUMBER_FLOAT ->
-                  field.setter == null || Double.isFinite(parser.getDoubleValue());
+              case VALUE_NUMBER_INT, VALUE_NUMBER_FLOAT -> field.inRange(parser);
               default -> true;
             };
     if (!fits) {
@@ -201,8 +217,15 @@ public final class RecordSchema<B> {
     private final Set<String> values = new HashSet<>();
     private final boolean isTime;
     private final boolean isEventId;
+    private final boolean isNumber;
     private final long minimum;
-    private final long maximum;
+
+    /** Greatest value of an integer. */
+    private final BigInteger maximum;
+
+    /** The greatest value that is a long. */
+    private final long longMaximum;
+
     final Field<B> items;
     final Field<B> additional;
 
@@ -249,8 +272,14 @@ public final class RecordSchema<B> {
       if (schema.has("pattern") && !isEventId) {
         throw new IllegalStateException("a pattern that this program does not know: " + schema);
       }
-      minimum = schema.path("minimum").asLong(Long.MIN_VALUE);
-      maximum = schema.path("maximum").asLong(Long.MAX_VALUE);
+      isNumber = tokens.contains(JsonToken.VALUE_NUMBER_FLOAT);
+      if (isNumber && (schema.has("minimum") || schema.has("maximum"))) {
+        throw new IllegalStateException("a bound that this program does not know: " + schema);
+      }
+      String format = schema.path("format").asText();
+      minimum = Math.max(minimum(format), schema.path("minimum").asLong(Long.MIN_VALUE));
+      maximum = schema.has("maximum") ? schema.get("maximum").bigIntegerValue() : maximum(format);
+      longMaximum = maximum.min(BigInteger.valueOf(Long.MAX_VALUE)).longValue();
       items =
           schema.has("items")
               ? new Field<>(path + "[]", schema.get("items"), definitions, 0, setters)
@@ -289,11 +318,39 @@ public final class RecordSchema<B> {
     }
 
     boolean inRange(JsonParser parser) throws IOException {
+      if (isNumber) {
+        // 1e999 is JSON, and as a sum's part it would be no number.
+        return Double.isFinite(parser.getDoubleValue());
+      }
       if (parser.getNumberType() == JsonParser.NumberType.BIG_INTEGER) {
-        return maximum == Long.MAX_VALUE && parser.getBigIntegerValue().signum() > 0;
+        BigInteger value = parser.getBigIntegerValue();
+        return value.signum() > 0 && value.compareTo(maximum) <= 0;
       }
       long value = parser.getLongValue();
-      return minimum <= value && value <= maximum;
+      return minimum <= value && value <= longMaximum;
+    }
+
+    /** Returns the least value of a type such as {@code int32}. */
+    private static long minimum(String format) {
+      return switch (format) {
+        case "int32" -> Integer.MIN_VALUE;
+        case "uint8", "uint16", "uint32", "uint64", "uint" -> 0;
+        default -> Long.MIN_VALUE;
+      };
+    }
+
+    /** Returns the greatest value of a type: columns of stores wrap what is beyond. */
+    private static BigInteger maximum(String format) {
+      int bits =
+          switch (format) {
+            case "uint8" -> 8;
+            case "uint16" -> 16;
+            case "int32" -> 31;
+            case "uint32" -> 32;
+            case "uint64", "uint" -> 64;
+            default -> 63;
+          };
+      return BigInteger.ONE.shiftLeft(bits).subtract(BigInteger.ONE);
     }
 
     private static boolean isHex(JsonParser parser, int length) throws IOException {

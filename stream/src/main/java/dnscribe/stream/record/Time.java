@@ -6,8 +6,8 @@ import java.time.YearMonth;
 import java.util.OptionalLong;
 
 /**
- * Times as the agent writes them: RFC 3339 in UTC, with up to nine digits after the second, and
- * without leap seconds, which Unix time does not have.
+ * Times as the agent writes them: RFC 3339 in UTC, from 1900 on, with up to nine digits after the
+ * second, and without leap seconds, which Unix time does not have.
  */
 public final class Time {
   /** How far a record's time may be after the present. State for those beyond would never end. */
@@ -93,7 +93,9 @@ public final class Time {
   private static boolean inRange(char[] text, int offset) {
     int month = two(text, offset + 5);
     int day = two(text, offset + 8);
-    return month >= 1
+    // Stores begin with 1900, and take earlier times for that year.
+    return 100 * two(text, offset) + two(text, offset + 2) >= 1900
+        && month >= 1
         && month <= 12
         && day >= 1
         && (day <= 28 || day <= length(100 * two(text, offset) + two(text, offset + 2), month))

@@ -6,6 +6,7 @@ import static dnscribe.stream.Records.transaction;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.catchThrowableOfType;
 
+import java.nio.charset.Charset;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -81,6 +82,13 @@ class RecordSchemaTest {
         "\"id\":7|\"id\":}|json",
         "\"resolver\":\"192.0.2.53\"}|\"resolver\":\"192.0.2.53\"|json",
         "\"resolver\":\"192.0.2.53\"}|\"resolver\":\"192.0.2.53\"} {}|json",
+        "\"retries\":0|\"retries\":4294967296|field",
+        "\"retries\":0|\"retries\":18446744073709551616|field",
+        "\"retries\":0|\"retries\":-1|field",
+        "\"retries\":0|\"retries\":0,\"response_bytes\":18446744073709551616|field",
+        "\"latency_ms\":1.25|\"latency_ms\":1e999|field",
+        "2026-01-02T|1899-12-31T|field",
+        "\"retries\":0|\"retries\":0,\"first_seen\":\"1600-01-01T00:00:00Z\"|field",
       })
   void refusesWhatDoesNotFit(String part, String replacement, String reason) throws Exception {
     String json = text(transaction(1)).replace(part, replacement == null ? "" : replacement);
@@ -88,6 +96,44 @@ class RecordSchemaTest {
     MalformedException error =
         catchThrowableOfType(MalformedException.class, () -> schema.check(bytes(json)));
     assertThat(error.reason()).isEqualTo(reason);
+  }
+
+  @Test
+  void takesTheWholeRangeOfNumbers() throws MalformedException {
+    String more = "\"retries\":4294967295,\"response_bytes\":18446744073709551615";
+    String json = text(transaction(1)).replace("\"retries\":0", more);
+    json = json.replace("\"latency_ms\":1.25", "\"latency_ms\":-1.7976931348623157e308");
+    assertThat(schema.check(bytes(json)).node()).isEqualTo("n1");
+    String huge = json.replace("1.7976931348623157e308", "9".repeat(400));
+    var refused = catchThrowableOfType(MalformedException.class, () -> schema.check(bytes(huge)));
+    assertThat(refused.reason()).isEqualTo("field");
+  }
+
+  /** Offsets are those of UTF-8, and the bytes of a record are copied. */
+  @ParameterizedTest
+  @CsvSource({"UTF-16", "UTF-16LE", "UTF-16BE", "UTF-32", "UTF-32LE", "UTF-32BE", "ISO-8859-1"})
+  void refusesOtherEncodings(String charset) {
+    String json = text(transaction(1)).replace("www", "b\u00fccher");
+    for (String text : List.of(json, "\ufeff" + json)) {
+      byte[] bytes = text.getBytes(Charset.forName(charset));
+      var refused = catchThrowableOfType(MalformedException.class, () -> schema.check(bytes));
+      assertThat(refused.reason()).isEqualTo("json");
+    }
+  }
+
+  @Test
+  void refusesAMarkOfUtf8AndBytesThatAreNone() throws MalformedException {
+    String json = text(transaction(1)).replace("www", "b\u00fccher\u2603\ud83d\ude00");
+    assertThat(schema.check(bytes(json)).qname()).startsWith("b\u00fccher");
+    assertThat(schema.check(bytes(" \n" + json)).node()).isEqualTo("n1");
+    byte[] overlong = transaction(1);
+    int name = text(overlong).indexOf("www");
+    overlong[name] = (byte) 0xC0;
+    overlong[name + 1] = (byte) 0xAF;
+    for (byte[] record : List.of(overlong, bytes("\ufeff" + json))) {
+      var refused = catchThrowableOfType(MalformedException.class, () -> schema.check(record));
+      assertThat(refused.reason()).isEqualTo("json");
+    }
   }
 
   @ParameterizedTest
