@@ -1,6 +1,5 @@
 package dnscribe.stream.fleet;
 
-import org.apache.datasketches.common.SketchesArgumentException;
 import org.apache.datasketches.hll.HllSketch;
 import org.apache.datasketches.hll.TgtHllType;
 import org.apache.datasketches.hll.Union;
@@ -12,6 +11,12 @@ final class DistinctSketch {
   private static final int LG_REGISTERS = 11;
 
   private static final int DEVIATIONS = 2;
+
+  /** Offset of the logarithm of the size of a table that the sketch is read into. */
+  private static final int LG_TABLE_BYTE = 4;
+
+  /** The largest such table of sketches of any size. */
+  private static final int MAX_LG_TABLE = 21;
 
   /** The sketch as it came; null once there is a union. */
   private HllSketch sketch;
@@ -33,11 +38,32 @@ final class DistinctSketch {
    * @throws IllegalArgumentException if it is none
    */
   static DistinctSketch parse(byte[] encoded) {
+    if (encoded.length <= LG_TABLE_BYTE
+        || Byte.toUnsignedInt(encoded[LG_TABLE_BYTE]) > MAX_LG_TABLE) {
+      throw new IllegalArgumentException("not an HLL sketch: no size of a table");
+    }
     try {
-      return new DistinctSketch(HllSketch.heapify(Memory.wrap(encoded)));
-    } catch (SketchesArgumentException | IndexOutOfBoundsException | AssertionError error) {
+      DistinctSketch sketch = new DistinctSketch(HllSketch.heapify(Memory.wrap(encoded)));
+      sketch.checkUse();
+      return sketch;
+    } catch (RuntimeException | AssertionError error) {
       throw new IllegalArgumentException("not an HLL sketch: " + error.getMessage(), error);
     }
+  }
+
+  /** Merges and estimates once: damage that does not show when a sketch is read shows here. */
+  private void checkUse() {
+    DistinctSketch merged = new DistinctSketch(sketch);
+    if (!isCount(estimate())
+        || !isCount(merged.lower())
+        || !isCount(merged.upper())
+        || !isCount(merged.estimate())) {
+      throw new IllegalArgumentException("its estimate is no number of values");
+    }
+  }
+
+  private static boolean isCount(double value) {
+    return Double.isFinite(value) && value >= 0;
   }
 
   /** Adds the values of an encoded sketch; throws as {@link #parse} if it is none. */

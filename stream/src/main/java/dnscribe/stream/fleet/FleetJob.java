@@ -41,14 +41,19 @@ public final class FleetJob {
             TypeInformation.of(FleetWindow.class),
             new WindowMerger(config.fleet().allowedLateness()));
     if (config.fleet().sinks().contains("fleet")) {
-      write(job, merged, "write", "encoder", topics.fleet());
+      write(
+          job,
+          merged,
+          "write",
+          new FleetEncoder("encoder", topics.fleet(), config.kafka()),
+          topics.fleet());
     }
     if (config.fleet().sinks().contains("rollups")) {
       write(
           job,
           rollups(job, config.fleet(), merged),
           "write-rollups",
-          "encoder-rollups",
+          new FleetEncoder("encoder-rollups", topics.fleetRollups(), config.kafka()),
           topics.fleetRollups());
     }
     FleetDetection.add(job, config, windows);
@@ -56,9 +61,14 @@ public final class FleetJob {
   }
 
   private static void write(
-      JobBuilder job, DataStream<FleetWindow> windows, String uid, String name, String topic) {
-    job.toTopic(
-        job.transform(windows, uid, JobBuilder.OUTPUT, new FleetEncoder(name, topic)), topic);
+      JobBuilder job,
+      DataStream<FleetWindow> windows,
+      String uid,
+      FleetEncoder encoder,
+      String topic) {
+    var records = job.transform(windows, uid, JobBuilder.OUTPUT, encoder);
+    job.addDeadLetters(records.getSideOutput(RecordReader.DEAD_LETTERS));
+    job.toTopic(records, topic);
   }
 
   /** Returns the hours and days that final windows are part of. */

@@ -108,10 +108,10 @@ final class FleetRecord {
   }
 
   private static void latency(JsonGenerator json, WindowSums sums) throws IOException {
-    if (!sums.latency.isPresent()) {
+    LatencySketch sketch = sums.latency.get();
+    if (sketch == null || sketch.isEmpty()) {
       return;
     }
-    LatencySketch sketch = sums.latency.get();
     json.writeObjectFieldStart("latency_ms");
     json.writeNumberField("count", sketch.count());
     json.writeNumberField("p50", sketch.quantile(0.5));

@@ -171,8 +171,13 @@ final class LatencySketch {
     return Math.round(sketch.getCount());
   }
 
+  boolean isEmpty() {
+    return sketch.isEmpty();
+  }
+
+  /** Returns the value at a rank from 0 to 1; NaN if there are none. */
   double quantile(double rank) {
-    return sketch.getValueAtQuantile(rank);
+    return isEmpty() ? Double.NaN : sketch.getValueAtQuantile(rank);
   }
 
   byte[] encode() {

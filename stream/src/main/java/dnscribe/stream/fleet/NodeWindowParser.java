@@ -287,6 +287,11 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
       sums.distinctCounts().forEach(DistinctCount::setUnknownIfAbsent);
       try {
         sums.sketches().forEach(Lazy::get);
+        for (Lazy<FrequentSketch> top : sums.tops()) {
+          if (top.isPresent()) {
+            FrequentSketch.check(top.encode(), MAX_COUNT);
+          }
+        }
       } catch (IllegalArgumentException error) {
         throw new MalformedException("field", String.valueOf(error.getMessage()));
       }
@@ -294,8 +299,9 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
           || !sums.distinctCounts().stream().allMatch(DistinctCount::isValid)) {
         throw new MalformedException("field", "sketch: masked, and no estimate");
       }
-      if (sums.latency.isPresent() && sums.latency.get().count() > MAX_LATENCIES) {
-        throw new MalformedException("field", "latency_ms.sketch: too many values");
+      LatencySketch latency = sums.latency.get();
+      if (latency != null && (latency.count() < 1 || latency.count() > MAX_LATENCIES)) {
+        throw new MalformedException("field", "latency_ms.sketch: none, or too many values");
       }
     }
   }

@@ -150,6 +150,11 @@ public final class WindowSums {
         topProcesses);
   }
 
+  /** Returns the sketches of most frequent values. */
+  List<Lazy<FrequentSketch>> tops() {
+    return List.of(topQnames, topZones, topClients, topProcesses);
+  }
+
   /** Returns the numbers of different values, in the order of the state. */
   List<DistinctCount> distinctCounts() {
     return List.of(qnames, clients, resolvers);
