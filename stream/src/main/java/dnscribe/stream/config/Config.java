@@ -1,6 +1,7 @@
 package dnscribe.stream.config;
 
 import com.fasterxml.jackson.core.JacksonException;
+import com.fasterxml.jackson.core.StreamReadFeature;
 import com.fasterxml.jackson.databind.DeserializationFeature;
 import com.fasterxml.jackson.databind.JsonMappingException;
 import com.fasterxml.jackson.databind.JsonNode;
@@ -100,6 +101,12 @@ public record Config(
     /** The client's setting after which the broker aborts a transaction. */
     public static final String TRANSACTION_TIMEOUT = "transaction.timeout.ms";
 
+    /** The client's setting of the size of a record, before it is compressed. */
+    public static final String LARGEST_REQUEST = "max.request.size";
+
+    /** Default of the client, and of the topics with compressed records. */
+    private static final int LARGEST_RECORD = 1 << 20;
+
     /** The longest timeout that brokers allow, unless they are configured otherwise. */
     private static final Duration LONGEST_TRANSACTION = Duration.ofMinutes(15);
 
@@ -123,6 +130,16 @@ public record Config(
     @Override
     public TopicNames topics() {
       return topics.withPrefix(topicPrefix);
+    }
+
+    /** Returns the bytes of a record, uncompressed, up to which the jobs write it to a topic. */
+    public int largestRecord() {
+      String bytes = options.get(LARGEST_REQUEST);
+      try {
+        return bytes == null ? LARGEST_RECORD : Integer.parseInt(bytes);
+      } catch (NumberFormatException error) {
+        throw new ConfigException("kafka.options." + LARGEST_REQUEST + ": not a number of bytes");
+      }
     }
 
     /** Returns the time after which the broker aborts a transaction. */
@@ -501,6 +518,8 @@ public record Config(
     return JsonMapper.builder(factory)
         .propertyNamingStrategy(PropertyNamingStrategies.SNAKE_CASE)
         .enable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
+        // Of two sections with one name, the first would be without effect.
+        .enable(StreamReadFeature.STRICT_DUPLICATE_DETECTION)
         .addModule(durations)
         .build();
   }

@@ -34,7 +34,7 @@ abstract class CellReader extends CountingOperator<KafkaRecord, Cell> {
   }
 
   /** Reads a record, and gives its time and cells to {@link #observe} and {@link #add}. */
-  abstract void read(KafkaRecord record);
+  abstract void read(KafkaRecord record) throws InterruptedException;
 
   /** Notes the time of a node's record, in milliseconds since the epoch. */
   final void observe(KafkaRecord record, String node, long time) {
@@ -60,7 +60,7 @@ abstract class CellReader extends CountingOperator<KafkaRecord, Cell> {
   }
 
   @Override
-  public final void processElement(StreamRecord<KafkaRecord> element) {
+  public final void processElement(StreamRecord<KafkaRecord> element) throws InterruptedException {
     heardAt = getProcessingTimeService().getCurrentProcessingTime();
     if (isIdle) {
       isIdle = false;

@@ -6,6 +6,8 @@ import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.record.DeadLetter;
 import dnscribe.stream.record.MalformedException;
 import java.io.IOException;
+import java.util.ArrayList;
+import java.util.List;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 
 /** Reads {@code dns.enriched/1}. */
@@ -18,6 +20,7 @@ final class EnrichedReader extends CellReader {
 
   private transient EnrichedRecord record;
   private transient EnrichedCells cells;
+  private transient List<Cell> made;
 
   EnrichedReader(Config config) {
     super(
@@ -35,13 +38,18 @@ final class EnrichedReader extends CellReader {
     super.open();
     record = new EnrichedRecord();
     cells = new EnrichedCells(settings().detect());
+    made = new ArrayList<>();
   }
 
   @Override
   void read(KafkaRecord read) {
     countRead(RECORDS, read);
+    made.clear();
     try {
       record.read(read.value());
+      if (record.node != null && record.time > 0) {
+        cells.of(record, made::add);
+      }
     } catch (IOException | RuntimeException error) {
       // A time or a field of another type.
       count(MALFORMED, 1);
@@ -56,7 +64,7 @@ final class EnrichedReader extends CellReader {
     count(UNIQUE, 1);
     if (record.node != null && record.time > 0) {
       observe(read, record.node, record.time);
-      cells.of(record, this::add);
+      made.forEach(this::add);
     }
   }
 }

@@ -70,7 +70,8 @@ final class EnrichedRecord {
             asn = geo[1];
           }
           case "answers_geo" -> {
-            while (token == JsonToken.START_ARRAY && parser.nextToken() != JsonToken.END_ARRAY) {
+            require(token, JsonToken.START_ARRAY, key);
+            while (parser.nextToken() != JsonToken.END_ARRAY) {
               String[] geo = geo(parser);
               networks.add(geo[1] == null ? "" : geo[1]);
             }
@@ -96,13 +97,22 @@ final class EnrichedRecord {
     networks.clear();
   }
 
+  /** Refuses a value of another type, in which nothing would end a loop over its parts. */
+  private static void require(JsonToken found, JsonToken wanted, String key) throws IOException {
+    if (found != wanted) {
+      throw new IOException(key + ": not what the schema says");
+    }
+  }
+
   private void flags(JsonParser parser) throws IOException {
+    require(parser.currentToken(), JsonToken.START_ARRAY, "flags");
     while (parser.nextToken() != JsonToken.END_ARRAY) {
       validated |= parser.getText().equals("ad");
     }
   }
 
   private void edns(JsonParser parser) throws IOException {
+    require(parser.currentToken(), JsonToken.START_OBJECT, "edns");
     for (String key = parser.nextFieldName(); key != null; key = parser.nextFieldName()) {
       JsonToken token = parser.nextToken();
       dnssecOk |= key.equals("do") && token == JsonToken.VALUE_TRUE;
@@ -111,6 +121,7 @@ final class EnrichedRecord {
   }
 
   private void masking(JsonParser parser) throws IOException {
+    require(parser.currentToken(), JsonToken.START_OBJECT, "masking");
     for (String key = parser.nextFieldName(); key != null; key = parser.nextFieldName()) {
       parser.nextToken();
       hidesAnswers |= key.equals("answers") && parser.getText().equals("drop");
@@ -118,7 +129,11 @@ final class EnrichedRecord {
   }
 
   private void answers(JsonParser parser) throws IOException {
-    while (parser.nextToken() != JsonToken.END_ARRAY) {
+    require(parser.currentToken(), JsonToken.START_ARRAY, "answers");
+    for (JsonToken token = parser.nextToken();
+        token != JsonToken.END_ARRAY;
+        token = parser.nextToken()) {
+      require(token, JsonToken.START_OBJECT, "answers[]");
       String type = "";
       String data = "";
       long seconds = 0;
@@ -141,9 +156,7 @@ final class EnrichedRecord {
   /** Returns country and AS number, each null if unknown. */
   private static String[] geo(JsonParser parser) throws IOException {
     String[] geo = new String[2];
-    if (parser.currentToken() != JsonToken.START_OBJECT) {
-      return geo;
-    }
+    require(parser.currentToken(), JsonToken.START_OBJECT, "geo");
     for (String key = parser.nextFieldName(); key != null; key = parser.nextFieldName()) {
       parser.nextToken();
       switch (key) {

@@ -48,11 +48,11 @@ public final class EnrichJob {
     SingleOutputStreamOperator<Transaction> transactions =
         job.read(records, "read", Transaction.class, reader(config.kafka()));
     // Enriched before the shuffle: what goes through the network is what the sinks need.
+    SingleOutputStreamOperator<OutputRecord> enriched =
+        job.transform(transactions, "enrich", JobBuilder.OUTPUT, new Enricher(config));
+    job.addDeadLetters(enriched.getSideOutput(RecordReader.DEAD_LETTERS));
     return job.transform(
-        transactions
-            .transform("enrich", JobBuilder.OUTPUT, new Enricher(config))
-            .uid("enrich")
-            .keyBy(Deduplicator::key),
+        enriched.keyBy(Deduplicator::key),
         "deduplicate",
         JobBuilder.OUTPUT,
         deduplicator(topics, config.enrich().deduplicate()));
@@ -79,11 +79,11 @@ public final class EnrichJob {
         true,
         kafka.registry(),
         () -> {
-          RecordChecker schema = new RecordChecker("dns.transaction/1");
+          RecordChecker schema = new RecordChecker("dns.transaction/1", Enrichment.FIELDS);
           return record -> {
             CheckedRecord checked = schema.check(record.value());
             Time.checkAhead(checked.ts(), record.timestamp());
-            return new Transaction(record.key(), checked);
+            return new Transaction(record, checked);
           };
         });
   }

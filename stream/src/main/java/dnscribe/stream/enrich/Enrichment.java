@@ -1,6 +1,7 @@
 package dnscribe.stream.enrich;
 
 import dnscribe.stream.record.CheckedRecord;
+import dnscribe.stream.record.MalformedException;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.nio.charset.StandardCharsets;
@@ -15,6 +16,10 @@ import java.util.Set;
 final class Enrichment {
   /** Schema of the records. */
   static final String SCHEMA = "dns.enriched/1";
+
+  /** Fields that it adds. */
+  static final Set<String> FIELDS =
+      Set.of("client_geo", "server_geo", "answers_geo", "zone_meta", "intel", "name");
 
   private static final byte[] SCHEMA_JSON = ('"' + SCHEMA + '"').getBytes(StandardCharsets.UTF_8);
 
@@ -48,8 +53,13 @@ final class Enrichment {
     this.intel = intel;
   }
 
-  /** Returns the enriched record as JSON. */
-  byte[] enrich(CheckedRecord record) throws IOException {
+  /**
+   * Returns the enriched record as JSON.
+   *
+   * @throws MalformedException if what is added would not fit its schema
+   * @throws IOException if a database cannot be read, which is no fault of the record
+   */
+  byte[] enrich(CheckedRecord record) throws IOException, MalformedException {
     byte[] json = record.json();
     out.reset();
     out.write(json, 0, record.schemaStart());
@@ -69,8 +79,11 @@ final class Enrichment {
     // A pseudonym would look like a tunnel's name.
     if (record.qname() != null && record.masking().qname() == null) {
       text.setLength(0);
-      NameStatistics.of(record.qname(), record.zone())
-          .append(text, NameClass.of(record.qname(), record.zone()));
+      NameStatistics statistics = NameStatistics.of(record.qname(), record.zone());
+      if (!statistics.isOfName()) {
+        throw new MalformedException("field", "too many labels, or one too long, at /qname");
+      }
+      statistics.append(text, NameClass.of(record.qname(), record.zone()));
       append(text);
     }
     out.write('}');

@@ -9,6 +9,8 @@ package dnscribe.stream.enrich;
  *     are none
  */
 record NameStatistics(int labelCount, int longestLabel, double entropyBits) {
+  /** Greatest number of labels, and greatest length of one, that the schema has. */
+  private static final int MOST = 255;
 
   /**
    * Computes the statistics of a name in presentation form.
@@ -37,7 +39,7 @@ record NameStatistics(int labelCount, int longestLabel, double entropyBits) {
       int start = i;
       int value = c;
       if (c == '\\' && i + 1 < qname.length()) {
-        if (isDigit(qname.charAt(i + 1)) && i + 3 < qname.length()) {
+        if (areDigits(qname, i + 1, i + 4)) {
           value = Integer.parseInt(qname.substring(i + 1, i + 4));
           i += 3;
         } else {
@@ -52,6 +54,11 @@ record NameStatistics(int labelCount, int longestLabel, double entropyBits) {
       }
     }
     return new NameStatistics(labels, Math.max(longest, length), entropy(bytes, total));
+  }
+
+  /** Returns whether the schema has these numbers: those of a name in DNS are smaller. */
+  boolean isOfName() {
+    return labelCount <= MOST && longestLabel <= MOST;
   }
 
   /**
@@ -98,7 +105,11 @@ record NameStatistics(int labelCount, int longestLabel, double entropyBits) {
     return Math.max(0, (Math.log(total) - sum / total) / Math.log(2));
   }
 
-  private static boolean isDigit(char c) {
-    return c >= '0' && c <= '9';
+  private static boolean areDigits(String text, int start, int end) {
+    boolean found = end <= text.length();
+    for (int i = start; found && i < end; i++) {
+      found = text.charAt(i) >= '0' && text.charAt(i) <= '9';
+    }
+    return found;
   }
 }

@@ -214,6 +214,8 @@ final class ReferenceData {
       return name;
     } catch (IOException error) {
       throw new MalformedException("json", String.valueOf(error.getMessage()));
+    } catch (RuntimeException error) {
+      throw MalformedException.unreadable(error);
     }
   }
 

@@ -86,15 +86,16 @@ public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
   }
 
   @Override
-  public void processElement(StreamRecord<KafkaRecord> element) {
+  public void processElement(StreamRecord<KafkaRecord> element) throws InterruptedException {
     KafkaRecord record = element.getValue();
     countRead(RECORDS, record);
+    T parsed;
     try {
       KafkaRecord json =
           AvroReader.isAvro(record.value())
               ? record.withValue(avro.toJson(record.value()))
               : record;
-      output.collect(element.replace(parser.parse(json)));
+      parsed = parse(parser, json);
     } catch (MalformedException error) {
       count(MALFORMED, 1);
       if (writesDeadLetters) {
@@ -103,6 +104,22 @@ public final class RecordReader<T> extends CountingOperator<KafkaRecord, T> {
         OutputRecord letter = DeadLetter.of(record, stream, error);
         output.collect(DEAD_LETTERS, new StreamRecord<>(letter));
       }
+      return;
+    }
+    output.collect(element.replace(parsed));
+  }
+
+  /**
+   * Parses a record. A fault of the parser is one of the record: it would come again after each
+   * restart of the job.
+   *
+   * @throws MalformedException if it cannot be read
+   */
+  public static <T> T parse(Parser<T> parser, KafkaRecord record) throws MalformedException {
+    try {
+      return parser.parse(record);
+    } catch (RuntimeException error) {
+      throw MalformedException.unreadable(error);
     }
   }
 }

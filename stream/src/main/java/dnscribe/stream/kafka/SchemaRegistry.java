@@ -43,7 +43,7 @@ public final class SchemaRegistry implements AvroReader.SchemaSource {
   }
 
   @Override
-  public Schema schema(int id) throws MalformedException {
+  public Schema schema(int id) throws MalformedException, InterruptedException {
     if (settings.url() == null) {
       throw new MalformedException("avro", "a record in Avro, and no kafka.registry.url");
     }
@@ -56,9 +56,6 @@ public final class SchemaRegistry implements AvroReader.SchemaSource {
           Thread.sleep(RETRY.toMillis());
         }
       }
-    } catch (InterruptedException end) {
-      Thread.currentThread().interrupt();
-      throw new IllegalStateException("interrupted", end);
     } catch (GeneralSecurityException error) {
       throw new ConfigException("kafka.registry.ca_file: " + error.getMessage());
     }

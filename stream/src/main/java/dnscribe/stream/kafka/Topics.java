@@ -78,6 +78,19 @@ public final class Topics {
     return new ExactlyOnceKafkaSink<>(sink, writer, prefix);
   }
 
+  /** Returns a record's bytes as a producer counts them, before they are compressed; rounded up. */
+  public static int size(OutputRecord record) {
+    int key = record.key() == null ? 0 : record.key().length;
+    // Names and lengths of the headers and frames.
+    int frame = 256;
+    return key
+        + record.value().length
+        + Writer.bytes(record.schema()).length
+        + Writer.bytes(record.node()).length
+        + Writer.bytes(record.eventId()).length
+        + frame;
+  }
+
   private static final class Reader implements KafkaRecordDeserializationSchema<KafkaRecord> {
     @Override
     public void deserialize(ConsumerRecord<byte[], byte[]> record, Collector<KafkaRecord> out) {

@@ -7,13 +7,12 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.math.BigDecimal;
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.util.HashMap;
 import java.util.Map;
-import org.apache.avro.AvroRuntimeException;
 import org.apache.avro.Schema;
 import org.apache.avro.io.BinaryDecoder;
 import org.apache.avro.io.DecoderFactory;
-import org.apache.avro.util.Utf8;
 
 /**
  * Turns records in Avro, framed as Confluent's clients do (a zero byte and the schema's id in four
@@ -28,7 +27,10 @@ public final class AvroReader {
   private final Map<Integer, Schema> schemas = new HashMap<>();
   private final ByteArrayOutputStream out = new ByteArrayOutputStream(4096);
   private BinaryDecoder decoder;
-  private Utf8 text;
+  private byte[] text = new byte[256];
+
+  /** Bytes of the record: nothing in it is longer. */
+  private int size;
 
   /** Schemas by their ids: a schema registry. */
   public interface SchemaSource {
@@ -37,7 +39,7 @@ public final class AvroReader {
      *
      * @throws MalformedException if there is none with this id
      */
-    Schema schema(int id) throws MalformedException;
+    Schema schema(int id) throws MalformedException, InterruptedException;
   }
 
   /** Creates a reader that asks {@code source} once for each schema. */
@@ -55,7 +57,7 @@ public final class AvroReader {
    *
    * @throws MalformedException if it does not fit the schema that it names
    */
-  public byte[] toJson(byte[] record) throws MalformedException {
+  public byte[] toJson(byte[] record) throws MalformedException, InterruptedException {
     if (record.length < FRAME) {
       throw new MalformedException("avro", "cut within the schema's id");
     }
@@ -66,13 +68,14 @@ public final class AvroReader {
       schemas.put(id, schema);
     }
     out.reset();
+    size = record.length;
     try (JsonGenerator json = JSON.createGenerator(out)) {
       decoder = DecoderFactory.get().binaryDecoder(record, FRAME, record.length - FRAME, decoder);
       write(schema, json);
       if (!decoder.isEnd()) {
         throw new MalformedException("avro", "bytes after the record");
       }
-    } catch (IOException | AvroRuntimeException | IndexOutOfBoundsException error) {
+    } catch (IOException | RuntimeException error) {
       throw new MalformedException("avro", "not what schema " + id + " says: " + error);
     }
     return out.toByteArray();
@@ -95,7 +98,7 @@ public final class AvroReader {
       }
       case ARRAY -> {
         json.writeStartArray();
-        for (long n = decoder.readArrayStart(); n > 0; n = decoder.arrayNext()) {
+        for (long n = decoder.readArrayStart(); length(n) > 0; n = decoder.arrayNext()) {
           for (long i = 0; i < n; i++) {
             write(chosen(schema.getElementType()), json);
           }
@@ -104,17 +107,17 @@ public final class AvroReader {
       }
       case MAP -> {
         json.writeStartObject();
-        for (long n = decoder.readMapStart(); n > 0; n = decoder.mapNext()) {
+        for (long n = decoder.readMapStart(); length(n) > 0; n = decoder.mapNext()) {
           for (long i = 0; i < n; i++) {
-            json.writeFieldName(decoder.readString());
+            json.writeFieldName(new String(text, 0, readText(), StandardCharsets.UTF_8));
             write(chosen(schema.getValueType()), json);
           }
         }
         json.writeEndObject();
       }
       case STRING -> {
-        text = decoder.readString(text);
-        json.writeUTF8String(text.getBytes(), 0, text.getByteLength());
+        int length = readText();
+        json.writeUTF8String(text, 0, length);
       }
       case LONG -> json.writeNumber(decoder.readLong());
       case INT -> json.writeNumber(decoder.readInt());
@@ -124,6 +127,24 @@ public final class AvroReader {
       case NULL -> json.writeNull();
       default -> throw new IOException("a type that records do not use: " + schema.getType());
     }
+  }
+
+  /** Reads a string into {@link #text} and returns its length. */
+  private int readText() throws IOException {
+    int length = length(decoder.readLong());
+    if (length > text.length) {
+      text = new byte[Math.max(length, 2 * text.length)];
+    }
+    decoder.readFixed(text, 0, length);
+    return length;
+  }
+
+  /** Refuses what the record cannot have: the decoder would take memory for it. */
+  private int length(long wanted) throws IOException {
+    if (wanted < 0 || wanted > size) {
+      throw new IOException("a length of " + wanted + " in a record of " + size + " bytes");
+    }
+    return (int) wanted;
   }
 
   /** Returns the type of the next value: of a union, the one that its index names. */

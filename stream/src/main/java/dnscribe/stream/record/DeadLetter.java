@@ -23,7 +23,7 @@ public final class DeadLetter {
   /** Bytes of a malformed record that its dead letter has. */
   private static final int BYTES = 64 * 1024;
 
-  /** Characters of a store's message, which may repeat the record. */
+  /** Characters of what is wrong, which may repeat the record. */
   private static final int MESSAGE = 4096;
 
   private static final ObjectMapper JSON = new ObjectMapper();
@@ -52,11 +52,7 @@ public final class DeadLetter {
     String stream = record.schema().substring("dns.".length(), record.schema().indexOf('/'));
     ObjectNode letter = letter(id, Instant.now(), "store", "refused", stream);
     letter.put("record_event_id", record.eventId());
-    return finish(letter, id, sink + ": " + shortened(message), record.value());
-  }
-
-  private static String shortened(String message) {
-    return message.length() > MESSAGE ? message.substring(0, MESSAGE) + "…" : message;
+    return finish(letter, id, sink + ": " + message, record.value());
   }
 
   private static ObjectNode letter(
@@ -72,9 +68,13 @@ public final class DeadLetter {
     return letter;
   }
 
+  private static String shortened(String message) {
+    return message.length() > MESSAGE ? message.substring(0, MESSAGE) + "…" : message;
+  }
+
   private static OutputRecord finish(ObjectNode letter, String id, String detail, byte[] record) {
     byte[] kept = record.length > BYTES ? Arrays.copyOf(record, BYTES) : record;
-    letter.put("detail", detail);
+    letter.put("detail", shortened(detail));
     letter.put("bytes", Base64.getEncoder().encodeToString(kept));
     letter.put("captured_bytes", kept.length);
     letter.put("record_bytes", record.length);

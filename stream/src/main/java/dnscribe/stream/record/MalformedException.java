@@ -11,7 +11,15 @@ public final class MalformedException extends Exception {
     this.reason = reason;
   }
 
-  /** Name of the reason: {@code json}, {@code schema}, {@code missing_field}, {@code field}. */
+  /** Returns the refusal of a record for which the program was not made. */
+  public static MalformedException unreadable(RuntimeException error) {
+    return new MalformedException("unreadable", error.toString());
+  }
+
+  /**
+   * Name of the reason: {@code json}, {@code schema}, {@code missing_field}, {@code field}, {@code
+   * avro}, {@code too_large}, {@code unreadable}.
+   */
   public String reason() {
     return reason;
   }
