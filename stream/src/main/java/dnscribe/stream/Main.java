@@ -9,6 +9,7 @@ import dnscribe.stream.kafka.CopyJob;
 import dnscribe.stream.kafka.TopicCreation;
 import dnscribe.stream.store.Migrations;
 import dnscribe.stream.store.StoreJob;
+import java.io.IOException;
 import java.util.Set;
 
 /** Entry point of the jar: submits a job to Flink, or prepares topics and stores. */
@@ -54,9 +55,23 @@ public final class Main {
       case "copy" -> CopyJob.submit(config, arguments);
       case "fleet" -> FleetJob.submit(config, arguments);
       case "store" -> StoreJob.submit(config, arguments);
-      case "migrate" -> Migrations.apply(config);
-      case "topics" -> TopicCreation.create(config);
+      case "migrate" -> prepare(() -> Migrations.apply(config));
+      case "topics" -> prepare(() -> TopicCreation.create(config));
       default -> throw new IllegalStateException(arguments.command());
+    }
+  }
+
+  private interface Preparation {
+    void run() throws Exception;
+  }
+
+  /** Runs what needs no cluster, and ends this process with a sentence if it fails. */
+  private static void prepare(Preparation preparation) throws Exception {
+    try {
+      preparation.run();
+    } catch (IOException | ConfigException error) {
+      System.err.println(error.getMessage());
+      System.exit(1);
     }
   }
 }

@@ -54,6 +54,9 @@ public record Arguments(String command, Path config, String from, Instant to, St
     }
     Arguments arguments = new Arguments(words[0], config, from, to, only);
     arguments.start();
+    if (to != null && arguments.beginMs() >= to.toEpochMilli()) {
+      throw new ConfigException("--to " + to + ": not after --from " + from + "\n" + usage);
+    }
     return arguments;
   }
 

@@ -236,7 +236,7 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
       }
       OptionalLong start = Time.epochNanos(ts);
       if (start.isEmpty()) {
-        throw new MalformedException("field", "ts: not in the years 1678 to 2262");
+        throw new MalformedException("field", "ts: after the year 2262");
       }
       WindowKey key =
           new WindowKey(

@@ -57,8 +57,8 @@ public final class Time {
   }
 
   /**
-   * Returns the nanoseconds since the epoch of a time in this form; empty beyond the years 1678 to
-   * 2262, which 64 bits can hold, and for text in another form.
+   * Returns the nanoseconds since the epoch of a time in this form; empty after the year 2262, up
+   * to which 64 bits can hold them, and for text in another form.
    */
   public static OptionalLong epochNanos(String time) {
     char[] text = time.toCharArray();

@@ -6,6 +6,7 @@ import dnscribe.stream.config.TimescaleDbConfig;
 import java.io.IOException;
 import java.io.InputStream;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.NoSuchFileException;
 import java.sql.Connection;
 import java.sql.ResultSet;
 import java.sql.SQLException;
@@ -15,6 +16,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.regex.Pattern;
 
 /** Brings the tables of the stores up to date: the numbered files of {@code stores/}. */
 public final class Migrations {
@@ -44,16 +46,53 @@ public final class Migrations {
 
   private static final String NAMES = "SELECT name FROM dns_migrations";
 
+  /** Names of PostgreSQL's tables and views where migrations create them. */
+  private static final String TABLES =
+      "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+          + " AND relkind IN ('r', 'v', 'p')";
+
+  private static final Pattern CREATE =
+      Pattern.compile(
+          "^CREATE (?:OR REPLACE )?(?:MATERIALIZED )?(?:TABLE|VIEW) (?:IF NOT EXISTS )?(\\w+)",
+          Pattern.MULTILINE);
+
   private Migrations() {}
 
-  /** Applies the migrations that a store does not have yet. */
-  public static void apply(Config config) throws IOException, InterruptedException, SQLException {
-    if (config.store().stores().contains(StoreConfig.CLICKHOUSE)) {
-      clickhouse(config.clickhouse());
+  /**
+   * Applies the migrations that a store does not have yet.
+   *
+   * @throws IOException if a store cannot be reached or refuses one; the message names the key
+   */
+  public static void apply(Config config) throws IOException, InterruptedException {
+    List<String> stores = config.store().stores();
+    if (stores.contains(StoreConfig.CLICKHOUSE)) {
+      String url = config.clickhouse().url();
+      try {
+        clickhouse(config.clickhouse());
+      } catch (IOException | IllegalArgumentException error) {
+        throw failure("clickhouse", url, error);
+      }
     }
-    if (config.store().stores().contains(StoreConfig.TIMESCALEDB)) {
-      timescaledb(config.timescaledb());
+    if (stores.contains(StoreConfig.TIMESCALEDB)) {
+      String url = config.timescaledb().url();
+      try {
+        timescaledb(config.timescaledb());
+      } catch (IOException | SQLException error) {
+        throw failure("timescaledb", url, error);
+      }
     }
+  }
+
+  private static IOException failure(String store, String url, Exception error) {
+    if (error instanceof NoSuchFileException) {
+      return new IOException(store + ": no file " + error.getMessage(), error);
+    }
+    // A refused connection has no message.
+    String reason = error.getMessage() == null ? error.toString() : error.getMessage();
+    return new IOException(
+        "%s.url: %s: %s; leave %s out of store.stores if there is none"
+            .formatted(store, url, reason, store),
+        error);
   }
 
   private static void timescaledb(TimescaleDbConfig config) throws IOException, SQLException {
@@ -78,6 +117,13 @@ public final class Migrations {
         connection.commit();
         System.out.println("timescaledb: applied " + name);
       }
+      List<String> tables = new ArrayList<>();
+      try (ResultSet names = statement.executeQuery(TABLES)) {
+        while (names.next()) {
+          tables.add(names.getString(1));
+        }
+      }
+      warnOfMissing("timescaledb", TIMESCALEDB, tables);
     }
   }
 
@@ -100,10 +146,36 @@ public final class Migrations {
       server.query("INSERT INTO dns_migrations (name) VALUES ('" + name + "')");
       System.out.println("clickhouse: applied " + name);
     }
+    warnOfMissing("clickhouse", CLICKHOUSE, server.query("SHOW TABLES").lines().toList());
     setRetention(server, ClickHouse.TRANSACTIONS, config.retention());
     for (var table : config.tableRetention().entrySet()) {
       setRetention(server, table.getKey(), table.getValue());
     }
+  }
+
+  /** Says what was dropped by hand, and how it comes back. */
+  private static void warnOfMissing(String store, List<String> migrations, List<String> existing)
+      throws IOException {
+    for (String name : migrations) {
+      for (String table : created(resource("/stores/" + store + "/" + name + ".sql"))) {
+        if (!existing.contains(table)) {
+          System.out.println(
+              store
+                  + ": no "
+                  + table
+                  + ", which was dropped after "
+                  + name
+                  + "; to create it again, run DELETE FROM dns_migrations WHERE name >= '"
+                  + name
+                  + "' there, and migrate");
+        }
+      }
+    }
+  }
+
+  /** Returns the tables and views that a script creates. */
+  static List<String> created(String script) {
+    return CREATE.matcher(script).results().map(found -> found.group(1)).toList();
   }
 
   private static void setRetention(ClickHouse server, String table, Duration retention)

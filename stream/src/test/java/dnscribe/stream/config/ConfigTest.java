@@ -37,6 +37,7 @@ class ConfigTest {
         "enrich: { sinks: [disk] }|x.yaml: enrich.sinks: no sink disk; there are [enriched]",
         "enrich: { sinks: [clickhouse] }|x.yaml: enrich.sinks: no sink clickhouse; there are [enriched]; the job store writes clickhouse: write enrich.sinks: [enriched], and submit store --only clickhouse",
         "enrich: { sinks: [] }|x.yaml: enrich.sinks: it writes nowhere; write enrich.sinks: [enriched],",
+        "kafka: { brokers: a, brokers: b }|x.yaml:2:29: kafka: Duplicate field 'brokers'",
         "fleet: { sinks: [fleet, timescaledb, influxdb] }|x.yaml: fleet.sinks: no sink timescaledb; there are [fleet, rollups]; the job store writes timescaledb: write fleet.sinks: [fleet, rollups], and submit store --only timescaledb",
         "store: { stores: [disk] }|x.yaml: store.stores: no store disk",
         "checkpoints: { interval: 10 }|x.yaml:2:26: checkpoints.interval: ",
@@ -158,7 +159,10 @@ class ConfigTest {
           "enrich --config a --from monday",
           "store --config a",
           "enrich --config a --only influxdb",
-          "enrich --config a --to 2026-01-01T00:00:00Z"
+          "enrich --config a --to 2026-01-01T00:00:00Z",
+          backfill + " --from 2026-01-01T00:00:00Z",
+          backfill + " --from 2026-01-02T00:00:00Z",
+          backfill + " --from LATEST",
         }) {
       assertThatThrownBy(() -> Arguments.parse(words(line), "usage"))
           .isInstanceOf(ConfigException.class);

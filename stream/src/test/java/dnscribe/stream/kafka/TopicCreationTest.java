@@ -1,8 +1,10 @@
 package dnscribe.stream.kafka;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dnscribe.stream.config.Config;
+import java.io.IOException;
 import java.time.Duration;
 import java.util.HashMap;
 import java.util.List;
@@ -10,8 +12,25 @@ import java.util.Map;
 import java.util.Set;
 import org.apache.kafka.clients.admin.NewTopic;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.ValueSource;
 
 class TopicCreationTest {
+  /** The message is all that a person sees. */
+  @ParameterizedTest
+  @ValueSource(strings = {"localhost:1", "no port"})
+  void unreachableBrokersAreNamed(String brokers) {
+    Map<String, String> options =
+        Map.of("default.api.timeout.ms", "300", "request.timeout.ms", "200");
+    Config.Kafka kafka =
+        new Config.Kafka(brokers, null, null, options, null, null, null, null, null);
+    Config config =
+        new Config(1, kafka, null, null, null, null, null, null, null, null, null, null);
+    assertThatThrownBy(() -> TopicCreation.create(config))
+        .isInstanceOf(IOException.class)
+        .hasMessageStartingWith("kafka.brokers: " + brokers + ": ");
+  }
+
   @Test
   void everyTopicHasItsSettings() {
     Map<String, NewTopic> topics = missing(kafka(Map.of(), Map.of(), null, null), Set.of());
