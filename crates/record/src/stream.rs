@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// A kind of records. Each stream has its own topic and schema.
+/// A kind of records. Each stream has its own topic and schema. A new one is the last: checkpoints of spools have its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stream {
@@ -155,9 +155,7 @@ impl fmt::Debug for StreamSet {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseStreamError {
     /// No stream has this name.
-    #[error(
-        "\"{0}\" is not a stream: choose from messages, transactions, lookups, metrics, alerts, dlq, ledger, connections, uses, probes"
-    )]
+    #[error("\"{0}\" is not a stream: choose from {names}", names = Stream::ALL.map(Stream::name).join(", "))]
     Unknown(String),
     /// The list is empty.
     #[error("no stream given: give at least one, such as transactions")]

@@ -111,7 +111,9 @@ fn problems(text: &str) -> Vec<(usize, String)> {
         if let Some((_, comment)) = line.split_once("//") {
             let comment = comment.to_ascii_lowercase();
             let word = WORDS.iter().find(|word| has_word(&comment, word));
-            found.extend(word.map(|word| (number + 1, format!("private word \"{word}\""))));
+            found.extend(word.map(|word| {
+                (number + 1, format!("\"{word}\" is no word of the project: see docs/STYLE.md"))
+            }));
         }
         let code = if in_text { String::new() } else { code(line) };
         // A text goes on in the next line.
