@@ -92,6 +92,8 @@ struct Session {
     signals: Signals,
     endpoint: Endpoint,
     since_check: u32,
+    /// Time of the newest packet: files may come in any order of time, and that of ledger records must not go back.
+    newest: Timestamp,
     pace: Option<Pace>,
     summary: bool,
     /// Whether no sink is left while the input has nothing.
@@ -111,6 +113,7 @@ impl Session {
             signals,
             endpoint,
             since_check: 0,
+            newest: Timestamp::default(),
             pace,
             summary,
             has_no_sink: false,
@@ -143,14 +146,15 @@ impl Session {
             }
         }
         stages.flow.observe(packet, &mut stages.pipeline);
-        if stages.pipeline.ledger_due(packet.ts) {
+        self.newest = self.newest.max(packet.ts);
+        if stages.pipeline.ledger_due(self.newest) {
             if stages.pipeline.router.wants(Stream::Ledger) {
                 // The same file must give the same ledger: no record may be in flight.
                 stages.pipeline.router.offer();
                 stages.pipeline.router.flush(FLUSH_TIMEOUT);
             }
             let input = stages.input(source());
-            stages.pipeline.write_ledger(&input, packet.ts, false);
+            stages.pipeline.write_ledger(&input, self.newest, false);
         }
         self.since_check += 1;
         if self.since_check < CHECK_INTERVAL {
@@ -244,7 +248,7 @@ impl Session {
         pipeline.router.flush(limit);
         // A signal may have come meanwhile.
         let limit = if self.signals.stop() { self.config.drain_timeout } else { FLUSH_TIMEOUT };
-        close(pipeline, &input, now, limit, &mut self.watch, self.summary)
+        close(pipeline, &input, now.max(self.newest), limit, &mut self.watch, self.summary)
     }
 }
 

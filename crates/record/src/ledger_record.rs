@@ -44,3 +44,12 @@ pub struct LedgerRecord {
     #[serde(flatten)]
     pub counters: Counters,
 }
+
+impl LedgerRecord {
+    /// Returns what orders the records of one capture, the newest last. The final one is the newest whatever its time:
+    /// files may be replayed in any order of time.
+    #[must_use]
+    pub const fn order(&self) -> (bool, f64) {
+        (self.is_final, self.uptime_seconds)
+    }
+}

@@ -244,7 +244,7 @@ impl Verifier {
         }
         let capture = (record.node.clone(), epoch);
         let newest = self.newest.get(&capture);
-        if newest.is_none_or(|newest| newest.uptime_seconds <= record.uptime_seconds) {
+        if newest.is_none_or(|newest| newest.order() <= record.order()) {
             self.newest.insert(capture, record);
         }
         Ok(())

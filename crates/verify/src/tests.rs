@@ -291,6 +291,20 @@ fn newest_ledger_record_counts_itself() {
     assert!(!topics(0, &[newest]).closes());
 }
 
+/// A file that is older than those before it may end a replay.
+#[test]
+fn final_ledger_record_is_the_newest_whatever_its_time() {
+    let file = |delivered| [("file", delivery(delivered, 0, 0, 0))];
+    let older = FIRST.ledger(1, false, &file(2));
+    let last = FIRST.ledger(2, true, &file(3)).replace("seconds\":2.0", "seconds\":0.0");
+    assert!(last.contains("uptime_seconds\":0.0"), "{last}");
+    for ledgers in [[older.clone(), last.clone()], [last, older]] {
+        let report = |found| verify(&[FIRST.transactions(found), ledgers.to_vec()].concat());
+        assert!(report(3).closes() && report(3).notes.is_empty(), "{}", report(3));
+        assert!(says(&report(2).problems, "1 missing"), "{}", report(2));
+    }
+}
+
 #[test]
 fn dropped_records_may_be_found() {
     let ledger = FIRST.ledger(1, true, &[("kafka", delivery(5, 0, 1, 2))]);

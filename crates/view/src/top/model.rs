@@ -250,9 +250,9 @@ impl Model {
     }
 }
 
-/// Returns what orders the ledger records of a node: the start of the capture, and the time since then.
-fn age(ledger: &LedgerRecord) -> (Option<Timestamp>, f64) {
-    (ledger.epoch.parse().ok(), ledger.uptime_seconds)
+/// Returns what orders the ledger records of a node: the start of the capture, then the order within it.
+fn age(ledger: &LedgerRecord) -> (Option<Timestamp>, (bool, f64)) {
+    (ledger.epoch.parse().ok(), ledger.order())
 }
 
 const fn seconds(ts: Timestamp) -> u64 {
