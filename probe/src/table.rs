@@ -21,6 +21,8 @@ pub fn render(found: &[ProbeFields], color: bool) -> String {
     for row in std::iter::once(&head).chain(&rows) {
         let mut line = String::new();
         for (index, (text, width)) in row.iter().zip(widths).enumerate() {
+            // The last column may be of any length: a server chooses its answers.
+            let width = if index + 1 < row.len() { width } else { 0 };
             let padded = format!("{text:<width$}");
             let code = match (index, text.as_str()) {
                 (0, "ok") if color => Some(32),
@@ -105,4 +107,17 @@ fn result(fields: &ProbeFields) -> String {
     }
     parts.retain(|part| !part.is_empty());
     parts.join("  ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_may_be_of_any_length() {
+        let (rcode, answers) = (Some("NOERROR".to_owned()), vec!["x".repeat(70_000)]);
+        let fields = ProbeFields { rcode, answers, ..ProbeFields::default() };
+        let table = render(&[fields.clone(), fields], false);
+        assert!(table.lines().skip(1).all(|line| line.ends_with(&"x".repeat(70_000))));
+    }
 }

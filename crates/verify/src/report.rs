@@ -9,6 +9,9 @@ use std::fmt;
 /// Sentences of one kind that are shown; the rest is counted.
 const SHOWN: usize = 20;
 
+/// Longest cell of a table in characters, that of a name in DNS. Any record may name its node as it likes.
+const CELL: usize = 253;
+
 /// Sentences of one kind, of which the first [`SHOWN`] are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
@@ -251,6 +254,16 @@ impl StoreLine {
     }
 }
 
+/// Returns a text of at most [`CELL`] characters.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(CELL) {
+        let last = text[..end].char_indices().next_back();
+        text.truncate(last.map_or(0, |(begin, _)| begin));
+        text.push('…');
+    }
+    text
+}
+
 /// Writes rows under their titles; the first `texts` columns are aligned to the left.
 fn write_table<const COLUMNS: usize>(
     f: &mut fmt::Formatter<'_>,
@@ -258,7 +271,8 @@ fn write_table<const COLUMNS: usize>(
     rows: impl Iterator<Item = [String; COLUMNS]>,
     texts: usize,
 ) -> fmt::Result {
-    let rows: Vec<_> = std::iter::once(titles.map(str::to_owned)).chain(rows).collect();
+    let rows = std::iter::once(titles.map(str::to_owned)).chain(rows);
+    let rows: Vec<_> = rows.map(|row| row.map(shortened)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max();
     let widths: [usize; COLUMNS] = std::array::from_fn(|column| width(column).unwrap_or_default());
     for row in &rows {

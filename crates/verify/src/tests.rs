@@ -328,6 +328,20 @@ fn lists_records_of_unknown_epochs() {
 }
 
 #[test]
+fn long_names_are_shortened_in_the_table_only() {
+    let ledger = FIRST.ledger(1, true, &[("file", delivery(1, 0, 0, 0))]);
+    let name = "ä".repeat(70_000);
+    let stranger = FIRST.transaction(1, "answered").replace("\"n\"", &format!("\"{name}\""));
+    let longest = "n".repeat(253);
+    let other = FIRST.transaction(1, "answered").replace("\"n\"", &format!("\"{longest}\""));
+    let report = verify(&[FIRST.transaction(0, "answered"), ledger, stranger, other]);
+    let text = report.to_string();
+    assert!(text.contains(&format!("\n{}…  unknown", "ä".repeat(252))), "{text}");
+    assert!(text.contains(&format!("\n{longest}  unknown")), "{text}");
+    assert_eq!(report.to_json()["streams"][3]["node"], name);
+}
+
+#[test]
 fn selects_sink_by_name() {
     let sinks = [("file", delivery(3, 0, 0, 1)), ("kafka", delivery(4, 0, 0, 0))];
     let text = [FIRST.transactions(3), vec![FIRST.ledger(1, true, &sinks)]].concat().join("\n");
