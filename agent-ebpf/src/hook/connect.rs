@@ -104,7 +104,32 @@ pub fn peer<const VERSION: u8>(address: *mut bpf_sock_addr) -> Peer {
     Peer { front, back, port: u32::from(port), version }
 }
 
-/// Records the first datagram of a connected UDP socket.
+/// Notes a datagram with an address that is not the peer's, of a socket that has sent nothing to its peer yet.
+#[inline(always)]
+pub fn note_destination<const VERSION: u8>(address: *mut bpf_sock_addr) {
+    // SAFETY: the kernel hands a valid context.
+    let socket = unsafe { (*address).__bindgen_anon_1.sk };
+    if let Some(state) = SocketState::find(socket.cast())
+        && state.peer.version != 0
+        && !state.peer.has_address_of(&peer::<VERSION>(address))
+    {
+        // SAFETY: a helper that is allowed for this context.
+        let cookie = unsafe { bpf_get_socket_cookie(address.cast()) };
+        datagram_drop::note_elsewhere(cookie, &state.peer);
+    }
+}
+
+/// Forgets the peer of a socket that is connected to another one, which is no use.
+#[inline(always)]
+pub fn forget_peer(address: *mut bpf_sock_addr) {
+    // SAFETY: the kernel hands a valid context.
+    let socket = unsafe { (*address).__bindgen_anon_1.sk };
+    if let Some(state) = SocketState::find(socket.cast()) {
+        state.peer.version = 0;
+    }
+}
+
+/// Records the first datagram of a connected UDP socket to its peer.
 #[inline(always)]
 pub fn observe_datagram(skb: *mut __sk_buff) {
     // SAFETY: the kernel hands a valid context.
@@ -126,10 +151,13 @@ pub fn observe_datagram(skb: *mut __sk_buff) {
         return;
     }
     let peer = state.peer;
-    state.peer.version = 0;
-    state.set_placement(|| super::cgroup_skb::placement(skb));
     // SAFETY: a helper that is allowed for this context.
     let cookie = unsafe { bpf_get_socket_cookie(skb.cast()) };
+    if datagram_drop::take_elsewhere(cookie, &peer) {
+        return;
+    }
+    state.peer.version = 0;
+    state.set_placement(|| super::cgroup_skb::placement(skb));
     datagram_drop::note_begun(cookie, &peer);
     write(Hook::Connect, Step::new(UDP, STEP_BEGUN, cookie), &peer, state);
 }

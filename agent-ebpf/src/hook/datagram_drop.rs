@@ -25,7 +25,8 @@ use dnscribe_common::record::{DIRECTION_EGRESS, STEP_DISCARDED};
 
 const AF_INET: u16 = 2;
 
-/// Peers to which sockets, by cookie, have sent a datagram: see [`Peer::key`].
+/// Peers to which sockets, by cookie, have sent a datagram: see [`Peer::key`]. Inverted: the next datagram is addressed to
+/// somebody else.
 #[map]
 static BEGUN: LruHashMap<u64, u64> = LruHashMap::with_max_entries(8_192, 0);
 
@@ -35,6 +36,28 @@ pub fn note_begun(cookie: u64, peer: &Peer) {
     if settings::get(Setting::SockCookie) != 0 {
         // A full map evicts, so this fails only without memory.
         let _ = BEGUN.insert(&cookie, &peer.key(), 0);
+    }
+}
+
+/// Remembers that the next datagram of a socket, which is connected to `peer`, is addressed to somebody else.
+#[inline(always)]
+pub fn note_elsewhere(cookie: u64, peer: &Peer) {
+    // As above.
+    let _ = BEGUN.insert(&cookie, &!peer.key(), 0);
+}
+
+/// Returns whether a datagram of a socket that is connected to `peer` was addressed to somebody else, which holds for one
+/// datagram. Its destination does not tell: the kernel may have translated it.
+#[inline(always)]
+pub fn take_elsewhere(cookie: u64, peer: &Peer) -> bool {
+    let Some(key) = BEGUN.get_ptr_mut(&cookie) else { return false };
+    // SAFETY: a value is a word; another CPU may replace it.
+    unsafe {
+        let is_elsewhere = *key == !peer.key();
+        if is_elsewhere {
+            *key = 0;
+        }
+        is_elsewhere
     }
 }
 
@@ -67,7 +90,9 @@ pub fn observe(ctx: &RawTracePointContext) {
     }
     let peer = peer(socket, port);
     // SAFETY: a value is a word; another CPU may replace it.
-    if BEGUN.get_ptr(&cookie).is_some_and(|key| unsafe { *key } == peer.key()) {
+    if BEGUN.get_ptr(&cookie).is_some_and(|key| unsafe { *key } == peer.key())
+        || take_elsewhere(cookie, &peer)
+    {
         return;
     }
     note_begun(cookie, &peer);

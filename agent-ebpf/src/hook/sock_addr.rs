@@ -18,6 +18,8 @@ pub fn record_connect<const VERSION: u8>(address: *mut bpf_sock_addr) {
     record_owner(address);
     if is_use(address) {
         connect::begin::<VERSION>(address);
+    } else if settings::get(Setting::Connects) != 0 {
+        connect::forget_peer(address);
     }
 }
 
@@ -27,6 +29,9 @@ pub fn record_connect<const VERSION: u8>(address: *mut bpf_sock_addr) {
 pub fn record_send<const VERSION: u8>(address: *mut bpf_sock_addr) {
     if settings::get(Setting::Task) == TASK_NONE {
         record_owner(address);
+    }
+    if settings::get(Setting::Connects) != 0 {
+        connect::note_destination::<VERSION>(address);
     }
     if is_use(address) {
         unconnected::send::<VERSION>(address);

@@ -1,6 +1,6 @@
 //! Uses by UDP sockets that send without a connection.
 
-use super::{ADDRESSES, address, by_port, end, name_server, run};
+use super::{ADDRESSES, address, agent, by_port, end, name_server, run, uses};
 use crate::isolated_cgroup::IsolatedCgroup;
 use crate::support::lab;
 use dnscribe_tests::agent::Agent;
@@ -50,6 +50,40 @@ one.recvfrom(9)
 for port in range(first + count, first + 2 * count):
     one.sendto(b'x', (sys.argv[1], port))
 print('done', flush=True)
+";
+
+/// Sends by connected sockets to others than their peers: ADDRESS RESOLVER. The first datagram to 27003 comes after that to
+/// 27010.
+const ELSEWHERE: &str = "import socket, sys
+there, resolver = sys.argv[1:]
+def connected(port):
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.connect((there, port))
+    return one
+def send(one, *address):
+    try:
+        one.sendto(b'x', *address) if address else one.send(b'x')
+    except PermissionError:
+        pass
+connected(27000).sendto(b'x', (there, 27001))
+connected(27002).sendto(b'x', (resolver, 53))
+late = connected(27003)
+for _ in range(3):
+    send(late, (there, 27004))
+send(late, (resolver, 53))
+send(late, (there, 27010))
+send(late)
+send(connected(27005), (there, 27009))
+both = connected(27006)
+send(both, (there, 27009))
+send(both)
+moved = connected(27007)
+moved.connect((resolver, 53))
+moved.send(b'x')
+again = connected(27007)
+send(again, (there, 27004))
+again.connect((there, 27008))
+send(again)
 ";
 
 /// Programs that send two datagrams each to names by a socket without a connection, and the ports.
@@ -232,4 +266,28 @@ fn ports_that_the_kernel_chooses_are_those_of_clients() {
         let of_one = (26_500..26_502).filter(|port| found.contains_key(port)).count();
         assert_eq!(of_one, uses, "{range}: {found:#?}");
     }
+}
+
+/// A socket that is connected may send to others: its peer has a use once something is sent to it, and no earlier.
+#[test]
+fn datagrams_to_others_are_no_uses_of_the_peer() {
+    let Some((lab, _alone)) = lab() else { return };
+    let rule = lab.discard(Host::Client, "inet", "output", "udp dport 27009").unwrap();
+    let agent = agent();
+    let there = lab.address(Host::Server).to_string();
+    let ran = lab.run(Host::Client, &["python3", "-c", ELSEWHERE, &there, &there]).unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    assert_eq!(rule.count().unwrap(), 2);
+    let uses = uses(agent);
+    let mut counts: Vec<(u64, u64, &str)> = Vec::new();
+    for (port, records) in &uses {
+        let count = records.iter().map(|one| one["count"].as_u64().unwrap()).sum();
+        counts.push((*port, count, records[0]["outcome"].as_str().unwrap()));
+    }
+    let ports: [u64; 7] = [27_001, 27_003, 27_004, 27_006, 27_008, 27_009, 27_010];
+    let expected: [u64; 7] = [1, 1, 2, 1, 1, 2, 1];
+    let expected = ports.into_iter().zip(expected).map(|(port, count)| (port, count, "unknown"));
+    assert_eq!(counts, expected.collect::<Vec<_>>(), "{uses:#?}");
+    let [late, before] = [27_003, 27_010].map(|port: u64| uses[&port][0]["first"].as_str());
+    assert!(late > before, "{uses:#?}");
 }
