@@ -18,6 +18,9 @@ final class EnrichedReader extends CellReader {
   private static final int DEAD_LETTERS = 3;
   private static final int DEAD_LETTERS_WRITTEN = 4;
 
+  /** Characters of a zone at most: alerts, which repeat it, must fit a topic. */
+  private static final int MAX_NAME = 4096;
+
   private transient EnrichedRecord record;
   private transient EnrichedCells cells;
   private transient List<Cell> made;
@@ -47,6 +50,9 @@ final class EnrichedReader extends CellReader {
     made.clear();
     try {
       record.read(read.value());
+      if (record.zone != null && record.zone.length() > MAX_NAME) {
+        throw new IOException("zone: too long");
+      }
       if (record.node != null && record.time > 0) {
         cells.of(record, made::add);
       }

@@ -30,6 +30,9 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
   /** What a window counts of anything at most, so that the sum of 100,000 nodes fits a long. */
   private static final long MAX_COUNT = 1L << 43;
 
+  /** Characters of a group's value at most: alerts, which repeat it, must fit a topic. */
+  private static final int MAX_NAME = 4096;
+
   private final RecordSchema<Draft> schema = RecordSchema.load("dns.window/1", setters());
 
   @Override
@@ -252,6 +255,9 @@ final class NodeWindowParser implements RecordReader.Parser<NodeWindow> {
               isOther);
       if (key.value() == null) {
         throw new MalformedException("missing_field", "no value of the group " + grouping);
+      }
+      if (key.value().length() > MAX_NAME || (region != null && region.length() > MAX_NAME)) {
+        throw new MalformedException("field", "too long a value of the group " + grouping);
       }
       return key;
     }

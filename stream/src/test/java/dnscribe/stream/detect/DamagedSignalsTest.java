@@ -16,7 +16,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Damaged records in front of the detectors: each is read, or counted as one that cannot be. */
-@Timeout(120)
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class DamagedSignalsTest {
   private static final int ATTEMPTS = 10_000;
   private static final Config CONFIG =

@@ -25,7 +25,7 @@ import org.junit.jupiter.params.provider.CsvSource;
 /**
  * Damaged transactions through the job: each is a record that fits its schema, or a dead letter.
  */
-@Timeout(120)
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class DamagedTransactionsTest {
   private static final int ATTEMPTS = 20_000;
   private static final ObjectMapper JSON = new ObjectMapper();

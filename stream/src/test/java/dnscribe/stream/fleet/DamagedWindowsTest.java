@@ -20,7 +20,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
 /** Damaged windows: each is refused, or can be merged, written and read again. */
-@Timeout(120)
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class DamagedWindowsTest {
   private static final int ATTEMPTS = 20_000;
   private static final NodeWindowParser PARSER = new NodeWindowParser();

@@ -119,6 +119,8 @@ class NodeWindowParserTest {
     Consumer<ObjectNode> tooMany =
         json ->
             ((ObjectNode) json.path("latency_ms")).put("sketch", LatencySketchTest.bin(3, 0x1p37));
+    Consumer<ObjectNode> longResolver =
+        json -> json.put("grouping", "resolver").put("resolver", "x".repeat(4097));
     Consumer<ObjectNode> rowWithoutCount = json -> json.putArray("rcodes").addObject();
     Consumer<ObjectNode> largeCount = json -> json.put("transactions", (1L << 43) + 1);
     Consumer<ObjectNode> largeRow =
@@ -138,6 +140,7 @@ class NodeWindowParserTest {
         Arguments.of("field", noNumber),
         Arguments.of("field", tooMany),
         Arguments.of("missing_field", noResolver),
+        Arguments.of("field", longResolver),
         Arguments.of("missing_field", rowWithoutCount),
         Arguments.of("field", largeCount),
         Arguments.of("field", largeRow),

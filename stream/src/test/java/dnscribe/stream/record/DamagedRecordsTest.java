@@ -21,9 +21,9 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
 /** Damaged records in JSON and Avro: each is taken, or refused with a reason. */
-@Timeout(120)
+@Timeout(value = 120, threadMode = Timeout.ThreadMode.SEPARATE_THREAD)
 class DamagedRecordsTest {
-  private static final int ATTEMPTS = 10_000;
+  private static final int ATTEMPTS = 5_000;
   private static final ObjectMapper JSON = new ObjectMapper();
 
   @ParameterizedTest
