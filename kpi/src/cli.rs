@@ -137,7 +137,7 @@ pub struct ImportArgs {
     #[arg(long, value_name = "TOPIC", requires = "brokers", conflicts_with = "files")]
     pub topic: Option<String>,
 
-    /// Read the topic from its beginning, after it was made anew
+    /// Read the topic from its beginning, after it was made anew or messages were removed
     #[arg(long, requires = "topic")]
     pub from_beginning: bool,
 

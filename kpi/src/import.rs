@@ -95,6 +95,7 @@ pub async fn import(
     let mut commit = importer.commit;
     commit.raw = commit.raw.filter(|raw| !raw.files.is_empty());
     loop {
+        request.require_unmoved(&state)?;
         let kind = CommitKind::Import(Box::new(commit.clone()));
         if store.commit(&mut state, kind).await? {
             return Ok(Imported::Added(commit));
@@ -178,10 +179,14 @@ pub struct Request<'a> {
     pub dead_letters: Option<&'a KafkaConfig>,
     /// Topic: next offset by partition.
     pub offsets: BTreeMap<i32, i64>,
-    /// Topic: hash of the newest message by partition.
+    /// Topic: the end of each partition, and a hash of its newest message.
     pub last_messages: BTreeMap<String, String>,
+    /// Topic: what the store had as `offsets` when reading began.
+    pub earlier_offsets: BTreeMap<i32, i64>,
     /// Pull: up to where the source was read.
     pub position: Option<String>,
+    /// Pull: what the store had as `position` when reading began.
+    pub earlier_position: Option<String>,
 }
 
 impl<'a> Request<'a> {
@@ -201,12 +206,28 @@ impl<'a> Request<'a> {
             dead_letters: None,
             offsets: BTreeMap::new(),
             last_messages: BTreeMap::new(),
+            earlier_offsets: BTreeMap::new(),
             position: None,
+            earlier_position: None,
         }
     }
 }
 
 impl Request<'_> {
+    /// Refuses what another import has read of the same topic or source since this one began to read it.
+    fn require_unmoved(&self, state: &State) -> Result<(), KpiError> {
+        let offsets = state.offsets.get(self.name).cloned().unwrap_or_default();
+        let key = (self.source.to_owned(), self.name.to_owned());
+        if (self.offsets.is_empty() || offsets == self.earlier_offsets)
+            && (self.position.is_none()
+                || state.positions.get(&key) == self.earlier_position.as_ref())
+        {
+            return Ok(());
+        }
+        let problem = "was imported meanwhile, and so nothing was added: run it again";
+        Err(KpiError::Failed(format!("{}: {problem}", self.name)))
+    }
+
     /// Whether rows can have a column of this name.
     fn knows(&self, column: &str) -> bool {
         match (self.mapping, self.dimension) {
@@ -620,5 +641,50 @@ mod tests {
         };
         assert_eq!(parsed("b1"), ["expired/b1", "expired/b1"]);
         assert_eq!(parsed(""), ["business_key", "business_key"]);
+    }
+
+    /// Two that read the same place at the same time: the first one counts, whatever the other has read since.
+    #[test]
+    fn what_was_imported_meanwhile_is_not_imported_again() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("data").to_str().unwrap()).unwrap();
+        let (policy, sources) = (Policy::default(), Sources::default());
+        let base = Request { format: Some(Format::Json), ..Request::new("t", &policy, &sources) };
+        let of_topic = |earlier: Option<i64>, next: i64| Request {
+            offsets: BTreeMap::from([(0, next)]),
+            earlier_offsets: earlier.map(|earlier| (0, earlier)).into_iter().collect(),
+            ..base.clone()
+        };
+        let of_pull = |earlier: Option<&str>, next: &str| Request {
+            position: Some(next.to_owned()),
+            earlier_position: earlier.map(str::to_owned),
+            ..base.clone()
+        };
+        for (number, (request, is_added)) in [
+            (of_topic(None, 5), true),
+            (of_topic(None, 7), false),
+            (of_topic(Some(5), 7), true),
+            (of_topic(Some(5), 6), false),
+            (of_pull(None, "a"), true),
+            (of_pull(None, "b"), false),
+            (of_pull(Some("a"), "b"), true),
+            (of_pull(Some("a"), "a"), false),
+            // A file is no part of a topic.
+            (base.clone(), true),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let file = folder.path().join(number.to_string());
+            std::fs::write(&file, format!("{{\"number\": {number}}}\n")).unwrap();
+            let before = runtime.block_on(store.state()).unwrap().number;
+            let imported = runtime.block_on(import(&store, &file, &request));
+            let state = runtime.block_on(store.state()).unwrap();
+            assert_eq!(imported.is_ok(), is_added, "{number}: {imported:?}");
+            assert_eq!(state.number - before, u64::from(is_added), "{number}");
+        }
+        let state = runtime.block_on(store.state()).unwrap();
+        assert_eq!(state.offsets["t"], BTreeMap::from([(0, 7)]));
     }
 }

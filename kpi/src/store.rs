@@ -157,7 +157,8 @@ pub struct ImportCommit {
     /// Topic: next offset by partition.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "by_partition")]
     pub offsets: BTreeMap<i32, i64>,
-    /// Topic: hash of the newest message by partition, by which a topic that was made anew is noticed.
+    /// Topic: by partition, its end when it was read and a hash of its newest message (`END:HASH`; in former versions the hash
+    /// alone), by which lost messages and a topic that was made anew are noticed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub last_messages: BTreeMap<String, String>,
     /// Pull: up to where the source was read, or the version of the object.
@@ -575,5 +576,27 @@ mod tests {
         let openings = BTreeMap::new();
         assert_eq!(state.coverage, Coverage { absent, are_sources_declared: true, openings });
         assert_eq!(state.days.len(), 1);
+    }
+
+    #[test]
+    fn what_is_read_again_moves_no_topic_back() {
+        let import = |sha256: &str, next: i64, position: &str, again: Option<&str>| {
+            let mut commit = serde_json::json!({"at": "2026-11-24T08:00:00Z", "import": {"sha256": sha256,
+                "source": "t", "name": "t", "bytes": 1, "rows": 1, "accepted": 1, "skipped": 0, "rejected": {},
+                "filled": {}, "unknown_types": {}, "newest": null, "files": [], "offsets": {"0": next},
+                "last_messages": {"0": format!("{next}:5e")}, "position": position}});
+            if let Some(sha256) = again {
+                commit["import"]["again"] = serde_json::json!({"sha256": sha256, "reason": "r"});
+            }
+            serde_json::from_value(commit).unwrap()
+        };
+        let mut state = State::default();
+        state.apply(1, import("a", 5, "p5", None));
+        state.apply(2, import("b", 9, "p9", None));
+        state.apply(3, import("c", 5, "p5", Some("a")));
+        assert_eq!(state.imports.len(), 2);
+        assert_eq!(state.offsets["t"], BTreeMap::from([(0, 9)]));
+        assert_eq!(state.last_messages["t"]["0"], "9:5e");
+        assert_eq!(state.positions.values().collect::<Vec<_>>(), ["p9"]);
     }
 }

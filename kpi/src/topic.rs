@@ -11,15 +11,16 @@ use crate::scratch::ScratchFile;
 use crate::sources::Sources;
 use crate::store::Store;
 use dnscribe_delivery::KafkaConfig;
-use dnscribe_delivery::kafka::{TimeSpan, read_topic};
+use dnscribe_delivery::kafka::{TopicMessage, TopicReader};
 use std::collections::BTreeMap;
 use std::io::Write as _;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
 /// Imports what a topic has had since its last import, or since its beginning (`is_restart`).
 ///
 /// # Errors
-/// Kafka cannot be read, or the store cannot be written; then nothing is imported.
+/// Kafka cannot be read, messages were removed before they were imported, or the store cannot be written; then nothing is
+/// imported.
 pub async fn import_topic(
     store: &Store,
     config: &KafkaConfig,
@@ -30,78 +31,244 @@ pub async fn import_topic(
 ) -> Result<Option<Imported>, KpiError> {
     let name = format!("kafka:{topic}");
     let mut state = store.state().await?;
-    let known = state.offsets.remove(&name).filter(|_| !is_restart).unwrap_or_default();
-    let known_last = state.last_messages.remove(&name).unwrap_or_default();
-    let mut last_messages = known_last.clone();
-    let mut changed = None;
-    let mut next = known.clone();
-    let mut ends = BTreeMap::new();
-    let mut file = ScratchFile::new()?;
-    let mut messages = 0_u64;
-    let span = TimeSpan::default();
-    let mut write = |partition: i32, offset: i64, value: Option<&[u8]>| -> std::io::Result<()> {
-        ends.insert(partition, offset + 1);
-        let hash = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(value.unwrap_or_default()));
-        if known.get(&partition) == Some(&(offset + 1))
-            && known_last.get(&partition.to_string()).is_some_and(|last| *last != hash)
-        {
-            changed = Some((partition, offset));
-        }
-        last_messages.insert(partition.to_string(), hash);
-        if known.get(&partition).is_some_and(|first| offset < *first) {
-            return Ok(());
-        }
-        let after = next.entry(partition).or_insert(0);
-        *after = (*after).max(offset + 1);
-        // A line is a message: JSON has no line breaks but as white space.
-        let value: Vec<u8> = value
-            .unwrap_or_default()
-            .iter()
-            .map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })
-            .collect();
-        if !value.is_empty() {
-            messages += 1;
-            file.write_all(&value)?;
-            file.write_all(b"\n")?;
-        }
-        Ok(())
-    };
-    let missing = tokio::task::block_in_place(|| {
-        read_topic(config, topic, span, &mut |message| {
-            write(message.partition, message.offset, message.value)
-                .map_err(|error| KpiError::temporary(error).to_string())?;
-            Ok(ControlFlow::Continue(()))
-        })
-    });
-    for sentence in missing.map_err(KpiError::Failed)? {
-        tracing::warn!("{sentence}");
-    }
-    for (partition, end) in ends {
-        if let Some(first) = known.get(&partition).filter(|first| end < **first) {
-            return Err(KpiError::Usage(format!(
-                "{topic}: partition {partition} ends at offset {end}, but {first} were imported: the topic was made \
-                 anew; import it with --from-beginning"
-            )));
-        }
-    }
-    if let Some((partition, offset)) = changed {
-        return Err(KpiError::Usage(format!(
-            "{topic}: partition {partition} has another message at offset {offset} than was imported: the topic was \
-             made anew; import it with --from-beginning"
-        )));
-    }
-    if messages == 0 {
+    let earlier_offsets = state.offsets.remove(&name).unwrap_or_default();
+    let marks = state.last_messages.remove(&name).unwrap_or_default();
+    let earlier =
+        if is_restart { Progress::default() } else { Progress::new(&earlier_offsets, &marks) };
+    let content = tokio::task::block_in_place(|| Content::read(config, topic, &earlier))?;
+    if content.messages == 0 {
         return Ok(None);
     }
-    file.flush().map_err(KpiError::temporary)?;
     let request = Request {
         source: topic,
         // A message that is no JSON must not decide how the others are read.
         format: Some(Format::Json),
         dead_letters: Some(config),
-        offsets: next,
-        last_messages,
+        offsets: content.progress.offsets(),
+        last_messages: content.progress.marks(),
+        earlier_offsets,
         ..Request::new(&name, policy, sources)
     };
-    import::import(store, file.path(), &request).await.map(Some)
+    import::import(store, content.file.path(), &request).await.map(Some)
+}
+
+/// How far a partition was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Position {
+    /// Offset after the newest message.
+    next: i64,
+    /// End of the partition: from `next` on, it had no messages, but may have had marks of transactions.
+    end: i64,
+    /// Hash of the newest message.
+    hash: Option<String>,
+}
+
+impl Position {
+    /// Reads the end and the hash from text. Former versions had the hash alone.
+    fn parse(next: i64, mark: Option<&String>) -> Self {
+        let mark = mark.map_or("", String::as_str);
+        let (end, hash) = mark.split_once(':').unwrap_or(("", mark));
+        let hash = (!hash.is_empty()).then(|| hash.to_owned());
+        Self { next, end: end.parse().unwrap_or(next), hash }
+    }
+
+    fn mark(&self) -> String {
+        format!("{}:{}", self.end, self.hash.as_deref().unwrap_or_default())
+    }
+}
+
+/// How far a topic was read, by partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Progress(BTreeMap<i32, Position>);
+
+impl Progress {
+    fn new(offsets: &BTreeMap<i32, i64>, marks: &BTreeMap<String, String>) -> Self {
+        let position = |(partition, next): (&i32, &i64)| {
+            (*partition, Position::parse(*next, marks.get(&partition.to_string())))
+        };
+        Self(offsets.iter().map(position).collect())
+    }
+
+    fn offsets(&self) -> BTreeMap<i32, i64> {
+        self.0.iter().map(|(partition, position)| (*partition, position.next)).collect()
+    }
+
+    fn marks(&self) -> BTreeMap<String, String> {
+        self.0
+            .iter()
+            .map(|(partition, position)| (partition.to_string(), position.mark()))
+            .collect()
+    }
+
+    /// Refuses a topic that does not have all messages since, by the offsets that are kept.
+    fn require_continued(
+        &self,
+        topic: &str,
+        kept: &BTreeMap<i32, Range<i64>>,
+    ) -> Result<(), KpiError> {
+        for (partition, Position { next, .. }) in &self.0 {
+            let end = kept.get(partition).map_or(0, |kept| kept.end);
+            if end < *next {
+                return Err(KpiError::Usage(format!(
+                    "{topic}: partition {partition} ends at offset {end}, but {next} were imported: the topic was \
+                     made anew; import it with --from-beginning"
+                )));
+            }
+        }
+        // A partition that was added since began at 0.
+        let end = |partition: &i32| self.0.get(partition).map_or(0, |position| position.end);
+        let lost = kept.iter().filter(|(partition, kept)| end(partition) < kept.start);
+        let lost = lost.map(|(partition, kept)| {
+            format!("{} to {} of partition {partition}", end(partition), kept.start - 1)
+        });
+        let lost = lost.collect::<Vec<_>>().join(", ");
+        if self.0.is_empty() || lost.is_empty() {
+            return Ok(());
+        }
+        Err(KpiError::Usage(format!(
+            "{topic}: offsets {lost} were removed before they were imported: --from-beginning imports what is left, and \
+             no day says that it lacks them"
+        )))
+    }
+}
+
+/// What a topic has had since it was read last.
+struct Content {
+    /// The messages that have a value, one a line.
+    file: ScratchFile,
+    messages: u64,
+    progress: Progress,
+}
+
+impl Content {
+    fn read(config: &KafkaConfig, topic: &str, earlier: &Progress) -> Result<Self, KpiError> {
+        let mut reader = TopicReader::open(config, topic).map_err(KpiError::Failed)?;
+        let kept = reader.offsets();
+        earlier.require_continued(topic, &kept)?;
+        let mut progress = earlier.clone();
+        for (partition, Range { start, end }) in kept {
+            let position = progress.0.entry(partition).or_insert_with(|| {
+                if start > 0 {
+                    tracing::warn!(
+                        "{topic}/{partition} begins at offset {start}: what was before is gone (retention)"
+                    );
+                }
+                Position { next: start, ..Position::default() }
+            });
+            position.end = end;
+            // The newest message that was imported says whether the topic is still the same.
+            let known = i64::from(position.hash.is_some());
+            reader.begin_at(partition, position.next - known);
+        }
+        let mut content = Self { file: ScratchFile::new()?, messages: 0, progress };
+        let mut failure = None;
+        let read = reader.read(&mut |message| {
+            failure = content.add(message, earlier).err();
+            Ok(if failure.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        });
+        read.map_err(KpiError::Failed)?;
+        failure.map_or(Ok(()), Err)?;
+        for hole in reader.holes() {
+            tracing::warn!("{hole}");
+        }
+        content.file.flush().map_err(KpiError::temporary)?;
+        Ok(content)
+    }
+
+    fn add(&mut self, message: TopicMessage<'_>, earlier: &Progress) -> Result<(), KpiError> {
+        let TopicMessage { topic, partition, offset, value, .. } = message;
+        let value = value.unwrap_or_default();
+        let hash = Some(format!("{:016x}", xxhash_rust::xxh3::xxh3_64(value)));
+        let known = earlier.0.get(&partition).filter(|known| offset < known.next);
+        if let Some(known) = known {
+            if known.hash == hash {
+                return Ok(());
+            }
+            return Err(KpiError::Usage(format!(
+                "{topic}: partition {partition} has another message at offset {offset} than was imported: the topic was \
+                 made anew; import it with --from-beginning"
+            )));
+        }
+        let position = self.progress.0.entry(partition).or_default();
+        (position.next, position.hash) = (offset + 1, hash);
+        if value.is_empty() {
+            return Ok(());
+        }
+        self.messages += 1;
+        // A line is a message: JSON has no line breaks but as white space.
+        let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+        let line: Vec<u8> = value
+            .iter()
+            .map(|byte| if is_break(byte) { b' ' } else { *byte })
+            .chain([b'\n'])
+            .collect();
+        self.file.write_all(&line).map_err(KpiError::temporary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress(partitions: &[(i32, i64, &str)]) -> Progress {
+        let offsets = partitions.iter().map(|(partition, next, _)| (*partition, *next)).collect();
+        let marks = partitions
+            .iter()
+            .map(|(partition, _, mark)| (partition.to_string(), (*mark).to_owned()));
+        Progress::new(&offsets, &marks.collect())
+    }
+
+    #[test]
+    fn positions_survive_their_text() {
+        let position = |next: i64, end: i64, hash: Option<&str>| Position {
+            next,
+            end,
+            hash: hash.map(str::to_owned),
+        };
+        let all = [position(4, 5, Some("00f3")), position(7, 7, None), position(0, 9, None)];
+        let written = Progress((0..).zip(all).collect());
+        assert_eq!(Progress::new(&written.offsets(), &written.marks()), written);
+        // Of a former version: a hash of digits is no end.
+        let former = progress(&[(0, 4, "1234567812345678")]);
+        assert_eq!(former.0[&0], position(4, 4, Some("1234567812345678")));
+    }
+
+    #[test]
+    fn what_was_removed_before_it_was_imported_is_refused() {
+        let earlier = progress(&[(0, 100, "101:5e"), (1, 50, "50:5e"), (2, 0, "0:")]);
+        let refusal = |earlier: &Progress, kept: &[(i64, i64)]| {
+            let kept = kept.iter().map(|(start, end)| *start..*end);
+            let kept = (0..).zip(kept).collect();
+            earlier.require_continued("t", &kept).err().map(|error| error.to_string())
+        };
+        for (kept, expected) in [
+            (vec![(0, 100), (0, 50), (0, 0)], None),
+            // What is removed was imported, or was a mark of a transaction.
+            (vec![(99, 100), (50, 60), (0, 10)], None),
+            (vec![(101, 101), (50, 50), (0, 0)], None),
+            (
+                vec![(102, 200), (0, 50), (0, 0)],
+                Some("offsets 101 to 101 of partition 0 were removed"),
+            ),
+            (
+                vec![(300, 400), (60, 60), (0, 0)],
+                Some("101 to 299 of partition 0, 50 to 59 of partition 1"),
+            ),
+            // Nothing was imported of it yet, or it was added since.
+            (vec![(0, 100), (0, 50), (5, 9)], Some("offsets 0 to 4 of partition 2")),
+            (vec![(0, 100), (0, 50), (0, 0), (3, 3)], Some("offsets 0 to 2 of partition 3")),
+            (
+                vec![(0, 99), (0, 50), (0, 0)],
+                Some("partition 0 ends at offset 99, but 100 were imported"),
+            ),
+            (vec![(0, 100)], Some("partition 1 ends at offset 0, but 50 were imported")),
+        ] {
+            let refused = refusal(&earlier, &kept);
+            match expected {
+                None => assert_eq!(refused, None, "{kept:?}"),
+                Some(expected) => assert!(refused.unwrap().contains(expected), "{kept:?}"),
+            }
+        }
+        assert_eq!(refusal(&Progress::default(), &[(300, 400)]), None);
+    }
 }

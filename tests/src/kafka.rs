@@ -186,6 +186,15 @@ impl Broker {
         self.tool(Tool::Topics, &words).map(drop)
     }
 
+    /// Removes the records of a partition before an offset, as retention does.
+    pub fn delete_records(&self, topic: &str, partition: i32, before: i64) -> Result<()> {
+        let file = self.folder.join("delete-records.json");
+        let place = json!({ "topic": topic, "partition": partition, "offset": before });
+        fs::write(&file, json!({ "version": 1, "partitions": [place] }).to_string())?;
+        let file = self.runtime.shared(&file, &self.bootstrap())?;
+        self.tool(Tool::DeleteRecords, &["--offset-json-file", &file]).map(drop)
+    }
+
     /// Grants a user write access to a topic of a [`Broker::secured`].
     pub fn let_write(&self, user: &str, topic: &str) -> Result<()> {
         let user = format!("User:{user}");

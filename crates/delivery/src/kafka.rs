@@ -34,7 +34,8 @@ pub use follow::follow;
 pub use probe::probe_brokers;
 pub use publish::{KeyedRecord, publish};
 pub use read_back::{
-    Gap, RecordDecoder, RecordPosition, TimeSpan, TopicMessage, read_back, read_topic, topic_names,
+    Gap, RecordDecoder, RecordPosition, TimeSpan, TopicMessage, TopicReader, read_back, read_topic,
+    topic_names,
 };
 pub use settings::{is_path, validate};
 

@@ -24,7 +24,7 @@ pub struct State {
     pub days: BTreeMap<Date, DayState>,
     /// Next offset by partition, by the name of the import of a topic.
     pub offsets: BTreeMap<String, BTreeMap<i32, i64>>,
-    /// Hash of the newest message by partition, by the name of the import of a topic.
+    /// End and hash of the newest message by partition, by the name of the import of a topic.
     pub last_messages: BTreeMap<String, BTreeMap<String, String>>,
     /// Up to where sources were pulled, by the names of the source and of the import.
     pub positions: BTreeMap<(String, String), String>,
@@ -170,11 +170,13 @@ impl State {
                 for path in import.paths() {
                     self.discarded.remove(path);
                 }
-                if !import.offsets.is_empty() {
+                // Rows that were read again move no topic and no source back to where it was then.
+                let is_new = import.again.is_none();
+                if is_new && !import.offsets.is_empty() {
                     self.offsets.insert(import.name.clone(), import.offsets.clone());
                     self.last_messages.insert(import.name.clone(), import.last_messages.clone());
                 }
-                if let Some(position) = &import.position {
+                if let Some(position) = import.position.as_ref().filter(|_| is_new) {
                     let place = (import.source.clone(), import.name.clone());
                     self.positions.insert(place, position.clone());
                 }

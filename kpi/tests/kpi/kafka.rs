@@ -3,11 +3,14 @@
 use crate::world::{World, event};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use dnscribe_delivery::kafka::TopicReader;
 use dnscribe_tests::kafka::Broker;
 use dnscribe_tests::shell;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
+use std::ops::{ControlFlow, Range};
 use std::process::{Command, Stdio};
 
 const EVENTS: &str = "registrar.events";
@@ -109,6 +112,99 @@ fn a_poison_message_and_a_topic_made_anew_are_noticed() {
     world.ok(&[&words[..], &["--from-beginning"]].concat());
     world.compute();
     assert_eq!(world.value("registrations", "2026-03-01").0, 9);
+}
+
+#[test]
+fn messages_that_were_removed_before_they_were_imported_are_named() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    broker.create_topic(EVENTS, 1).unwrap();
+    let brokers = broker.bootstrap();
+    let lines = |numbers: Range<u32>| -> Vec<String> {
+        let at = "2026-03-01T10:00:00Z";
+        numbers.map(|n| event(n, "registration_completed", at, json!({})).to_string()).collect()
+    };
+    let words = ["import", "--topic", EVENTS, "--brokers", &brokers];
+    let run = |words: &[&str]| {
+        let output = world.run(words);
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    write(&broker, EVENTS, &lines(0..10));
+    let (code, text) = run(&words);
+    assert!(code == Some(0) && text.contains("reading 10 offsets"), "{text}");
+    // All that was removed had been imported; of the rest, one message is read that says whether the topic is the same.
+    broker.delete_records(EVENTS, 0, 5).unwrap();
+    write(&broker, EVENTS, &lines(10..12));
+    let (code, text) = run(&words);
+    assert!(code == Some(0) && text.contains("2 rows, 2 accepted"), "{text}");
+    assert!(text.contains("reading 3 offsets") && !text.contains("WARN"), "{text}");
+    broker.delete_records(EVENTS, 0, 12).unwrap();
+    let (code, text) = run(&words);
+    assert!(code == Some(0) && text.contains("no new messages"), "{text}");
+
+    // They are removed while they are read.
+    write(&broker, EVENTS, &lines(12..20));
+    let config = dnscribe_kpi::kafka::config(&[brokers.parse().unwrap()]).unwrap();
+    let mut reader = TopicReader::open(&config, EVENTS).unwrap();
+    assert_eq!(reader.offsets(), BTreeMap::from([(0, 12..20)]));
+    broker.delete_records(EVENTS, 0, 15).unwrap();
+    let error = reader.read(&mut |_| Ok(ControlFlow::Continue(()))).unwrap_err();
+    assert!(error.contains("were deleted before they were read"), "{error}");
+
+    let (code, text) = run(&words);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(text.contains("offsets 12 to 14 of partition 0 were removed"), "{text}");
+    let (code, text) = run(&[&words[..], &["--from-beginning"]].concat());
+    assert!(code == Some(0) && text.contains("5 rows, 5 accepted"), "{text}");
+    assert!(text.contains("begins at offset 15"), "{text}");
+    write(&broker, EVENTS, &lines(20..21));
+    let (code, text) = run(&words);
+    assert!(code == Some(0) && text.contains("1 rows, 1 accepted"), "{text}");
+}
+
+/// Others write meanwhile, so that no two imports have read the same messages.
+#[test]
+fn imports_of_a_topic_at_the_same_time_import_each_message_once() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    broker.create_topic(EVENTS, 1).unwrap();
+    let brokers = broker.bootstrap();
+    let words = ["import", "--topic", EVENTS, "--brokers", &brokers, "-o", "json"];
+    let lines = |numbers: Range<u32>| -> Vec<String> {
+        let at = "2026-03-01T10:00:00Z";
+        numbers.map(|n| event(n, "registration_completed", at, json!({})).to_string()).collect()
+    };
+    let mut accepted = 0;
+    let mut count = |text: &str| {
+        for line in text.lines().filter(|line| line.starts_with('{')) {
+            let imported: Value = serde_json::from_str(line).unwrap();
+            let is_new = imported["new"] == true;
+            accepted += if is_new { imported["accepted"].as_u64().unwrap() } else { 0 };
+        }
+    };
+    for round in 0..5 {
+        let running: Vec<_> = (0..3)
+            .map(|part| {
+                let first = (round * 3 + part) * 100;
+                write(&broker, EVENTS, &lines(first..first + 100));
+                let mut command = world.command(&words);
+                command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+            })
+            .collect();
+        for child in running {
+            let output = child.wait_with_output().unwrap();
+            let text = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() || text.contains("was imported meanwhile"), "{text}");
+            count(&String::from_utf8(output.stdout).unwrap());
+        }
+    }
+    count(&world.ok(&words));
+    assert_eq!(accepted, 1_500);
+    world.compute();
+    assert_eq!(world.value("raw_events", "2026-03-01").0, 1_500);
 }
 
 #[test]

@@ -136,6 +136,15 @@ impl Runtime {
         shell::output(command.args(["--bootstrap-server", bootstrap]).args(words))
     }
 
+    /// Returns the path by which tools read a file of this host.
+    pub fn shared(&self, file: &Path, bootstrap: &str) -> Result<String> {
+        let path = file.to_string_lossy().into_owned();
+        let Self::Container(engine) = self else { return Ok(path) };
+        let there = "/tmp/shared.json".to_owned();
+        shell::run(&[engine, "cp", &path, &format!("{}:{there}", name(bootstrap))])?;
+        Ok(there)
+    }
+
     /// Returns the command of Kafka's producer benchmark, with the JVM options of its script.
     pub fn producer_performance(&self) -> Result<Command> {
         let Self::Java { libraries, .. } = self else {
@@ -162,6 +171,8 @@ pub enum Tool {
     Acls,
     /// Prints the records of a topic.
     Consumer,
+    /// Removes the oldest records of topics.
+    DeleteRecords,
 }
 
 impl Tool {
@@ -171,6 +182,7 @@ impl Tool {
             Self::Configs => "kafka.admin.ConfigCommand",
             Self::Acls => "org.apache.kafka.tools.AclCommand",
             Self::Consumer => "org.apache.kafka.tools.consumer.ConsoleConsumer",
+            Self::DeleteRecords => "org.apache.kafka.tools.DeleteRecordsCommand",
         }
     }
 
@@ -180,6 +192,7 @@ impl Tool {
             Self::Configs => "/opt/kafka/bin/kafka-configs.sh",
             Self::Acls => "/opt/kafka/bin/kafka-acls.sh",
             Self::Consumer => "/opt/kafka/bin/kafka-console-consumer.sh",
+            Self::DeleteRecords => "/opt/kafka/bin/kafka-delete-records.sh",
         }
     }
 }

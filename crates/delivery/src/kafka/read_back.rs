@@ -14,7 +14,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::time::{Duration, Instant};
 
 /// Time limit for metadata and offsets.
@@ -68,7 +68,7 @@ pub struct Gap {
 pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, String> {
     let brokers = config.brokers.join(", ");
     let failed = |error| cannot_read(config, &error);
-    let (consumer, metadata) = connect(config)?;
+    let (consumer, metadata) = connect(config, Deleted::Skip)?;
     let mut decoder = Decoder::new(config);
     let mut gaps = Vec::new();
     let mut topics = Vec::new();
@@ -154,14 +154,74 @@ pub fn read_topic(
     span: TimeSpan,
     each: &mut dyn FnMut(TopicMessage<'_>) -> Result<ControlFlow<()>, String>,
 ) -> Result<Vec<String>, String> {
-    let (consumer, metadata) = connect(config)?;
-    let found = Topic::find(&consumer, &metadata, name, span);
-    let found = found.map_err(|error| cannot_read(config, &error))?;
-    let mut topic = found.ok_or_else(|| format!("there is no topic {name}"))?;
-    tracing::info!("reading {} offsets of {name}", topic.offsets());
-    // The caller stops reading by itself.
-    let _ = topic.read(&consumer, each)?;
-    Ok(if span.from.is_none() { topic.gaps().collect() } else { Vec::new() })
+    let mut reader = TopicReader::find(config, name, span, Deleted::Skip)?;
+    reader.read(each)?;
+    Ok(if span.from.is_none() { reader.topic.gaps().collect() } else { Vec::new() })
+}
+
+/// A topic of which the caller knows what it has read before. Reading fails where records are deleted meanwhile.
+pub struct TopicReader {
+    consumer: Reader,
+    topic: Topic,
+}
+
+impl TopicReader {
+    /// Finds a topic with the offsets of its partitions.
+    ///
+    /// # Errors
+    /// Returns a sentence if Kafka is unreachable, or if there is no such topic.
+    pub fn open(config: &KafkaConfig, name: &str) -> Result<Self, String> {
+        Self::find(config, name, TimeSpan::default(), Deleted::Fail)
+    }
+
+    fn find(
+        config: &KafkaConfig,
+        name: &str,
+        span: TimeSpan,
+        deleted: Deleted,
+    ) -> Result<Self, String> {
+        let (consumer, metadata) = connect(config, deleted)?;
+        let found = Topic::find(&consumer, &metadata, name, span);
+        let found = found.map_err(|error| cannot_read(config, &error))?;
+        let topic = found.ok_or_else(|| format!("there is no topic {name}"))?;
+        Ok(Self { consumer, topic })
+    }
+
+    /// Returns the offsets of each partition that are read: from the oldest kept to the newest at the time of
+    /// [`Self::open`], until [`Self::begin_at`] moves their beginning.
+    #[must_use]
+    pub fn offsets(&self) -> BTreeMap<i32, Range<i64>> {
+        let partitions = self.topic.partitions.iter();
+        partitions.map(|(id, partition)| (*id, partition.begin..partition.end)).collect()
+    }
+
+    /// Begins a partition at this offset, if it is still kept.
+    pub fn begin_at(&mut self, partition: i32, offset: i64) {
+        if let Some(partition) = self.topic.partitions.get_mut(&partition) {
+            partition.begin = partition.begin.max(offset);
+            partition.done = partition.end <= partition.begin;
+        }
+    }
+
+    /// Passes records to `each`, as [`read_topic`] does.
+    ///
+    /// # Errors
+    /// Returns a sentence if Kafka is unreachable or stops answering, if records were deleted before they were
+    /// read, or if `each` fails.
+    pub fn read(
+        &mut self,
+        each: &mut dyn FnMut(TopicMessage<'_>) -> Result<ControlFlow<()>, String>,
+    ) -> Result<(), String> {
+        tracing::info!("reading {} offsets of {}", self.topic.offsets(), self.topic.name);
+        // The caller stops reading by itself.
+        let _ = self.topic.read(&self.consumer, each)?;
+        Ok(())
+    }
+
+    /// Describes the offsets that were read and hold no record.
+    pub fn holes(&self) -> impl Iterator<Item = String> {
+        self.topic.holes()
+    }
 }
 
 /// Returns the names of all topics that this client may see.
@@ -169,28 +229,41 @@ pub fn read_topic(
 /// # Errors
 /// Returns a sentence if Kafka is unreachable.
 pub fn topic_names(config: &KafkaConfig) -> Result<BTreeSet<String>, String> {
-    let (_, metadata) = connect(config)?;
+    let (_, metadata) = connect(config, Deleted::Skip)?;
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
 
 /// Converts the value of a record of a stream to JSON, as [`read_back`] does.
-pub struct RecordDecoder(Decoder);
+pub struct RecordDecoder {
+    decoder: Decoder,
+    /// Whether the log has a reason why a record is not readable.
+    has_warned: bool,
+}
 
 impl RecordDecoder {
     /// Creates a decoder that asks the configured schema registry.
     #[must_use]
     pub fn new(config: &KafkaConfig) -> Self {
-        Self(Decoder::new(config))
+        Self { decoder: Decoder::new(config), has_warned: false }
     }
 
-    /// Returns the record as JSON.
+    /// Returns the record as JSON. A value that is no record is returned as it is, for the caller to count; the reason
+    /// of the first is logged.
     ///
     /// # Errors
-    /// Returns a sentence if the registry does not answer, or the value is no record.
+    /// Returns a sentence if the registry does not answer.
     pub fn decode<'a>(&'a mut self, value: &'a [u8]) -> Result<&'a [u8], String> {
-        self.0.decode(value).map_err(|error| match error {
-            DecodeError::Registry(why) | DecodeError::Record(why) => why,
-        })
+        match self.decoder.decode(value) {
+            Ok(line) => Ok(line),
+            Err(DecodeError::Registry(why)) => Err(why),
+            Err(DecodeError::Record(why)) => {
+                if !self.has_warned {
+                    tracing::warn!("a record cannot be read: {why}");
+                }
+                self.has_warned = true;
+                Ok(value)
+            }
+        }
     }
 }
 
@@ -199,13 +272,25 @@ fn cannot_read(config: &KafkaConfig, error: &KafkaError) -> String {
     format!("cannot read from {brokers}: {}", settings::describe_error(config, error))
 }
 
-fn connect(config: &KafkaConfig) -> Result<(Reader, Metadata), String> {
+/// What a reader does where records were deleted before it has read them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deleted {
+    /// Goes on with the oldest record kept; the gap is reported.
+    Skip,
+    /// Fails.
+    Fail,
+}
+
+fn connect(config: &KafkaConfig, deleted: Deleted) -> Result<(Reader, Metadata), String> {
     let metadata = probe::metadata(config, REQUEST_TIMEOUT)
         .map_err(|why| format!("cannot read from {}: {why}", config.brokers.join(", ")))?;
     let context = ProbeContext::new(config).0;
     let mut client = settings::consumer(config);
     // The broker says at once that a partition has no more records; by default it waits half a second for some.
     client.set("fetch.wait.max.ms", "10");
+    if deleted == Deleted::Fail {
+        client.set("auto.offset.reset", "error");
+    }
     let consumer =
         client.create_with_context(context).map_err(|error| cannot_read(config, &error))?;
     Ok((consumer, metadata))
@@ -277,6 +362,12 @@ impl Topic {
                 Some(Err(KafkaError::PartitionEOF(id))) => {
                     self.partitions.entry(id).and_modify(|partition| partition.done = true);
                 }
+                Some(Err(error)) if is_code(&error, RDKafkaErrorCode::AutoOffsetReset) => {
+                    return Err(format!(
+                        "records of {} were deleted before they were read",
+                        self.name
+                    ));
+                }
                 Some(Err(error)) if is_final(&error) => return Err(failed(error)),
                 // librdkafka retries.
                 other => {
@@ -336,24 +427,29 @@ impl Topic {
 
     /// Describes the offsets that hold no record.
     fn gaps(&self) -> impl Iterator<Item = String> {
-        self.partitions.iter().flat_map(|(id, Partition { begin, end, records, done })| {
-            let retention = (*begin > 0).then(|| {
-                format!(
-                    "{}/{id} begins at offset {begin}: what was before is gone (retention), and \
-                     captures of that time cannot close",
-                    self.name
-                )
-            });
+        let begins = self.partitions.iter().filter(|(_, partition)| partition.begin > 0);
+        let retention = begins.map(|(id, partition)| {
+            format!(
+                "{}/{id} begins at offset {}: what was before is gone (retention), and captures of that time \
+                 cannot close",
+                self.name, partition.begin
+            )
+        });
+        retention.chain(self.holes())
+    }
+
+    /// Describes the offsets between others that hold no record.
+    fn holes(&self) -> impl Iterator<Item = String> {
+        self.partitions.iter().filter_map(|(id, Partition { begin, end, records, done })| {
             let none = end - begin - records;
-            let holes = (*done && none > 0).then(|| {
+            (*done && none > 0).then(|| {
                 format!(
                     "{}/{id}: {none} of the offsets {begin} to {} hold no record (compacted, \
                      deleted meanwhile, or marks of transactions)",
                     self.name,
                     end - 1
                 )
-            });
-            retention.into_iter().chain(holes)
+            })
         })
     }
 }
@@ -372,6 +468,10 @@ pub(super) fn offset_at(
     let found = consumer.offsets_for_times(list, REQUEST_TIMEOUT)?;
     let offset = found.elements().first().map(TopicPartitionListElem::offset);
     Ok(offset.and_then(Offset::to_raw).filter(|offset| *offset >= 0))
+}
+
+fn is_code(error: &KafkaError, code: RDKafkaErrorCode) -> bool {
+    error.rdkafka_error_code() == Some(code)
 }
 
 /// Returns whether retrying is useless.
