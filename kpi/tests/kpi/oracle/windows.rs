@@ -180,3 +180,55 @@ fn lifetime_value_is_of_domains_that_have_paid() {
         ],
     );
 }
+
+/// A domain that lapses and is registered again in the same month has paid as one domain; its first payment may come last.
+#[test]
+fn lifetime_value_counts_a_domain_once_a_cohort() {
+    let world = World::new();
+    let one = |number: u32, kind: &str, day: &str, more: Value| {
+        let mut row = event(number, kind, &format!("2026-{day}T10:00:00Z"), more);
+        row["domain"] = json!("twice.com");
+        row
+    };
+    let pay = |number: u32, day: &str, euros: i64| {
+        let money = json!({"amount_micros": euros * 1_000_000, "currency": "EUR"});
+        one(number, "payment_captured", day, money)
+    };
+    let start = |number: u32, day: &str| one(number, "registration_completed", day, json!({}));
+    world.import(
+        "a.ndjson",
+        &[
+            start(1, "01-02"),
+            one(2, "deleted", "01-04", json!({})),
+            start(3, "01-06"),
+            pay(4, "01-07", 10),
+            one(5, "deleted", "01-20", json!({})),
+            // Another month is another cohort, and so is a transfer.
+            start(6, "02-02"),
+            pay(7, "02-03", 30),
+            one(8, "transfer_out_completed", "02-10", json!({})),
+            one(9, "transfer_in_completed", "02-12", json!({})),
+            pay(10, "02-13", 7),
+        ],
+    );
+    world.compute();
+    let euros = |euros: f64| json!(euros * 1_000_000.0);
+    let kpi = "cohort_lifetime_value";
+    let others = [
+        ("2026-02-03/2026-02-01/EUR", euros(30.0)),
+        ("2026-02-13/transfer 2026-02-01/EUR", euros(7.0)),
+    ];
+    let server = world.serve(&["--no-auth"]);
+    check(&server, kpi, &[("2026-01-07/2026-01-01/EUR", euros(10.0))]);
+    check(&server, kpi, &others);
+    drop(server);
+
+    // What comes now was paid first, for the first of both registrations.
+    world.import("b.ndjson", &[pay(11, "01-03", 10)]);
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let expected =
+        [("2026-01-03/2026-01-01/EUR", euros(10.0)), ("2026-01-07/2026-01-01/EUR", euros(20.0))];
+    check(&server, kpi, &expected);
+    check(&server, kpi, &others);
+}
