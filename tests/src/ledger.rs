@@ -136,7 +136,7 @@ fn uses(found: &mut Vec<String>, record: &Value) -> Result<()> {
         return Ok(());
     }
     let of = |name: &str| counter(record, &["uses", name]);
-    let sum = of("matched")? + of("ambiguous")? + of("none")? + of("lost")?;
+    let sum = of("matched")? + of("ambiguous")? + of("none")? + of("held")? + of("lost")?;
     check_equal(found, "uses: connects", of("connects")?, sum);
     if counter(record, &["ring", "in_ring"])? == 0 {
         let connect = ["kernel", "connect"];

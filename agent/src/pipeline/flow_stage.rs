@@ -114,6 +114,8 @@ pub struct FlowCounters {
     pub(super) pairing: ledger::Pairing,
     pub(super) connections: Option<ledger::Connections>,
     pub(super) path: Option<ledger::Path>,
+    /// Connections that wait behind a response, and have no match yet.
+    held_connects: u64,
 }
 
 impl FlowCounters {
@@ -126,6 +128,10 @@ impl FlowCounters {
         }
         if let Some(path) = &self.path {
             counters.path.get_or_insert_default().merge(path);
+        }
+        if let Some(uses) = &mut counters.uses {
+            uses.connects += self.held_connects;
+            uses.held += self.held_connects;
         }
     }
 }
@@ -395,7 +401,9 @@ impl FlowStage {
         let connections = self.trackers.connections.as_ref().map(ConnectionTable::counters);
         let pairing = self.trackers.pairer.counters();
         let path = self.held.as_ref().map(|_| self.followed.counters());
-        FlowCounters { received: received.to_vec(), decode, pairing, connections, path }
+        let held_connects = self.held.as_ref().map_or(0, HeldPackets::connects);
+        let received = received.to_vec();
+        FlowCounters { received, decode, pairing, connections, path, held_connects }
     }
 
     /// Bytes used by packets that wait for others: see [`Decoder::memory_bytes`].

@@ -3,7 +3,7 @@
 
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::decode::MessageKey;
-use dnscribe_transaction::packet::{Body, Loss, Packet};
+use dnscribe_transaction::packet::{Body, ConnectStep, Loss, Packet};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,8 @@ pub(super) struct HeldPackets {
     waiting: HashMap<MessageKey, VecDeque<usize>>,
     /// Bytes in `queue`.
     bytes: usize,
+    /// Connections in `queue` that begin.
+    connects: u64,
     hold: Duration,
     /// Whether it is seen now that processes read messages.
     pub(super) sees_reads: bool,
@@ -55,6 +57,7 @@ impl HeldPackets {
             first: 0,
             waiting: HashMap::new(),
             bytes: 0,
+            connects: 0,
             hold,
             sees_reads: true,
             shards,
@@ -92,6 +95,7 @@ impl HeldPackets {
         let mut copy = self.spare.pop().unwrap_or_default();
         copy.extend_from_slice(bytes);
         self.bytes += copy.len();
+        self.connects += u64::from(is_begun(&body));
         let packet = Packet { body, ..*packet };
         self.queue.push_back(HeldPacket { packet, bytes: copy, loss, response });
         true
@@ -164,6 +168,7 @@ impl HeldPackets {
             return;
         };
         self.first += 1;
+        self.connects -= u64::from(is_begun(&packet.body));
         let body = match packet.body {
             Body::Ip { wire_bytes, .. } => Body::Ip { bytes: &bytes, wire_bytes },
             Body::Dropped { wire_bytes, is_unseen, .. } => {
@@ -188,4 +193,13 @@ impl HeldPackets {
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
+
+    /// Number of connections that begin.
+    pub(super) const fn connects(&self) -> u64 {
+        self.connects
+    }
+}
+
+const fn is_begun(body: &Body<'_>) -> bool {
+    matches!(body, Body::Connect { step: ConnectStep::Begun { .. }, .. })
 }

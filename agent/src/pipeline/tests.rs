@@ -2,6 +2,7 @@
 
 mod beside;
 mod clock;
+mod identities;
 
 use super::*;
 use crate::capture::Received;

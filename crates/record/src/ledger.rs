@@ -63,7 +63,7 @@ merged_struct! {
         pub decoded_packets: u64,
         /// Packets that were not exported.
         pub malformed: Reasons,
-        /// TCP segments and IP fragments that wait for missing parts.
+        /// TCP segments and IP fragments that wait for missing parts, and packets that wait for what becomes of a response.
         pub held: u64,
         /// DNS messages decoded.
         pub messages: u64,
@@ -167,7 +167,7 @@ merged_struct! {
 
 merged_struct! {
     /// Counters of connections that processes opened, where these are captured. Identity 8: `connects = matched +
-    /// ambiguous + none + lost`. With an empty ring, `kernel.connect.seen = connects`.
+    /// ambiguous + none + held + lost`. With an empty ring, `kernel.connect.seen = connects + Σ kernel.connect.skipped`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
     pub struct Uses {
         /// Connections that began.
@@ -180,6 +180,9 @@ merged_struct! {
         pub none: u64,
         /// Connections that did not fit into the ring.
         pub lost: u64,
+        /// Connections that are matched once it is known what became of a response before them; see `decode.held`.
+        #[serde(default, skip_serializing_if = "never")]
+        pub held: u64,
     }
 }
 

@@ -182,7 +182,7 @@ impl Connections {
 
 impl Uses {
     fn sides(&self) -> Sides {
-        sides!(self, connects = matched + ambiguous + none + lost)
+        sides!(self, connects = matched + ambiguous + none + held + lost)
     }
 }
 
