@@ -56,12 +56,8 @@ pub(crate) fn failed_by(alert: AlertDescription) -> Failure {
 
 /// Names what is wrong with a certificate: the reason, and what is to be said of it.
 fn certificate_problem(error: &CertificateError) -> (&'static str, Option<&'static str>) {
-    let is_version_1 = |error: &CertificateError| match error {
-        CertificateError::Other(other) => matches!(
-            other.0.downcast_ref::<webpki::Error>(),
-            Some(webpki::Error::UnsupportedCertVersion)
-        ),
-        _ => false,
+    let is_version_1 = |error: &CertificateError| {
+        matches!(other(error), Some(webpki::Error::UnsupportedCertVersion))
     };
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
@@ -78,10 +74,35 @@ fn certificate_problem(error: &CertificateError) -> (&'static str, Option<&'stat
             ("certificate_untrusted", Some("has an issuer that is not trusted"))
         }
         CertificateError::BadEncoding => ("certificate_malformed", Some("cannot be read")),
+        error if unsuitable(error).is_some() => ("certificate_unsuitable", unsuitable(error)),
         error if is_version_1(error) => {
             ("certificate_malformed", Some("is of version 1, which has no names (RFC 5280)"))
         }
         _ => ("certificate_untrusted", None),
+    }
+}
+
+/// Says what a certificate is, or its issuer, that is trusted and not meant for this use.
+pub(crate) fn unsuitable(error: &CertificateError) -> Option<&'static str> {
+    match (error, other(error)) {
+        (CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. }, _) => {
+            Some("is not for servers: its extended key usage lacks serverAuth")
+        }
+        (_, Some(webpki::Error::CaUsedAsEndEntity)) => {
+            Some("is one of an authority (CA:TRUE), which not every client accepts of a server")
+        }
+        (_, Some(webpki::Error::EndEntityUsedAsCa)) => {
+            Some("has an issuer that is no authority (CA:TRUE is missing)")
+        }
+        _ => None,
+    }
+}
+
+/// Returns the error of the library below, for which there is no other name.
+fn other(error: &CertificateError) -> Option<&webpki::Error> {
+    match error {
+        CertificateError::Other(other) => other.0.downcast_ref(),
+        _ => None,
     }
 }
 
@@ -109,11 +130,17 @@ mod tests {
 
     #[test]
     fn certificates_have_reasons_without_the_library_s_words() {
-        let version = OtherError(Arc::new(webpki::Error::UnsupportedCertVersion));
+        let other = |error| CertificateError::Other(OtherError(Arc::new(error)));
+        let authority = other(webpki::Error::CaUsedAsEndEntity);
+        let issuer = other(webpki::Error::EndEntityUsedAsCa);
+        let version = other(webpki::Error::UnsupportedCertVersion);
         for (error, reason, detail) in [
             (CertificateError::Expired, "certificate_expired", "has expired"),
             (CertificateError::NotValidForName, "name_mismatch", "has other names"),
-            (CertificateError::Other(version), "certificate_malformed", "is of version 1"),
+            (CertificateError::InvalidPurpose, "certificate_unsuitable", "is not for servers"),
+            (authority, "certificate_unsuitable", "is one of an authority"),
+            (issuer, "certificate_unsuitable", "has an issuer that is no authority"),
+            (version, "certificate_malformed", "is of version 1"),
         ] {
             let failure = failed_tls(&Error::InvalidCertificate(error));
             assert_eq!(failure.reason, reason);

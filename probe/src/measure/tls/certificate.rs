@@ -5,6 +5,7 @@ use super::x509::{
     contents, date, day, from_seconds, hex, names, operator, presentation, seconds, timestamp,
     unix, wrapped,
 };
+use crate::handshake::unsuitable;
 use dnscribe_record::CertificateFields;
 use dnscribe_record::time::Timestamp;
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -47,8 +48,10 @@ pub(super) enum ProblemKind {
     SelfSigned,
     /// Sent without the certificate of its issuer, which only a root that is trusted could replace.
     ChainIncomplete,
-    /// Issued by none that is trusted, or not for a server.
+    /// Issued by none that is trusted.
     Untrusted,
+    /// Trusted, and not for a server, or by an issuer that may not issue.
+    Unsuitable,
     /// For other names.
     NameMismatch,
 }
@@ -63,6 +66,7 @@ impl ProblemKind {
             Self::SelfSigned => "self_signed",
             Self::ChainIncomplete => "chain_incomplete",
             Self::Untrusted => "certificate_untrusted",
+            Self::Unsuitable => "certificate_unsuitable",
             Self::NameMismatch => "name_mismatch",
         }
     }
@@ -208,6 +212,11 @@ impl<'a> Chain<'a> {
         let subject = presentation(self.leaf.subject());
         if is_self_issued(&self.leaf) {
             return (ProblemKind::SelfSigned, format!("{subject} is signed with its own key"));
+        }
+        if let Error::InvalidCertificate(error) = error
+            && let Some(what) = unsuitable(error)
+        {
+            return (ProblemKind::Unsuitable, format!("{subject} {what}"));
         }
         let top = self.top();
         let issuer = presentation(top.issuer());

@@ -10,7 +10,10 @@ use crate::measure::testing::{
 use crate::measure::{Context, Round, measure};
 use crate::target::{DialogueStep, SecretText, Target, TargetKind, TlsTarget};
 use dnscribe_record::ProbeFields;
-use rcgen::{CertificateParams, DnType, KeyPair, date_time_ymd};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, date_time_ymd,
+};
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
 use std::net::SocketAddr;
@@ -170,6 +173,14 @@ async fn names_what_is_wrong_with_a_certificate() {
     let key = KeyPair::generate().unwrap();
     let own = good.self_signed(&key).unwrap().der().clone();
     let self_signed = Identity { chain: vec![own.clone()], key };
+    let mut of_client = server_params(NAME);
+    of_client.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    let mut of_authority = server_params(NAME);
+    of_authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let mut server = server_params("other.example");
+    server.is_ca = IsCa::ExplicitNoCa;
+    let server = CertifiedIssuer::signed_by(server, key, &pki.intermediate).unwrap();
     let table = [
         ("", "", pki.identity(&good)),
         ("certificate_expired", "expired on 2021-05-06", pki.identity(&expired)),
@@ -196,6 +207,13 @@ async fn names_what_is_wrong_with_a_certificate() {
             identity(&good, &stranger, &[&stranger]),
         ),
         ("self_signed", "signed with its own key", self_signed),
+        ("certificate_unsuitable", "CN=shop.example is not for servers", pki.identity(&of_client)),
+        ("certificate_unsuitable", "is one of an authority", pki.identity(&of_authority)),
+        (
+            "certificate_unsuitable",
+            "has an issuer that is no authority",
+            identity(&good, &server, &[&server, &pki.intermediate]),
+        ),
     ];
     for (expected, detail, identity) in table {
         let address = serve_tls(simple(&identity)).await;
@@ -207,8 +225,9 @@ async fn names_what_is_wrong_with_a_certificate() {
         assert_eq!(fields.tls_version.as_deref(), Some("TLSv1.3"));
         let cert = fields.cert.as_ref().unwrap();
         assert_eq!(cert.san_match, Some(!detail.contains("not in the certificate")), "{expected}");
-        let is_trusted =
-            !matches!(expected, "chain_incomplete" | "certificate_untrusted" | "self_signed");
+        let untrusted =
+            ["chain_incomplete", "certificate_untrusted", "self_signed", "certificate_unsuitable"];
+        let is_trusted = !untrusted.contains(&expected);
         assert_eq!(cert.chain_ok, is_trusted, "{expected}");
     }
     // Authorities without an organization are compared by the first word of their names.

@@ -9,11 +9,12 @@ use hickory_proto::rr::Name;
 use std::net::IpAddr;
 
 /// Reasons of stage `tls` that concern the certificate.
-const CERTIFICATE: [&str; 8] = [
+const CERTIFICATE: [&str; 9] = [
     "certificate_malformed",
     "certificate_expired",
     "certificate_not_yet_valid",
     "certificate_untrusted",
+    "certificate_unsuitable",
     "certificate_revoked",
     "chain_incomplete",
     "self_signed",
