@@ -1,6 +1,9 @@
 //! Input files: plain or compressed with gzip or zstd, CSV or NDJSON, or Parquet, row by row.
 
+mod json;
 mod parquet;
+
+pub use json::{parse_json, parse_object};
 
 use crate::error::KpiError;
 use crate::event::event_id;
@@ -8,7 +11,7 @@ use crate::scratch::ScratchFile;
 use clap::ValueEnum;
 use dnscribe_cli::input::decompressed;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
 use std::fs::File;
@@ -368,7 +371,7 @@ pub fn spooled(mut from: impl Read) -> Result<ScratchFile, KpiError> {
 #[must_use]
 pub fn with_event_id(row: Row) -> Row {
     match row {
-        Row::Json(text) => match serde_json::from_str::<Map<String, Value>>(&text) {
+        Row::Json(text) => match parse_object(&text) {
             Ok(mut object) if !object.contains_key("event_id") => {
                 let get = |name: &str| object.get(name).and_then(Value::as_str);
                 let id = get("event_type").zip(get("business_key"));

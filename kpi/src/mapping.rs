@@ -2,11 +2,11 @@
 
 use crate::error::KpiError;
 use crate::event::{FIELDS, Rejection};
-use crate::input::{Row, hex, with_event_id};
+use crate::input::{Row, hex, parse_object, with_event_id};
 use crate::sources::Zone;
 use jiff::fmt::strtime;
 use serde::Deserialize;
-use serde_json::{Map as JsonMap, Value};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -202,8 +202,7 @@ fn only<'a>(
 }
 
 fn json_fields(text: &str) -> Result<Vec<(String, String)>, Rejection> {
-    let object: JsonMap<String, Value> =
-        serde_json::from_str(text).map_err(|error| Rejection::new("bad_json", error))?;
+    let object = parse_object(text).map_err(|error| Rejection::new("bad_json", error))?;
     let texts = object.into_iter().map(|(name, value)| match value {
         Value::String(text) => (name, text),
         Value::Null => (name, String::new()),

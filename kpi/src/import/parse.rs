@@ -2,7 +2,7 @@
 
 use crate::event::{self, Rejection};
 use crate::facts::{self, Alert, DnsWindow, Fact, ProbeResult};
-use crate::input::Row;
+use crate::input::{self, Row};
 use dnscribe_record::time::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,8 +14,8 @@ use serde_json::Value;
 pub fn parse(row: &Row) -> Result<Fact, Rejection> {
     match row {
         Row::Json(text) => {
-            let value = serde_json::from_str::<Value>(text)
-                .map_err(|error| Rejection::new("bad_json", error))?;
+            let value =
+                input::parse_json(text).map_err(|error| Rejection::new("bad_json", error))?;
             let Value::Object(object) = value else {
                 return Err(Rejection::new("bad_json", "not an object"));
             };
