@@ -204,7 +204,9 @@ async fn import(store: &Store, sources: &Sources, args: &ImportArgs) -> Result<E
             dead_letters: kafka.as_ref(),
             ..import::Request::new(name, &policy, sources)
         };
-        let imported = import::import(store, file, &request).await?;
+        let imported = import::import(store, file, &request).await;
+        let imported =
+            imported.map_err(|error| if is_stdin { error.renamed(file, name) } else { error })?;
         let shown = path.display().to_string();
         print(&import_text(&shown, &imported, args.output))?;
         if let Some(problem) = import_problem(&imported, args) {
@@ -268,14 +270,17 @@ async fn pull(store: &Store, sources: &Sources, args: &PullArgs) -> Result<ExitC
     let puller = Puller { store, sources, policy: &policy, dead_letters, is_restart };
     let mut code = ExitCode::SUCCESS;
     for (source, pull) in pulled {
-        let mut page = String::new();
-        let mut each =
-            |name: &str, imported: &Imported| page += &import_text(name, imported, args.output);
+        let (mut has_new, mut printed) = (false, Ok(()));
+        let mut each = |name: &str, imported: &Imported| {
+            has_new = true;
+            let result = print(&import_text(name, imported, args.output));
+            printed = std::mem::replace(&mut printed, Ok(())).and(result);
+        };
         let result = puller.pull(source, pull, &mut each).await;
-        if page.is_empty() && result.is_ok() && args.output == OutputFormat::Text {
-            page = format!("{}: nothing new\n", source.name);
+        printed?;
+        if !has_new && result.is_ok() && args.output == OutputFormat::Text {
+            print(&format!("{}: nothing new\n", source.name))?;
         }
-        print(&page)?;
         if let Err(error) = result {
             tracing::error!("{}: {error}", source.name);
             code = ExitCode::FAILURE;
@@ -473,7 +478,10 @@ async fn reconcile(
     let extent =
         Extent { from: args.from, to: args.to, names: args.names.iter().cloned().collect() };
     let policy = args.policy.as_deref().map(Policy::read).transpose()?.unwrap_or_default();
-    let report = reconcile::reconcile(store, dictionary, &file, &policy, tolerance, extent).await?;
+    let report = reconcile::reconcile(store, dictionary, &file, &policy, tolerance, extent).await;
+    let report = report.map_err(|error| {
+        if is_url { error.renamed(&file, &without_secrets(&args.against)) } else { error }
+    })?;
     if !args.brokers.is_empty() {
         let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = if is_url { Some(without_secrets(&args.against)) } else { name };

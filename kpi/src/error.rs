@@ -68,6 +68,15 @@ impl KpiError {
         parse(&text).map_err(named)
     }
 
+    /// Names a temporary file in a message by where its content came from.
+    #[must_use]
+    pub fn renamed(self, file: &Path, name: &str) -> Self {
+        match self {
+            Self::Usage(problem) => Self::Usage(problem.replace(&*file.to_string_lossy(), name)),
+            other => other,
+        }
+    }
+
     /// The store cannot be opened or read.
     pub fn store(path: &str, problem: &(impl Display + ?Sized)) -> Self {
         Self::Store { path: path.to_owned(), problem: problem.to_string() }
@@ -128,6 +137,14 @@ impl From<KpiError> for Exit {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn temporary_files_are_not_named() {
+        let file = Path::new("/tmp/scratch/.tmpAQ9D2d");
+        let error = KpiError::Usage(format!("{}: not UTF-8", file.display()));
+        let error = error.renamed(file, "s3://exports/a.csv");
+        assert_eq!(error.to_string(), "s3://exports/a.csv: not UTF-8");
+    }
 
     #[test]
     fn remedies_are_for_what_is_wrong() {

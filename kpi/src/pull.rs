@@ -3,23 +3,32 @@
 //! The commit of an import holds the position up to which its source was read, together with its facts. So a pull that
 //! fails, or is killed, changes nothing, and the next one asks for the same rows again.
 
+mod delivered;
 pub mod http;
 
 use crate::error::KpiError;
 use crate::import::{self, Imported, Request};
-use crate::input::Format;
+use crate::input::{Format, hex};
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
 use crate::scratch::ScratchFile;
 use crate::sources::{Pull, Source, Sources};
-use crate::store::{self, Store};
+use crate::store::{self, ImportCommit, Store};
+use delivered::DeliveredRows;
 use dnscribe_delivery::KafkaConfig;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::Position;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt as _};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use std::io::Write as _;
+
+/// Folder of the rows that sources have delivered.
+const DELIVERED: &str = "pulls";
+
+/// Position of a source without `since`.
+const NO_POSITION: &str = "-";
 
 /// What all pulls of a command have in common.
 #[derive(Clone, Copy)]
@@ -71,22 +80,79 @@ impl Puller<'_> {
         let name = http::without_secrets(&pull.url);
         let mut known = self.store.state().await?.positions;
         let key = (request.source.to_owned(), name.clone());
-        let known = known.remove(&key).filter(|_| !self.is_restart);
-        let known = known.map(|text| Position::parse(&Value::String(text))).transpose();
+        let earlier_position = known.remove(&key);
+        let known = earlier_position.clone().filter(|_| !self.is_restart);
+        // Behind the position is the file with the rows that the overlap may bring again; former versions had none.
+        let known = known.unwrap_or_else(|| NO_POSITION.to_owned());
+        let (known, path) = known.split_once(' ').unwrap_or((&known, ""));
+        let known = Some(known).filter(|known| *known != NO_POSITION);
+        let known = known.map(|text| Position::parse(&Value::from(text))).transpose();
         let known = known.map_err(|why| KpiError::store(&name, &why))?;
-        let fetched = tokio::task::block_in_place(|| http::fetch(pull, known))?;
+        let delivered = self.delivered(path).await?;
+        let fetched = tokio::task::block_in_place(|| http::fetch(pull, known, delivered))?;
         if fetched.is_empty {
             return Ok(());
         }
+        let folder = Sha256::digest(format!("{}\n{name}", request.source));
+        let folder = format!("{DELIVERED}/{}", hex(&folder[..8]));
+        let position = match &pull.rows {
+            Some(_) => {
+                let path = self.write_delivered(&folder, &fetched.delivered).await?;
+                let position = fetched.position.map(|position| position.to_string());
+                Some(format!("{} {path}", position.as_deref().unwrap_or(NO_POSITION)))
+            }
+            None => None,
+        };
         let request = Request {
             name: &name,
             format: pull.rows.as_ref().map(|_| Format::Json),
-            position: fetched.position.map(|position| position.to_string()),
+            position,
+            earlier_position,
             ..request.clone()
         };
-        let imported = import::import(self.store, fetched.file.path(), &request).await?;
+        let imported = self.import(&fetched.file, &request).await?;
         each(&name, &imported);
+        if let Imported::Added(ImportCommit { position: Some(position), .. }) = &imported {
+            for file in self.store.files(&folder).await {
+                if !position.ends_with(&self.store.path_of(&file)) {
+                    self.store.remove(&file).await;
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Imports a fetched file. Errors name where it is from.
+    async fn import(
+        &self,
+        file: &ScratchFile,
+        request: &Request<'_>,
+    ) -> Result<Imported, KpiError> {
+        let imported = import::import(self.store, file.path(), request).await;
+        imported.map_err(|error| error.renamed(file.path(), request.name))
+    }
+
+    /// Reads the rows that a source has delivered; none if there is no file of them.
+    async fn delivered(&self, path: &str) -> Result<DeliveredRows, KpiError> {
+        if path.is_empty() {
+            return Ok(DeliveredRows::default());
+        }
+        let Some(bytes) = self.store.read_if_there(path).await? else {
+            return Ok(DeliveredRows::default());
+        };
+        let rows = std::str::from_utf8(&bytes).ok().and_then(DeliveredRows::parse);
+        rows.ok_or_else(|| KpiError::store(path, "damaged: pull --from-beginning"))
+    }
+
+    async fn write_delivered(
+        &self,
+        folder: &str,
+        rows: &DeliveredRows,
+    ) -> Result<String, KpiError> {
+        let text = rows.text();
+        let path = format!("{folder}/{}", hex(&Sha256::digest(&text)[..8]));
+        self.store.write(&path, text.into_bytes()).await?;
+        Ok(path)
     }
 
     /// Imports each object that was not imported before, the oldest first.
@@ -106,30 +172,53 @@ impl Puller<'_> {
             (one.last_modified, &one.location).cmp(&(other.last_modified, &other.location))
         });
         let known = self.store.state().await?.positions;
+        let mut refused = 0;
         for object in found.iter().filter(|object| object.size > 0) {
             let name = format!("s3://{bucket}/{}", object.location);
             let version = object.e_tag.clone();
             let version = version.unwrap_or_else(|| object.last_modified.to_rfc3339());
-            if !self.is_restart
-                && known.get(&(request.source.to_owned(), name.clone())) == Some(&version)
-            {
+            let earlier_position = known.get(&(request.source.to_owned(), name.clone())).cloned();
+            if !self.is_restart && earlier_position.as_ref() == Some(&version) {
                 continue;
             }
-            let fail = |error: KpiError| KpiError::Failed(format!("{name}: {error}"));
-            let file = downloaded(&objects, object).await.map_err(fail)?;
-            let request = Request { name: &name, position: Some(version), ..request.clone() };
-            let imported = import::import(self.store, file.path(), &request).await;
-            each(&name, &imported.map_err(fail)?);
+            let position = Some(version);
+            let request = Request { name: &name, position, earlier_position, ..request.clone() };
+            let imported = match downloaded(&objects, object, &name).await {
+                Ok(file) => self.import(&file, &request).await,
+                Err(error) => Err(error),
+            };
+            match imported {
+                Ok(imported) => each(&name, &imported),
+                // What is wrong with one object keeps no others away.
+                Err(KpiError::Usage(problem)) => {
+                    tracing::error!("{}: {problem}", request.source);
+                    refused += 1;
+                }
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
+        if refused == 0 {
+            return Ok(());
+        }
+        Err(KpiError::Failed(format!("{refused} objects cannot be imported; all others are")))
     }
 }
 
 async fn downloaded(
     objects: &impl ObjectStore,
     object: &ObjectMeta,
+    name: &str,
 ) -> Result<ScratchFile, KpiError> {
-    let fail = |error: object_store::Error| KpiError::Failed(error.to_string());
+    let fail = |error: object_store::Error| {
+        let problem = format!("{name}: {error}");
+        match error {
+            // The storage cannot be reached, or does not know us.
+            object_store::Error::Generic { .. } | object_store::Error::Unauthenticated { .. } => {
+                KpiError::Failed(problem)
+            }
+            _ => KpiError::Usage(problem),
+        }
+    };
     let mut file = ScratchFile::new()?;
     let found = objects.get(&object.location).await.map_err(fail)?;
     let mut content = found.into_stream();

@@ -1,19 +1,21 @@
 //! Rows of an HTTP API: answer by answer, at the rate that the server allows.
 
+use super::delivered::{DeliveredRows, row_hash};
 use crate::error::KpiError;
-use crate::input;
+use crate::input::{self, parse_json};
 use crate::scratch::ScratchFile;
 use crate::sources::{Paging, Pull, Secret, Since};
 use dnscribe_delivery::http::{agent, error_message, retry_after};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use std::collections::HashSet;
+use serde_json::value::RawValue;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io::{Read as _, Write as _};
 use std::mem::discriminant;
 use std::thread;
 use std::time::{Duration, Instant};
-use ureq::http::header::{AUTHORIZATION, HeaderName, HeaderValue, LINK};
+use ureq::http::header::{AUTHORIZATION, CONTENT_ENCODING, HeaderName, HeaderValue, LINK};
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::typestate::WithoutBody;
 use ureq::{Body, RequestBuilder};
@@ -31,6 +33,12 @@ const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause that a server may ask for: one that wants more is asked by the next pull.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+/// Answers without rows in a row: one that never ends names a next one each time.
+const MAX_EMPTY_ANSWERS: u32 = 100;
+/// Rows from which on those that no overlap can bring again are forgotten while others are fetched.
+const MANY_ROWS: usize = 1 << 20;
+/// How much further back than the overlap rows are known: some servers take times for days.
+const MARGIN: SignedDuration = SignedDuration::from_hours(24);
 /// Redirects that the download of a file follows.
 const REDIRECTS: u32 = 5;
 
@@ -40,6 +48,8 @@ pub(super) struct Fetched {
     pub(super) is_empty: bool,
     /// Up to where the source was read.
     pub(super) position: Option<Position>,
+    /// Rows that the next pull may bring again.
+    pub(super) delivered: DeliveredRows,
 }
 
 /// Up to where a source was read.
@@ -74,6 +84,22 @@ impl Position {
         }
     }
 
+    /// Place in the order of positions of this kind.
+    fn place(self) -> i64 {
+        match self {
+            Self::Number(number) => number,
+            Self::Time(time) => time.as_microsecond(),
+        }
+    }
+
+    /// First place whose rows may come again.
+    fn first_again(self, since: &Since) -> i64 {
+        match self.start(since) {
+            Self::Time(time) => time.saturating_sub(MARGIN).unwrap_or(time).as_microsecond(),
+            Self::Number(number) => number,
+        }
+    }
+
     /// A time in the future, of a wrong clock, would hide what comes until then.
     fn until_now(self) -> Self {
         match self {
@@ -92,15 +118,19 @@ impl fmt::Display for Position {
     }
 }
 
-/// Fetches what a source has had since `known`.
-pub(super) fn fetch(pull: &Pull, known: Option<Position>) -> Result<Fetched, KpiError> {
+/// Fetches what a source has had since `known`, without the rows that it has `delivered`.
+pub(super) fn fetch(
+    pull: &Pull,
+    known: Option<Position>,
+    delivered: DeliveredRows,
+) -> Result<Fetched, KpiError> {
     let mut client = Client::new(pull)?;
     let mut url = parsed(&pull.url)?;
     let Some(rows) = &pull.rows else {
         let file = client.get(&url, FILE_TIMEOUT, |answer| {
             input::spooled(answer.into_body().into_reader()).map_err(|error| error.to_string())
         })?;
-        return Ok(Fetched { file, is_empty: false, position: None });
+        return Ok(Fetched { file, is_empty: false, position: None, delivered });
     };
     if let Some((since, known)) = pull.since.as_ref().zip(known) {
         url = with_parameter(&url, &since.parameter, &known.start(since).to_string());
@@ -108,44 +138,93 @@ pub(super) fn fetch(pull: &Pull, known: Option<Position>) -> Result<Fetched, Kpi
     if let Some(Paging::Number { parameter, first }) = &pull.paging {
         url = with_parameter(&url, parameter, &first.to_string());
     }
-    let mut file = RowFile::new(known)?;
-    let mut seen = HashSet::new();
+    let mut file = RowFile::new(pull.since.as_ref(), known, delivered)?;
+    let (mut seen, mut empty) = (HashSet::new(), 0);
+    let max_answers = usize::try_from(pull.max_answers).unwrap_or(usize::MAX);
     loop {
         let (links, body) = client.get(&url, ANSWER_TIMEOUT, read_answer)?;
         let wrong =
             |why: String| KpiError::Failed(format!("{}: {why}", without_secrets(url.as_str())));
         let answer: Value =
             serde_json::from_slice(&body).map_err(|error| wrong(format!("no JSON: {error}")))?;
-        let found = answer.pointer(rows).and_then(Value::as_array);
+        let found = std::str::from_utf8(&body).ok().and_then(|body| list_at(body, rows));
         let found = found.ok_or_else(|| wrong(format!("the answer has no list at \"{rows}\"")))?;
-        file.add(found, pull.since.as_ref()).map_err(wrong)?;
+        file.add(&found).map_err(wrong)?;
         let next = next(pull, &url, &answer, &links, found.len()).map_err(wrong)?;
         seen.insert(url.clone());
         let Some(next) = next else { break };
         if seen.contains(&next) {
             return Err(wrong("the answer leads back to one that was read".to_owned()));
         }
+        empty = if found.is_empty() { empty + 1 } else { 0 };
+        if empty == MAX_EMPTY_ANSWERS {
+            return Err(wrong(format!(
+                "{empty} answers in a row have no rows, and name a next one"
+            )));
+        }
+        if seen.len() >= max_answers {
+            return Err(wrong(format!("there are more answers than max_answers, {max_answers}")));
+        }
         url = next;
     }
     file.finish()
 }
 
-/// Rows as a file of NDJSON.
-struct RowFile {
-    file: ScratchFile,
-    is_empty: bool,
-    newest: Option<Position>,
+/// Finds the list at a JSON Pointer, and returns its rows as they came.
+fn list_at<'a>(body: &'a str, pointer: &str) -> Option<Vec<&'a RawValue>> {
+    let mut place: &RawValue = serde_json::from_str(body).ok()?;
+    for token in pointer.split('/').skip(1) {
+        let token = token.replace("~1", "/").replace("~0", "~");
+        let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(place.get());
+        place = if let Ok(mut fields) = fields {
+            fields.remove(&token)?
+        } else {
+            let all: Vec<&RawValue> = serde_json::from_str(place.get()).ok()?;
+            all.get(token.parse::<usize>().ok()?).copied()?
+        };
+    }
+    serde_json::from_str(place.get()).ok()
 }
 
-impl RowFile {
-    fn new(newest: Option<Position>) -> Result<Self, KpiError> {
-        let file = ScratchFile::new()?;
-        Ok(Self { file, is_empty: true, newest })
+/// Rows as a file of NDJSON.
+struct RowFile<'a> {
+    file: ScratchFile,
+    is_empty: bool,
+    since: Option<&'a Since>,
+    newest: Option<Position>,
+    /// Rows of earlier pulls.
+    known: DeliveredRows,
+    /// Rows of this one.
+    delivered: DeliveredRows,
+    /// Number of them from which on some are forgotten.
+    many: usize,
+}
+
+impl<'a> RowFile<'a> {
+    fn new(
+        since: Option<&'a Since>,
+        newest: Option<Position>,
+        known: DeliveredRows,
+    ) -> Result<Self, KpiError> {
+        Ok(Self {
+            file: ScratchFile::new()?,
+            is_empty: true,
+            since,
+            newest,
+            known,
+            delivered: DeliveredRows::default(),
+            many: MANY_ROWS,
+        })
     }
 
-    fn add(&mut self, rows: &[Value], since: Option<&Since>) -> Result<(), String> {
+    fn add(&mut self, rows: &[&RawValue]) -> Result<(), String> {
         for row in rows {
-            if let Some(since) = since {
+            let line = row.get().replace(['\n', '\r'], " ");
+            let row: Value = serde_json::from_str(&line).map_err(|error| error.to_string())?;
+            // A row with a key twice stays as it came: the import says what is wrong with it.
+            let line = parse_json(&line).map_or(line, |row| row.to_string());
+            let mut place = None;
+            if let Some(since) = self.since {
                 let field = &since.field;
                 let value = row.pointer(field).ok_or_else(|| format!("a row has no {field}"))?;
                 let position = Position::parse(value).map_err(|why| format!("{field}: {why}"))?;
@@ -157,16 +236,43 @@ impl RowFile {
                     ));
                 }
                 self.newest = self.newest.max(Some(position.until_now()));
+                place = Some(position.place());
             }
-            writeln!(self.file, "{row}").map_err(|error| KpiError::temporary(error).to_string())?;
+            let hash = row_hash(&line);
+            if self.delivered.add(hash, place) <= self.known.times(hash) {
+                continue;
+            }
+            writeln!(self.file, "{line}")
+                .map_err(|error| KpiError::temporary(error).to_string())?;
             self.is_empty = false;
+        }
+        if self.delivered.len() > self.many {
+            self.forget();
+            self.many = MANY_ROWS.max(2 * self.delivered.len());
         }
         Ok(())
     }
 
+    /// Forgets rows that do not come again.
+    fn forget(&mut self) {
+        if let Some((since, newest)) = self.since.zip(self.newest) {
+            self.delivered.forget_before(newest.first_again(since));
+        }
+    }
+
     fn finish(mut self) -> Result<Fetched, KpiError> {
         self.file.flush().map_err(KpiError::temporary)?;
-        Ok(Fetched { file: self.file, is_empty: self.is_empty, position: self.newest })
+        // Without `since`, what this pull has not brought is gone.
+        if self.since.is_some() {
+            self.delivered.extend(std::mem::take(&mut self.known));
+            self.forget();
+        }
+        Ok(Fetched {
+            file: self.file,
+            is_empty: self.is_empty,
+            position: self.newest,
+            delivered: self.delivered,
+        })
     }
 }
 
@@ -196,10 +302,15 @@ impl<'a> Client<'a> {
         let (mut pause, mut tries) = (PAUSE, 1);
         loop {
             let (why, wanted) = match self.send(url, timeout) {
-                Ok(answer) if answer.status().is_success() => match read(answer) {
-                    Ok(result) => return Ok(result),
-                    Err(why) => (why, None),
-                },
+                Ok(answer) if answer.status().is_success() => {
+                    if let Some(why) = unreadable(&answer, self.pull.rows.is_none()) {
+                        return Err(failed(url, &why));
+                    }
+                    match read(answer) {
+                        Ok(result) => return Ok(result),
+                        Err(why) => (why, None),
+                    }
+                }
                 Ok(answer) => {
                     let (status, wanted) = (answer.status(), retry_after(answer.headers()));
                     let why = refusal(answer);
@@ -265,6 +376,9 @@ pub fn download(url: &str) -> Result<ScratchFile, KpiError> {
     if !answer.status().is_success() {
         return Err(wrong(refusal(answer)));
     }
+    if let Some(why) = unreadable(&answer, true) {
+        return Err(wrong(why));
+    }
     input::spooled(answer.into_body().into_reader())
 }
 
@@ -310,6 +424,23 @@ fn refusal(answer: Response<Body>) -> String {
     // A message that cannot be read says no more than the status does.
     let _ = answer.into_body().into_reader().take(4096).read_to_string(&mut said);
     format!("answers {}: {}", status.as_u16(), error_message(&said))
+}
+
+/// Why an answer is not what was asked for, although the server has no error.
+fn unreadable(answer: &Response<Body>, is_file: bool) -> Option<String> {
+    if answer.status() == StatusCode::PARTIAL_CONTENT {
+        return Some("answers 206: a part, and all was asked for".to_owned());
+    }
+    let encoding = answer.headers().get(CONTENT_ENCODING)?;
+    let encoding = String::from_utf8_lossy(encoding.as_bytes()).to_ascii_lowercase();
+    let is_read = match encoding.trim() {
+        "" | "identity" => true,
+        // Files are decompressed by their first bytes.
+        "gzip" | "x-gzip" | "zstd" => is_file,
+        _ => false,
+    };
+    (!is_read)
+        .then(|| format!("the answer has Content-Encoding: {encoding}, which was not asked for"))
 }
 
 fn failed(url: &Url, why: &str) -> KpiError {
@@ -416,6 +547,18 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(next_link(links), expected, "{links}");
+        }
+    }
+
+    #[test]
+    fn rows_are_found_as_they_came() {
+        let body = "{\"a/b\": [0, {\"rows\": [ {\"x\":  1.50,\n\"x\": 2}, [] ]}]}";
+        let rows = list_at(body, "/a~1b/1/rows").unwrap();
+        let rows: Vec<_> = rows.into_iter().map(RawValue::get).collect();
+        assert_eq!(rows, ["{\"x\":  1.50,\n\"x\": 2}", "[]"]);
+        assert_eq!(list_at("[]", "").unwrap().len(), 0);
+        for pointer in ["", "/a", "/a~1b/2", "/a~1b/x", "/a~1b/0"] {
+            assert!(list_at(body, pointer).is_none(), "{pointer}");
         }
     }
 

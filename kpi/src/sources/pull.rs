@@ -27,6 +27,13 @@ pub struct Pull {
     /// Most requests a minute.
     #[serde(default = "requests_per_minute")]
     pub requests_per_minute: u32,
+    /// Most answers of one pull: a server may always name a next one.
+    #[serde(default = "max_answers")]
+    pub max_answers: u32,
+}
+
+const fn max_answers() -> u32 {
+    100_000
 }
 
 const fn requests_per_minute() -> u32 {
@@ -70,7 +77,7 @@ pub struct Since {
     pub parameter: String,
     /// JSON Pointer within a row to its time (RFC 3339) or integer, whose greatest is asked for next.
     pub field: String,
-    /// How much earlier than the newest time to ask, for rows that appear late. Rows that were imported before change nothing.
+    /// How much earlier than the newest time to ask, for rows that appear late. Rows that came before are left out.
     #[serde(default = "overlap")]
     pub overlap: SignedDuration,
 }
@@ -142,8 +149,12 @@ impl Pull {
         if self.since.as_ref().is_some_and(|since| since.overlap.is_negative()) {
             return Err(format!("{place}.since.overlap is negative"));
         }
-        if self.requests_per_minute == 0 {
-            return Err(format!("{place}.requests_per_minute is 0"));
+        for (key, number) in
+            [("requests_per_minute", self.requests_per_minute), ("max_answers", self.max_answers)]
+        {
+            if number == 0 {
+                return Err(format!("{place}.{key} is 0"));
+            }
         }
         match &self.secret {
             Some(
@@ -193,6 +204,7 @@ mod tests {
             ("{ url: https://b.example/, rows: '', paging: { next: next } }", "write /next"),
             ("{ url: https://b.example/, secret: {} }", "either file or env"),
             ("{ url: https://b.example/, requests_per_minute: 0 }", "requests_per_minute is 0"),
+            ("{ url: https://b.example/, max_answers: 0 }", "max_answers is 0"),
             ("{ url: https://b.example/, page: 1 }", "page"),
         ] {
             let error = check(text).unwrap_err();

@@ -6,6 +6,7 @@ use dnscribe_tests::certificates::{Authority, Validity};
 use dnscribe_tests::{environment, shell};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -57,7 +58,7 @@ impl Api {
         self.ledger.lock().unwrap().events.extend(numbers.into_iter().map(row));
     }
 
-    fn instead(&self, status: u16, headers: &str, body: &Value) {
+    fn instead(&self, status: u16, headers: &str, body: &impl Display) {
         let answer = (status, headers.to_owned(), body.to_string());
         self.ledger.lock().unwrap().instead.push_back(answer);
     }
@@ -104,6 +105,12 @@ fn page(target: &str, events: &[Value]) -> (String, Value) {
     let mut page = json!({"data": {"items": rows}});
     let address = next.map(|next| format!("{}?kind=all&cursor={next}", url.path()));
     match (url.path(), &address) {
+        ("/v1/endless", _) => {
+            return (String::new(), json!({"data": {"items": []}, "next": at + 1}));
+        }
+        ("/v1/drops", _) => {
+            return (String::new(), json!({"data": {"items": [events[0]]}, "next": at + 1}));
+        }
         ("/v1/links", Some(address)) => {
             return (format!("Link: </>; rel=first, <{address}>; rel=\"next\"\r\n"), page);
         }
@@ -166,8 +173,13 @@ impl Pulled {
 
     fn registrations(&self) -> Vec<Value> {
         self.world.ok(&["--config", &self.config, "compute"]);
+        self.values("registrations")
+    }
+
+    /// Computed values of a KPI by day.
+    fn values(&self, kpi: &str) -> Vec<Value> {
         let server = self.world.serve(&["--no-auth"]);
-        World::values(&server, "/v1/kpis/registrations?from=2026-03-01&to=2026-03-09")
+        World::values(&server, &format!("/v1/kpis/{kpi}?from=2026-03-01&to=2026-03-09"))
             .values()
             .map(|value| value["value"].clone())
             .filter(|value| !value.is_null())
@@ -189,20 +201,96 @@ fn only_what_is_new_is_asked_for() {
     assert_eq!(asked, expected.map(|query| format!("/v1/events{query}")));
 
     // The newest row is asked for again, and changes nothing.
-    let again = store.ok(&["registry"]);
-    assert!(again.contains("1 rows, 1 accepted"), "{again}");
+    assert_eq!(store.ok(&["registry"]), "registry: nothing new\n");
     let hour_before = "after=2026-03-05T09%3A00%3A00Z";
     assert_eq!(api.asked(), [format!("/v1/events?kind=all&{hour_before}")]);
-    assert!(store.ok(&[]).contains("imported before (source registry), nothing changed"));
-    api.add(6..=8);
-    assert!(store.ok(&[]).contains("4 rows, 4 accepted"));
+    for day in 6..=8 {
+        api.add([day]);
+        assert!(store.ok(&[]).contains("1 rows, 1 accepted"));
+    }
     let asked = api.asked();
-    assert_eq!(asked.last().unwrap(), &format!("/v1/events?kind=all&{hour_before}&cursor=2"));
-    assert_eq!(store.registrations(), [1, 1, 1, 1, 1, 1, 1, 1]);
+    assert!(asked.contains(&format!("/v1/events?kind=all&{hour_before}")), "{asked:?}");
+    assert_eq!(store.registrations(), [1; 8]);
+    assert_eq!(store.values("raw_events"), [1; 8]);
+    assert_eq!(store.values("duplicate_ratio"), [0.0; 8]);
+
+    // A row that the source has twice came twice.
+    api.add([8, 9]);
+    assert!(store.ok(&[]).contains("2 rows, 2 accepted"));
+    assert_eq!(store.ok(&[]), "registry: nothing new\n");
+    assert_eq!(store.registrations(), [1; 9]);
+    assert_eq!(store.values("raw_events"), [1, 1, 1, 1, 1, 1, 1, 2, 1]);
+    // So did one that has changed.
+    api.ledger.lock().unwrap().events[9]["country"] = json!("FR");
+    assert!(store.ok(&[]).contains("1 rows, 1 accepted"));
+    assert_eq!(store.world.files("pulls").len(), 1, "only the newest file");
 
     let all = store.ok(&["--from-beginning"]);
-    assert!(all.contains("8 rows, 8 accepted"), "{all}");
-    assert_eq!(store.registrations(), [1; 8]);
+    assert!(all.contains("10 rows, 10 accepted"), "{all}");
+    assert_eq!(store.registrations(), [1; 9]);
+    assert_eq!(store.ok(&[]), "registry: nothing new\n");
+}
+
+#[test]
+fn sources_without_times_are_fetched_whole_and_count_once() {
+    let api = Api::start();
+    let address = &api.address;
+    let store = Pulled::new(
+        World::new(),
+        &format!(
+            "{{ url: 'http://{address}/v1/events?kind=all', rows: /data/items, secret: {{ file: token }},\n      \
+             paging: {{ cursor: {{ field: /next, parameter: cursor }} }}, requests_per_minute: 6000 }}"
+        ),
+    );
+    api.add(1..=3);
+    assert!(store.ok(&[]).contains("3 rows, 3 accepted"));
+    api.add(4..=4);
+    assert!(store.ok(&[]).contains("1 rows, 1 accepted"));
+    assert_eq!(store.ok(&[]), "registry: nothing new\n");
+    assert_eq!(store.registrations(), [1; 4]);
+    assert_eq!(store.values("raw_events"), [1; 4]);
+}
+
+#[test]
+fn servers_that_never_end_are_left() {
+    let api = Api::start();
+    api.add(1..=2);
+    let cursor = "{ cursor: { field: /next, parameter: cursor } }, max_answers: 300";
+    let error = Pulled::paged(&api, "endless", cursor).error(&[]);
+    assert!(error.contains("100 answers in a row have no rows, and name a next one"), "{error}");
+    assert_eq!(api.asked().len(), 100);
+    for (path, paging) in [
+        ("drops", "{ cursor: { field: /next, parameter: cursor } }, max_answers: 3"),
+        ("drops", "{ number: { parameter: page } }, max_answers: 3"),
+    ] {
+        let store = Pulled::paged(&api, path, paging);
+        let error = store.error(&[]);
+        assert!(error.contains("more answers than max_answers, 3"), "{error}");
+        assert_eq!(api.asked().len(), 3);
+    }
+    // As many as are allowed are no error.
+    let numbers = "{ number: { parameter: page } }, max_answers: 2";
+    assert!(Pulled::paged(&api, "numbers", numbers).ok(&[]).contains("2 rows, 2 accepted"));
+}
+
+#[test]
+fn rows_with_a_key_twice_are_refused() {
+    let api = Api::start();
+    let store = Pulled::of(&api);
+    let row = r#"{"event_id": "a", "event_id":
+        "b", "event_ts": "2026-03-01T10:00:00Z"}"#;
+    api.instead(200, "", &format!(r#"{{"data": {{"items": [{row}]}}}}"#));
+    let text = store.ok(&[]);
+    assert!(text.contains("1 rows, 0 accepted, 1 rejected (bad_json 1)"), "{text}");
+    let text = store.world.ok(&["rejected"]);
+    assert!(text.contains("event_id: is there twice"), "{text}");
+    // As it is of a file.
+    let file = store.world.path("a.ndjson");
+    fs::write(&file, row.replace('\n', "")).unwrap();
+    let words = ["--config", &store.config, "import", "--source", SOURCE, file.to_str().unwrap()];
+    let output = store.world.run(&words);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("0 accepted, 1 rejected (bad_json 1)"), "{text}");
 }
 
 #[test]
@@ -268,6 +356,17 @@ fn a_pull_that_fails_changes_nothing() {
     api.instead(429, "Retry-After: 86400\r\n", &json!({}));
     let error = store.error(&[]);
     assert!(error.contains("answers 429"), "{error}");
+    // Half an answer, and one that nobody can read, stay so.
+    let rows = json!({"data": {"items": []}});
+    for (status, headers, problem) in
+        [(206, "", "answers 206"), (200, "Content-Encoding: gzip\r\n", "Content-Encoding: gzip")]
+    {
+        api.asked();
+        api.instead(status, headers, &rows);
+        let error = store.error(&[]);
+        assert!(error.contains(problem), "{error}");
+        assert_eq!(api.asked().len(), 1);
+    }
     // A redirect would send the token elsewhere.
     api.instead(302, "Location: http://127.0.0.1:1/\r\n", &json!({}));
     let error = store.error(&[]);
@@ -314,6 +413,17 @@ fn objects_are_files_that_are_read_once() {
     let text = store.ok(&[]);
     assert_eq!(text.lines().count(), 2, "{text}");
     assert_eq!(store.registrations(), [1, 1, 1, 1]);
+    // One that cannot be read keeps no others away.
+    gateway.put("exports/2026/a.ndjson", "[1]");
+    put("exports/2026/b.ndjson", &[5]);
+    let output = store.run(&[]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("s3://facts/exports/2026/a.ndjson: a JSON array"), "{error}");
+    assert!(error.contains("1 objects cannot be imported"), "{error}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.starts_with("s3://facts/exports/2026/b.ndjson (JSON): 1 rows"), "{text}");
+    assert_eq!(store.registrations(), [1; 5]);
     // Its name finds the import that can be taken back.
     let undo = ["import", "--undo", "s3://facts/exports/2026/april.ndjson", "--reason", "x"];
     let output = store.world.run(&undo);
