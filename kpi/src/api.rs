@@ -440,7 +440,7 @@ impl Asked {
                     }
                 }
                 "filter" => {
-                    for pair in value.split(',').filter(|pair| !pair.is_empty()) {
+                    for pair in list(&value).iter().filter(|pair| !pair.is_empty()) {
                         let parts = pair.split_once(['=', ':']);
                         let (name, value) = parts.ok_or("filter: give DIMENSION=VALUE,...")?;
                         let name = dimension(name, dimensions)?;
@@ -462,6 +462,16 @@ impl Asked {
         }
         Ok(Self { question, limit, offset })
     }
+}
+
+/// Divides a list at its commas, as a record of CSV: quotes keep together what has some.
+fn list(text: &str) -> csv::StringRecord {
+    let mut builder = csv::ReaderBuilder::new();
+    let builder = builder.has_headers(false).terminator(csv::Terminator::Any(0));
+    let mut record = csv::StringRecord::new();
+    // Reading memory cannot fail, and the text is UTF-8.
+    let _ = builder.from_reader(text.as_bytes()).read_record(&mut record);
+    record
 }
 
 /// Refuses parameters that contradict each other.
@@ -520,6 +530,16 @@ mod tests {
         assert_eq!(asked.question.filter["tld"], ["com", "net"]);
         assert_eq!(asked.question.to.unwrap().to_string(), "2026-01-31");
         assert_eq!((asked.limit, asked.offset, asked.question.grain), (5, 0, Grain::Week));
+        let filter = |text: &str| {
+            let query = form_urlencoded::Serializer::new(String::new())
+                .append_pair("filter", text)
+                .finish();
+            Asked::parse(&query, &["channel", "tld"]).unwrap().question.filter
+        };
+        let quoted = filter(r#""channel=a,b",tld=com,"channel=say ""hi""",channel=c d"#);
+        assert_eq!(quoted["channel"], ["a,b", "say \"hi\"", "c d"]);
+        assert_eq!(quoted["tld"], ["com"]);
+        assert_eq!(filter(""), BTreeMap::new());
         for bad in [
             "from=soon",
             "grain=minute",

@@ -71,6 +71,12 @@ pub fn verdicts(kpi: &Kpi, values: &[KpiValue], day: Date) -> Vec<Verdict> {
     for value in values.iter().filter(|value| value.from == value.to) {
         slices.entry(&value.by).or_insert(Known(BTreeMap::new())).0.insert(value.from, value);
     }
+    // A day without rows has one value without a slice, which says that data are missing: it is no slice beside others.
+    if slices.len() > 1 {
+        slices.retain(|by, known| {
+            by.values().any(Option::is_some) || known.0.values().any(|one| !one.value.is_null())
+        });
+    }
     let judge = |known: &Known<'_>| {
         let bound = bound(rule, known, day)?;
         let mut holds = true;
@@ -238,6 +244,28 @@ mod tests {
             found.iter().map(|one| (one.by["currency"].clone().unwrap(), one.state)).collect();
         let expected = [("EUR", Judgement::Fires), ("USD", Judgement::Quiet)];
         assert_eq!(states, expected.map(|(name, state)| (name.to_owned(), state)));
+    }
+
+    #[test]
+    fn a_day_without_rows_is_no_slice() {
+        let rule = json!({ "op": "below", "value": 5 });
+        let mut all = values(&[1.0, 1.0]);
+        for (value, currency) in all.iter_mut().zip([None, Some("EUR")]) {
+            value.by.insert("currency".into(), currency.map(str::to_owned));
+        }
+        let states = |all: &[KpiValue]| -> Vec<_> {
+            let found = verdicts(&kpi(rule.clone()), all, DAY).into_iter();
+            found.map(|one| (one.by["currency"].clone(), one.state)).collect()
+        };
+        let euro = (Some("EUR".to_owned()), Judgement::Fires);
+        assert_eq!(states(&all), [(None, Judgement::Muted), euro.clone()], "without currency");
+        all[0].value = serde_json::Value::Null;
+        all[0].state = ValueState::Incomplete;
+        assert_eq!(states(&all), [euro]);
+        // Where nothing else is known, the reason stays.
+        all[0].to = DAY;
+        all[0].from = DAY;
+        assert_eq!(states(&all[..1]), [(None, Judgement::Muted)]);
     }
 
     #[test]

@@ -124,8 +124,15 @@ impl Values {
         let has_zone = zone == TimeZone::UTC || self.detail.time_zones.contains(&zone);
         if !day.has_parts && (scope.calendar.has_parts || !has_zone) {
             let days = self.detail.days;
+            let zone = &question.time_zone;
+            // A time zone has its days kept apart, and not the hours of these.
+            let or = if scope.calendar.has_parts {
+                String::new()
+            } else {
+                format!(", or --time-zone {zone}")
+            };
             return Some(format!(
-                "parts of days are kept for the {days} newest days: start `serve` with --parts DAYS, or --time-zone NAME"
+                "parts of days are kept for the {days} newest days: start `serve` with --parts DAYS{or}"
             ));
         }
         let rows = kpi.measures().into_iter().filter_map(|name| rows.get(name));

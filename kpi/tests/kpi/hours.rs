@@ -156,6 +156,10 @@ fn old_days_are_kept_in_the_parts_that_time_zones_need() {
     assert!(reason.contains("kept for the 1 newest days"), "{reason}");
     let tokyo = values(&server, "registrations?time_zone=Asia/Tokyo&date=2026-03-28");
     assert_eq!(tokyo[0]["state"], "incomplete", "{tokyo:?}");
+    // Hours need the parts of the day; days of a zone need that zone.
+    assert!(reason.ends_with("with --parts DAYS"), "{reason}");
+    let reasons = tokyo[0]["reasons"].to_string();
+    assert!(reasons.contains("with --parts DAYS, or --time-zone Asia/Tokyo\""), "{reasons}");
 }
 
 #[test]
