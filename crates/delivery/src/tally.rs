@@ -30,6 +30,19 @@ named_enum! {
     }
 }
 
+impl DropReason {
+    /// How to end refusals for this reason, where that is known.
+    pub(super) const fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::UnknownTopic => Some(
+                "`dnscribe kafka init` creates missing topics; or correct kafka.topics and kafka.topic_prefix",
+            ),
+            Self::NotAuthorised => Some("grant this client's user the right to write the topic"),
+            _ => None,
+        }
+    }
+}
+
 /// Where an undelivered record is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Location {

@@ -88,7 +88,8 @@ impl DeadLetters {
                 (Stream::Dlq, _) | (_, false) => "they are counted as dropped",
                 (_, true) => "they are counted as dropped and go to the stream dlq",
             };
-            warn!(stream, reason, "{} refuses records; {outcome}", self.plan.name);
+            let remedy = dead.reason.remedy();
+            warn!(stream, reason, remedy, "{} refuses records; {outcome}", self.plan.name);
         }
     }
 }

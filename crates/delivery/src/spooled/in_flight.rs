@@ -38,13 +38,20 @@ impl Tallies {
     }
 }
 
+/// How many records a destination has accepted and refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcomes {
+    pub(crate) delivered: u64,
+    pub(crate) refused: u64,
+}
+
 struct State {
     first: usize,
     pending: VecDeque<PendingBatch>,
     records: u64,
     bytes: usize,
     last_delivery: Instant,
-    reached: bool,
+    outcomes: Outcomes,
     /// The batches before this one are on disk too, as far as needed.
     backed_up: usize,
     done: Vec<FrameId>,
@@ -65,7 +72,7 @@ impl InFlight {
             records: 0,
             bytes: 0,
             last_delivery: Instant::now(),
-            reached: false,
+            outcomes: Outcomes::default(),
             backed_up: 0,
             done: Vec::new(),
             dead: Vec::new(),
@@ -128,7 +135,11 @@ impl InFlight {
             return;
         }
         state.last_delivery = Instant::now();
-        state.reached |= outcome == Outcome::Delivered;
+        match outcome {
+            Outcome::Delivered => state.outcomes.delivered += 1,
+            Outcome::Rejected(_) => state.outcomes.refused += 1,
+            Outcome::Filtered | Outcome::Returned => {}
+        }
         let Some(pending) = state.pending(batch) else { return };
         let Some(record) = pending.inner.batch.get(index) else { return };
         if pending.inner.settled.put(index) {
@@ -218,7 +229,12 @@ impl InFlight {
     }
 
     pub(crate) fn has_delivered(&self) -> bool {
-        lock(&self.state).reached
+        self.outcomes().delivered > 0
+    }
+
+    /// What the destination has done with records so far.
+    pub(crate) fn outcomes(&self) -> Outcomes {
+        lock(&self.state).outcomes
     }
 
     /// Batches of at least this age with records that are in memory only, and their numbers. Leaves

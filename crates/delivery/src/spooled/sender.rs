@@ -7,7 +7,7 @@
 use super::SpooledPlan;
 use super::backlog::Backlog;
 use super::dead_letter::DeadLetters;
-use super::in_flight::{Cursor, InFlight, InFlightBatch, Origin};
+use super::in_flight::{Cursor, InFlight, InFlightBatch, Origin, Outcomes};
 use crate::tally::{DropReason, Location};
 use crate::threaded::{NextStep, QueuedBatch, SinkReceiver};
 use crate::{Batch, Failure, Stream, StreamSet};
@@ -108,6 +108,8 @@ pub(crate) struct Sender<D> {
     backlog: Backlog,
     cursor: Cursor,
     away: bool,
+    /// Outcomes when the destination was last found to be unavailable.
+    before_away: Outcomes,
     next_log: Instant,
     logged_away: bool,
 }
@@ -127,6 +129,7 @@ impl<D: Destination> Sender<D> {
             backlog,
             cursor: Cursor::default(),
             away: false,
+            before_away: Outcomes::default(),
             next_log: Instant::now(),
             logged_away: false,
         }
@@ -174,7 +177,12 @@ impl<D: Destination> Sender<D> {
     }
 
     fn do_periodic_work(&mut self, now: Instant, receiver: &SinkReceiver) {
-        let away = self.destination.is_down(now) || self.in_flight.silence(now) > self.patience();
+        let away = self.destination.is_down(now)
+            || self.in_flight.silence(now) > self.patience()
+            || self.away && !self.has_recovered();
+        if away && !self.away {
+            self.before_away = self.in_flight.outcomes();
+        }
         if away != self.away && self.backlog.is_open() {
             self.log_availability(away, now);
         }
@@ -192,6 +200,14 @@ impl<D: Destination> Sender<D> {
         for letters in self.dead_letters.batches(&self.in_flight.take_dead()) {
             self.take(&Arc::new(letters));
         }
+    }
+
+    /// Returns whether a destination that was unavailable has accepted a record since, or none was left to accept. One that
+    /// refuses records is not back.
+    fn has_recovered(&self) -> bool {
+        let (outcomes, before) = (self.in_flight.outcomes(), self.before_away);
+        let has_none_left = self.in_flight.load().0 == 0 && self.backlog.is_empty();
+        outcomes.delivered > before.delivered || has_none_left && outcomes.refused == before.refused
     }
 
     /// How long the destination may be silent before it counts as unavailable.
