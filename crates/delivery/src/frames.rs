@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Seek as _, SeekFrom, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -240,6 +240,7 @@ impl<F: FrameFormat> FrameWriter<F> {
                     if self.checked_at.elapsed() >= CHECK_PATH_EVERY {
                         self.follow_its_name(&receiver.shared);
                     }
+                    self.begin_anew_if_truncated(&receiver.shared);
                     let written = self.deliver(&taken.batch, &receiver.shared);
                     drop(taken);
                     if let Err(reason) = written {
@@ -281,6 +282,34 @@ impl<F: FrameFormat> FrameWriter<F> {
                     "cannot reopen {format}, which was moved or removed; the open file is still written: check that the \
                      path can be written"
                 );
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Begins the file anew if another process has truncated it, as `copytruncate` of logrotate does: frames alone could not be
+    /// read. What is left of it gets the name of a rotated file.
+    fn begin_anew_if_truncated(&mut self, shared: &Arc<SharedState>) {
+        let Self { format, output: Some(output), failure_logged, .. } = self else { return };
+        if format.file().is_none() {
+            return;
+        }
+        let Some(file) = F::file_of(output) else { return };
+        if !is_truncated(file).unwrap_or(false) {
+            return;
+        }
+        // Standard output may not be in append mode: without this, zeros would fill the place of what is gone.
+        let opened = file.seek(SeekFrom::End(0)).and_then(|_| format.open(shared, Some(file)));
+        match opened {
+            Ok(next) => {
+                tracing::info!("{format} begun anew: it was truncated");
+                *failure_logged = false;
+                // Without its end, which would come before the new beginning.
+                *output = next;
+            }
+            Err(error) if !*failure_logged => {
+                *failure_logged = true;
+                tracing::warn!(%error, "cannot begin {format} anew, which was truncated: it cannot be read");
             }
             Err(_) => {}
         }
@@ -388,6 +417,12 @@ impl<F: FrameFormat> FrameWriter<F> {
         }
         Ok(false)
     }
+}
+
+/// Returns whether a file is shorter than what was written.
+fn is_truncated(file: &mut File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    Ok(metadata.is_file() && metadata.len() < file.stream_position()?)
 }
 
 /// Writes all bytes. Returns the number of those written, and the error that stopped it.

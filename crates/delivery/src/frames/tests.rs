@@ -172,3 +172,42 @@ fn a_file_that_was_moved_or_removed_is_made_anew() {
     writer.follow_its_name(&shared);
     assert!(path.exists());
 }
+
+/// `copytruncate` of logrotate, also to a length of its own: each file has a beginning, and no hole.
+#[test]
+fn a_truncated_file_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let streams = StreamSet::MESSAGES;
+    let dnstap = crate::DnstapTarget::File(at("dnstap"));
+    let sinks = [
+        ("dnstap", crate::dnstap::open("dnstap".into(), streams, &dnstap, None).unwrap()),
+        ("pcapng", crate::pcapng::open("pcapng".into(), streams, &at("pcapng"), "n").unwrap()),
+    ];
+    let line = crate::testing::message_line(&serde_json::json!({})).to_string();
+    for (name, mut sink) in sinks {
+        let mut write = || {
+            let mut batch = Batch::default();
+            batch.push(Stream::Messages, 1, |out| out.extend(line.as_bytes()), |_| {});
+            sink.offer(&Arc::new(batch));
+            assert!(sink.flush(Duration::from_secs(30)));
+            fs::read(at(name)).unwrap()
+        };
+        let whole = write();
+        for left in [0, 9] {
+            fs::OpenOptions::new().write(true).open(at(name)).unwrap().set_len(left).unwrap();
+            assert_eq!(write(), whole, "{name}, {left} left");
+        }
+        assert_eq!(sink.counters()["messages"].delivered, 3);
+    }
+}
+
+/// Also where it was not opened to append, as what redirects standard output.
+#[test]
+fn finds_that_a_file_was_truncated() {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(b"frames").unwrap();
+    assert!(!is_truncated(&mut file).unwrap());
+    file.set_len(0).unwrap();
+    assert!(is_truncated(&mut file).unwrap());
+}
