@@ -22,8 +22,8 @@ const ROTATION_RETRY: Duration = Duration::from_secs(10);
 /// Most bytes at the end of a file in which an incomplete last line is found.
 const LAST_LINE_BYTES: u64 = 1 << 20;
 
-/// How a record begins that the sink writes as JSON.
-const RECORD: &[u8] = b"{\"schema\":";
+/// How the lines begin that the sink writes as JSON: records, and documents of ECS.
+const RECORDS: [&[u8]; 2] = [b"{\"schema\":", b"{\"ecs\":"];
 
 /// Opens a file for appending as the file sink does; creates it with mode 0640 if it is missing. A
 /// named pipe without a reader is an error (`ENXIO`), not a wait.
@@ -107,13 +107,18 @@ fn end_last_line(path: &Path, mut file: &File) -> io::Result<()> {
     let whole = tail.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
     match tail.get(whole..) {
         None | Some([]) => Ok(()),
-        Some(part) if part.starts_with(RECORD) => {
+        Some(part) if is_begun_record(part) => {
             let bytes = part.len();
             tracing::warn!(file = %path.display(), bytes, "removed what a crash has left of a record at the end of the file");
             file.set_len(length - bytes as u64)
         }
         Some(_) => file.write_all(b"\n"),
     }
+}
+
+/// Returns whether a line without its end is the beginning of a record.
+fn is_begun_record(part: &[u8]) -> bool {
+    RECORDS.iter().any(|begin| part.starts_with(begin) || begin.starts_with(part))
 }
 
 /// Cuts the last `excess` bytes off a file that this process has written to its end, unless another one has appended.

@@ -1,7 +1,8 @@
 use super::super::tests::{batch, dropped, totals, two_streams};
 use super::super::{ThreadedSink, Writer, start};
 use super::*;
-use crate::{OutputFormat, Sink};
+use crate::{OutputFormat, Sink, Stream};
+use dnscribe_record::EcsEncoder;
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fs;
@@ -421,11 +422,19 @@ fn a_line_that_a_crash_has_cut_is_no_part_of_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("records");
     let whole = "{\"schema\":\"dns.message/1\"}\n";
+    let line =
+        br#"{"schema":"dns.message/1","event_id":"00","ts":"2026-11-26T10:00:00Z","node":"n"}"#;
+    let mut document = Vec::new();
+    EcsEncoder::default().write(Stream::Messages, line, &mut document).unwrap();
+    let document = format!("{}\n", String::from_utf8(document).unwrap());
     for (before, after) in [
         (String::new(), String::new()),
         (whole.to_owned(), whole.to_owned()),
         (format!("{whole}{{\"schema\":\"dns.m"), whole.to_owned()),
         ("{\"schema\":\"dns".to_owned(), String::new()),
+        (format!("{whole}{{\"sch"), whole.to_owned()),
+        (format!("{document}{}", &document[..60]), document.clone()),
+        (format!("{document}{}", &document[..3]), document.clone()),
         // Not ours to remove.
         (format!("{whole}text"), format!("{whole}text\n")),
     ] {
