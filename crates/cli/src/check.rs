@@ -104,9 +104,10 @@ pub fn outputs(
     let mut probes = Vec::new();
     if sinks.contains(&SinkSpec::Kafka) {
         let streams = with.streams.for_sink(&SinkSpec::Kafka);
-        let found = kafka::probe_brokers(with.kafka, streams, KAFKA_TIMEOUT)
-            .map_err(|why| (why.problem, why.remedy));
-        probes.push(required("kafka", found));
+        probes.push(match kafka::probe_brokers(with.kafka, streams, KAFKA_TIMEOUT) {
+            Ok(found) => required("kafka", Ok(found)),
+            Err(why) => Probe::new("kafka", !why.is_doubtful, false, why.problem, &why.remedy),
+        });
         if let Some(found) = kafka::probe_registry(with.kafka, streams) {
             let remedy = "check that the registry runs, accepts this client and has compatible schemas; then \
                           kafka.registry and kafka.formats";
@@ -121,13 +122,13 @@ pub fn outputs(
         if let SinkSpec::Otlp(target) = sink {
             let remedy = "check that the server runs, accepts this client and takes these signals; name others \
                           behind its URL, such as #metrics";
-            probes.push(with_remedy("otlp", probe_otlp(target, &otlp), remedy));
+            probes.push(server("otlp", probe_otlp(target, &otlp), remedy));
         }
     }
     if let Some(alertmanager) = with.alertmanager {
         let remedy = "check that every Alertmanager of alertmanager.urls runs and accepts this client; \
                       or remove the section";
-        probes.push(with_remedy("alertmanager", probe_alertmanager(alertmanager), remedy));
+        probes.push(server("alertmanager", probe_alertmanager(alertmanager), remedy));
     }
     for sink in sinks {
         let mut remedy = "create its directory, and let this user write there".to_owned();
@@ -154,6 +155,16 @@ pub fn outputs(
         probes.push(with_remedy("metrics", found, BindError::REMEDY));
     }
     probes
+}
+
+/// Creates the result of a probe of a server, with this remedy if the cause of a problem is not clear.
+fn server(
+    name: &'static str,
+    found: Result<String, (String, Option<String>)>,
+    remedy: &str,
+) -> Probe {
+    let or_general = |own: Option<String>| own.unwrap_or_else(|| remedy.to_owned());
+    required(name, found.map_err(|(why, own)| (why, or_general(own))))
 }
 
 /// Probes the spool. `run` also works without one, as long as Kafka does.

@@ -13,7 +13,7 @@ use super::tally::{DropReason, PerStream};
 use super::threaded::{
     LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceiver, ThreadedSink, lock,
 };
-use super::{Batch, Failure, Gauge, OutputFormat, SinkError, Stream, StreamSet};
+use super::{Batch, Failure, Gauge, OutputFormat, SinkError, Stream, StreamSet, http};
 use client::{Client, RequestError};
 use dnscribe_record::time::Timestamp;
 use serde_json::Value;
@@ -98,10 +98,11 @@ pub(super) fn open(
 /// Asks every Alertmanager for its version.
 ///
 /// # Errors
-/// Returns why one of them did not answer as expected.
-pub fn probe(config: &AlertmanagerConfig) -> Result<String, String> {
-    let versions = Client::new(config)?.versions();
-    versions.map(|versions| versions.join(", ")).map_err(|error| error.why)
+/// Returns why one of them did not answer as expected, and a remedy if the cause is clear.
+pub fn probe(config: &AlertmanagerConfig) -> Result<String, (String, Option<String>)> {
+    let remedy = || Some(http::CORRECT_SETTING.to_owned());
+    let versions = Client::new(config).map_err(|why| (why, remedy()))?.versions();
+    versions.map(|all| all.join(", ")).map_err(|error| (error.why, error.remedy))
 }
 
 #[derive(Default)]
@@ -236,11 +237,11 @@ impl AlertSender {
     fn refused(&mut self, keys: &[Key], error: &RequestError, shared: &SharedState) -> bool {
         match keys {
             _ if !error.permanent => {
-                self.failed(&error.why);
+                self.failed(&error.to_string());
                 false
             }
             [_] => {
-                tracing::error!("an alert is dropped: {}", error.why);
+                tracing::error!("an alert is dropped: {error}");
                 let lost = self.state.remove(keys);
                 shared.tally.dropped(&alerts(lost), DropReason::Rejected);
                 true

@@ -4,6 +4,7 @@
 use super::Authorization;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, LOCATION, RETRY_AFTER};
@@ -12,11 +13,118 @@ use ureq::http::{HeaderMap, Request, StatusCode};
 pub use ureq::http::Method;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, TlsProvider};
 
+/// What to do where a client cannot be created.
+pub(crate) const CORRECT_SETTING: &str = "correct this setting";
+
 /// Longest error message of a server that is repeated, in characters.
 const MESSAGE_LIMIT: usize = 300;
 
+/// Why a server gave no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoAnswer {
+    /// What happened.
+    pub why: String,
+    /// What to do about it, if the cause is clear.
+    pub remedy: Option<String>,
+}
+
+impl fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&with_remedy(&self.why, self.remedy.as_deref()))
+    }
+}
+
+impl From<NoAnswer> for String {
+    fn from(error: NoAnswer) -> Self {
+        error.why
+    }
+}
+
+/// A problem and its remedy as one sentence.
+pub(crate) fn with_remedy(why: &str, remedy: Option<&str>) -> String {
+    match remedy {
+        Some(remedy) => format!("{why}; {remedy}"),
+        None => why.to_owned(),
+    }
+}
+
+/// A cause that the message of a library names.
+struct Cause {
+    /// Words in the message.
+    words: &'static str,
+    meaning: &'static str,
+    remedy: &'static str,
+}
+
+const NO_HTTP: &str =
+    "use https:// if it speaks TLS there, grpc:// if it is a port of gRPC, or its port for HTTP";
+const NO_GRPC: &str =
+    "use grpcs:// if it speaks TLS there, http:// if it is its port for HTTP, or its port for gRPC";
+
+const CLOSED: &str = "see its log; use https:// (grpcs:// for gRPC) if it speaks TLS there";
+
+/// The commonest causes, in the words of OpenSSL, ureq and h2.
+const CAUSES: [Cause; 7] = [
+    Cause {
+        words: "wrong version number",
+        meaning: "the server does not speak TLS there",
+        remedy: "use its port for TLS; without one, a URL without TLS on a trusted network",
+    },
+    Cause {
+        words: "no application protocol",
+        meaning: "the server does not speak gRPC there",
+        remedy: NO_GRPC,
+    },
+    Cause {
+        words: "invalid HTTP version",
+        meaning: "the server does not answer in HTTP/1 there",
+        remedy: NO_HTTP,
+    },
+    Cause {
+        words: "Peer disconnected",
+        meaning: "the server closes the connection",
+        remedy: CLOSED,
+    },
+    Cause {
+        words: "frame with invalid size",
+        meaning: "the server does not speak gRPC there",
+        remedy: NO_GRPC,
+    },
+    Cause {
+        words: "because of a broken pipe",
+        meaning: "the server closes the connection",
+        remedy: CLOSED,
+    },
+    Cause {
+        words: "not a result of an error",
+        meaning: "the server ends the connection (GOAWAY)",
+        remedy: "see its log",
+    },
+];
+
+/// Explains in plain words why there is no answer, and what would help. `section`: the configuration of the server.
+pub(crate) fn explain(section: &str, error: &str) -> NoAnswer {
+    if error.contains("certificate verify failed") {
+        // The result of the verification is behind OpenSSL's own words.
+        let reason = error.rsplit_once('(').and_then(|(_, reason)| reason.strip_suffix(')'));
+        let remedy = format!(
+            "set {section}.ca_file to the file with the certificate of its authority, and use a name that the certificate has; \
+             `openssl s_client -connect HOST:PORT` shows both"
+        );
+        let why = format!("certificate verify failed: {}", reason.unwrap_or(error));
+        return NoAnswer { why, remedy: Some(remedy) };
+    }
+    match CAUSES.iter().find(|cause| error.contains(cause.words)) {
+        Some(Cause { words, meaning, remedy }) => {
+            NoAnswer { why: format!("{meaning} ({words})"), remedy: Some((*remedy).to_owned()) }
+        }
+        None => NoAnswer { why: error.to_owned(), remedy: None },
+    }
+}
+
 /// A client of servers of one kind.
 pub struct HttpClient {
+    section: &'static str,
     agent: ureq::Agent,
     authorization: Option<HeaderValue>,
     headers: HeaderMap,
@@ -68,7 +176,7 @@ impl HttpClient {
     /// # Errors
     /// The certificates or the credentials cannot be used.
     pub fn new(
-        section: &str,
+        section: &'static str,
         ca_file: Option<&Path>,
         authorization: Option<&Authorization>,
         media_type: &'static str,
@@ -76,7 +184,8 @@ impl HttpClient {
     ) -> Result<Self, String> {
         let agent = agent(section, ca_file)?;
         let authorization = authorization.map(|given| header(given, section)).transpose()?;
-        Ok(Self { agent, authorization, headers: HeaderMap::new(), media_type, limit })
+        let headers = HeaderMap::new();
+        Ok(Self { section, agent, authorization, headers, media_type, limit })
     }
 
     /// Sends `headers` with each request.
@@ -96,7 +205,8 @@ impl HttpClient {
         body: &[u8],
         timeout: Duration,
         trusted: bool,
-    ) -> Result<Response, String> {
+    ) -> Result<Response, NoAnswer> {
+        let no_answer = |error: &dyn fmt::Display| explain(self.section, &error.to_string());
         let mut request =
             Request::builder().method(method).uri(uri).header(ACCEPT, self.media_type);
         if let Some(authorization) = self.authorization.as_ref().filter(|_| trusted) {
@@ -108,16 +218,16 @@ impl HttpClient {
         if let Some(all) = request.headers_mut() {
             all.extend(self.headers.clone());
         }
-        let request = request.body(body.to_vec()).map_err(|error| error.to_string())?;
+        let request = request.body(body.to_vec()).map_err(|error| no_answer(&error))?;
         let request = self.agent.configure_request(request).timeout_global(Some(timeout)).build();
-        let mut response = self.agent.run(request).map_err(|error| error.to_string())?;
+        let mut response = self.agent.run(request).map_err(|error| no_answer(&error))?;
         let body = response.body_mut().with_config().limit(self.limit).read_to_vec();
         Ok(Response {
             status: response.status(),
             location: response.headers().get(LOCATION).cloned(),
             retry_after: retry_after(response.headers()),
             media_type: response.headers().get(CONTENT_TYPE).cloned(),
-            body: body.map_err(|error| error.to_string())?,
+            body: body.map_err(|error| no_answer(&error))?,
         })
     }
 }
@@ -157,7 +267,11 @@ pub fn error_message(said: &str) -> String {
     }
 }
 
-fn certificates(path: &Path, section: &str) -> Result<Vec<Certificate<'static>>, String> {
+/// Reads trusted certificates.
+pub(crate) fn certificates(
+    path: &Path,
+    section: &str,
+) -> Result<Vec<Certificate<'static>>, String> {
     let name = path.display();
     let pem = crate::files::read(path)
         .map_err(|error| format!("cannot read {section}.ca_file {name}: {error}"))?;
@@ -173,4 +287,25 @@ fn certificates(path: &Path, section: &str) -> Result<Vec<Certificate<'static>>,
         return Err(format!("{section}.ca_file {name} holds no certificate"));
     }
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn explains_errors_of_connections() {
+        let remedy = |error: &str| explain("otlp", error).remedy.unwrap_or_default();
+        for Cause { words, meaning, remedy } in &CAUSES {
+            let found = explain("otlp", &format!("error:0A00010B:{words}:../ssl/record.c:350:"));
+            assert_eq!(found.why, format!("{meaning} ({words})"));
+            assert_eq!(found.remedy.as_deref(), Some(*remedy), "{words}");
+        }
+        let verified =
+            "error:0A000086:certificate verify failed:../x.c:1889: (IP address mismatch)";
+        assert_eq!(explain("otlp", verified).why, "certificate verify failed: IP address mismatch");
+        assert!(remedy(verified).contains("otlp.ca_file"));
+        let other = explain("otlp", "Connection refused (os error 111)");
+        assert_eq!((other.to_string(), other.remedy), (other.why.clone(), None));
+    }
 }

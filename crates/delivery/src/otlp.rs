@@ -24,10 +24,11 @@ use super::format::Password;
 use super::spooled::{self, SpooledPlan};
 use super::tally::DropReason;
 use super::threaded::{QueueLimits, ThreadedSink};
-use super::{Authorization, Gauge, SinkError, Stream, StreamSet};
+use super::{Authorization, Gauge, SinkError, Stream, StreamSet, http};
 use client::Client;
 use dnscribe_record::named_enum;
 use exporter::{Exporter, Progress};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -141,6 +142,14 @@ impl Target {
         let streams = self.signals.iter().map(Signal::default_streams);
         streams.fold(StreamSet::EMPTY, StreamSet::union)
     }
+
+    /// The URL as it was given, without signals.
+    fn given_url(&self) -> Cow<'_, str> {
+        match self.protocol {
+            Protocol::Http => Cow::Borrowed(&self.url),
+            Protocol::Grpc => Cow::Owned(self.url.replacen("http", "grpc", 1)),
+        }
+    }
 }
 
 impl FromStr for Target {
@@ -178,10 +187,7 @@ impl FromStr for Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = match self.protocol {
-            Protocol::Http => self.url.clone(),
-            Protocol::Grpc => self.url.replacen("http", "grpc", 1),
-        };
+        let url = self.given_url();
         let signals: Vec<&str> = self.signals.iter().map(Signal::name).collect();
         write!(f, "{url}#{}", signals.join(","))
     }
@@ -278,11 +284,12 @@ pub(super) fn every_gauge() -> Vec<Gauge> {
 /// Sends a server an empty request of each of its signals.
 ///
 /// # Errors
-/// Returns why the server does not accept it.
-pub fn probe(target: &Target, config: &OtlpConfig) -> Result<String, String> {
-    let mut client = Client::new(target, config)?;
+/// Returns why the server does not accept it, and a remedy if the cause is clear.
+pub fn probe(target: &Target, config: &OtlpConfig) -> Result<String, (String, Option<String>)> {
+    let remedy = || Some(http::CORRECT_SETTING.to_owned());
+    let mut client = Client::new(target, config).map_err(|why| (why, remedy()))?;
     for signal in target.signals.iter() {
-        client.send(signal, &[]).map_err(|error| error.why)?;
+        client.send(signal, &[]).map_err(|error| (error.why, error.remedy))?;
     }
     Ok(format!("{target} accepts requests"))
 }

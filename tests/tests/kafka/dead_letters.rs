@@ -121,6 +121,17 @@ fn record_without_topic_becomes_dead_letter() {
     for topic in [TRANSACTIONS, DEAD_LETTERS, LEDGER] {
         create_topic(&broker, topic, 1);
     }
+    let check = |streams: &str| {
+        let output = to(&broker).args(["check", "--stream", streams]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report = check("transactions,ledger");
+    assert!(report.contains("ok    kafka "), "{report}");
+    let report = check("transactions,messages");
+    let line = report.lines().find(|line| line[6..].starts_with("kafka ")).unwrap();
+    assert!(line.starts_with("fail  kafka ") && line.contains("not there yet: dns.raw"), "{line}");
+    assert!(line.contains("auto.create.topics.enable is off"), "{line}");
+    assert!(line.contains("create them with `dnscribe kafka init`"), "{line}");
     // librdkafka's wait for a topic that may be created at this moment.
     let wait = ("DNSCRIBE_KAFKA__OPTIONS__TOPIC_METADATA_PROPAGATION_MAX_MS", "1000");
     let replayed = replay(to(&broker).envs([wait]));
@@ -130,6 +141,7 @@ fn record_without_topic_becomes_dead_letter() {
     let letters = consume(&broker.bootstrap(), DEAD_LETTERS);
     check_dead_letters(&letters, "messages", "unknown_topic", replayed.of("dns.message/1"));
     assert_eq!(replayed.warnings("Kafka refuses records"), 1, "{}", replayed.log);
+    assert_eq!(replayed.warnings("`dnscribe kafka init` creates missing topics"), 1);
     verify(&broker);
 }
 

@@ -4,6 +4,7 @@ use super::AlertmanagerConfig;
 use crate::http;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::fmt;
 use std::time::Duration;
 use ureq::http::{Method, StatusCode};
 
@@ -15,10 +16,18 @@ const BODY_LIMIT: u64 = 1 << 20;
 /// Why an Alertmanager rejected a request, or did not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RequestError {
-    /// What happened, with the URL and a remedy.
+    /// What happened, with the URL.
     pub(super) why: String,
+    /// What to do about it, if the cause is clear.
+    pub(super) remedy: Option<String>,
     /// Whether repeating the request is useless.
     pub(super) permanent: bool,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&http::with_remedy(&self.why, self.remedy.as_deref()))
+    }
 }
 
 pub(super) struct Client {
@@ -56,11 +65,12 @@ impl Client {
             .iter()
             .map(|url| self.ask(&Method::POST, url, "/api/v2/alerts", alerts).map(drop));
         let errors: Vec<RequestError> = answers.filter_map(Result::err).collect();
-        let why: Vec<&str> = errors.iter().map(|error| error.why.as_str()).collect();
+        let why: Vec<String> = errors.iter().map(ToString::to_string).collect();
         let why = (!why.is_empty()).then(|| why.join("; "));
         match why {
             Some(why) if errors.len() == self.urls.len() => {
-                Err(RequestError { why, permanent: errors.iter().all(|error| error.permanent) })
+                let permanent = errors.iter().all(|error| error.permanent);
+                Err(RequestError { why, remedy: None, permanent })
             }
             some => Ok(some),
         }
@@ -74,7 +84,8 @@ impl Client {
         let version = |url: &String| {
             let body = self.ask(&Method::GET, url, "/api/v2/status", "")?;
             let status: Status = serde_json::from_slice(&body).map_err(|error| RequestError {
-                why: format!("{url} does not answer as an Alertmanager does ({error}){URLS}"),
+                why: format!("{url} does not answer as an Alertmanager does ({error})"),
+                remedy: Some(URLS.to_owned()),
                 permanent: false,
             })?;
             Ok(format!("Alertmanager {} at {url}", status.version_info.version))
@@ -91,8 +102,9 @@ impl Client {
     ) -> Result<Vec<u8>, RequestError> {
         let answer =
             self.http.send(method, &format!("{url}{path}"), body.as_bytes(), self.timeout, true);
-        let answer = answer.map_err(|error| RequestError {
-            why: format!("no answer from Alertmanager {url}: {error}"),
+        let answer = answer.map_err(|http::NoAnswer { why, remedy }| RequestError {
+            why: format!("no answer from Alertmanager {url}: {why}"),
+            remedy,
             permanent: false,
         })?;
         if answer.status.is_success() {
@@ -102,7 +114,7 @@ impl Client {
     }
 }
 
-const URLS: &str = "; see alertmanager.urls";
+const URLS: &str = "see alertmanager.urls";
 
 fn response_error(url: &str, status: StatusCode, said: &[u8]) -> RequestError {
     let error_message = http::error_message(&String::from_utf8_lossy(said));
@@ -111,21 +123,21 @@ fn response_error(url: &str, status: StatusCode, said: &[u8]) -> RequestError {
     let is_its_own = serde_json::from_slice::<IgnoredAny>(said).is_ok();
     let remedy = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            "; see alertmanager.username and password_file, or bearer_token_file"
+            Some("see alertmanager.username and password_file, or bearer_token_file")
         }
-        StatusCode::BAD_REQUEST if !is_its_own => URLS,
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => URLS,
+        StatusCode::BAD_REQUEST if !is_its_own => Some(URLS),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Some(URLS),
         status if status.is_redirection() => {
-            "; give the place that it redirects to in alertmanager.urls"
+            Some("give the place that it redirects to in alertmanager.urls")
         }
-        _ => "",
+        _ => None,
     };
     let permanent = match status {
         StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => is_its_own,
         status => status == StatusCode::PAYLOAD_TOO_LARGE,
     };
-    let why = format!("Alertmanager {url} answers {}: {error_message}{remedy}", status.as_u16());
-    RequestError { why, permanent }
+    let why = format!("Alertmanager {url} answers {}: {error_message}", status.as_u16());
+    RequestError { why, remedy: remedy.map(str::to_owned), permanent }
 }
 
 #[cfg(test)]
@@ -146,7 +158,7 @@ mod tests {
             (503, "answers 503: no"),
         ] {
             let error = error_for(code, b"no");
-            assert!(!error.permanent && error.why.contains(remedy), "{error:?}");
+            assert!(!error.permanent && error.to_string().contains(remedy), "{error:?}");
         }
     }
 }

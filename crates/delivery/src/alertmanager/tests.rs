@@ -150,3 +150,15 @@ fn delivers_if_one_of_several_accepts() {
     assert!(sink.flush(SOON));
     assert_eq!(counters(&sink).delivered, 1);
 }
+
+#[test]
+fn names_the_setting_of_a_certificate_that_is_not_trusted() {
+    let (tls, _) = crate::testing::acceptor("127.0.0.1");
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || drop(tls.accept(listener.accept().unwrap().0)));
+    let (why, remedy) = probe(&config(&url)).unwrap_err();
+    server.join().unwrap();
+    assert!(why.ends_with("certificate verify failed: self-signed certificate"), "{why}");
+    assert!(remedy.is_some_and(|remedy| remedy.contains("alertmanager.ca_file")));
+}

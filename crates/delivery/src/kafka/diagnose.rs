@@ -21,13 +21,21 @@ pub struct Diagnosis {
     pub problem: String,
     /// How to fix it.
     pub remedy: String,
+    /// Whether records may be delivered all the same: the brokers do not say.
+    pub is_doubtful: bool,
     /// Whether it stays until someone changes a setting or a certificate.
     permanent: bool,
 }
 
 impl Diagnosis {
     pub(super) fn new(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { problem: problem.into(), remedy: remedy.into(), permanent: true }
+        let (problem, remedy) = (problem.into(), remedy.into());
+        Self { problem, remedy, is_doubtful: false, permanent: true }
+    }
+
+    /// Marks a problem that may be none.
+    pub(super) fn doubtful(self) -> Self {
+        Self { is_doubtful: true, ..self }
     }
 
     /// A problem with a general remedy.

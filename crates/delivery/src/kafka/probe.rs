@@ -4,6 +4,7 @@ use super::super::threaded::lock;
 use super::super::{KafkaConfig, StreamSet};
 use super::diagnose::{Diagnosis, diagnose, diagnose_permanent};
 use super::settings::{self, closed, redact, shorten};
+use super::topics;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -77,18 +78,19 @@ impl ProducerContext for ProbeContext {
 /// missing topics of `streams`.
 ///
 /// # Errors
-/// Returns why there is no metadata, or which topics are not authorised.
+/// Returns why there is no metadata, which topics are not authorised, or which are missing and not created by the brokers
+/// themselves, as far as they say.
 pub fn probe_brokers(
     config: &KafkaConfig,
     streams: StreamSet,
     timeout: Duration,
 ) -> Result<String, Diagnosis> {
     let metadata = metadata(config, timeout)?;
-    let topics: BTreeSet<&str> = metadata.topics().iter().map(MetadataTopic::name).collect();
+    let known: BTreeSet<&str> = metadata.topics().iter().map(MetadataTopic::name).collect();
     let missing: Vec<&str> = streams
         .iter()
         .map(|stream| config.topic(stream))
-        .filter(|topic| !topics.contains(topic))
+        .filter(|topic| !known.contains(topic))
         .collect();
     let forbidden = forbidden(config, &missing, timeout)?;
     if !forbidden.is_empty() {
@@ -98,14 +100,28 @@ pub fn probe_brokers(
     }
     let brokers = metadata.brokers().len();
     let noun = if brokers == 1 { "broker" } else { "brokers" };
-    let found = format!("{brokers} {noun}, {} topics", topics.len());
-    Ok(match missing.as_slice() {
-        [] => found,
-        topics => format!(
-            "{found}; not there yet: {} (`dnscribe kafka init` makes them)",
-            topics.join(", ")
-        ),
-    })
+    let found = format!("{brokers} {noun}, {} topics", known.len());
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    let found = format!("{found}; not there yet: {}", missing.join(", "));
+    let remedy = "create them with `dnscribe kafka init` and the same --config or --brokers, or correct kafka.topics and \
+                  kafka.topic_prefix";
+    match topics::creates_missing(config, &metadata, timeout) {
+        Ok(true) => Ok(format!(
+            "{found} (the brokers create them in their way; `dnscribe kafka init` creates them as documented)"
+        )),
+        Ok(false) => {
+            let problem =
+                format!("{found}, and the brokers create none ({} is off)", topics::AUTO_CREATE);
+            Err(Diagnosis::new(problem, remedy))
+        }
+        Err(why) => {
+            let problem =
+                format!("{found}, and the brokers do not say whether they create them ({why})");
+            Err(Diagnosis::new(problem, remedy).doubtful())
+        }
+    }
 }
 
 /// Topics that the broker does not list because this client is not authorised. Requested as a

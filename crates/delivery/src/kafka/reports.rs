@@ -134,10 +134,11 @@ impl ClientContext for ProducerCallbacks {
         let message = redact(&self.health.config, message);
         match level {
             // Connection errors are logged once, by `error`; librdkafka repeats them at each
-            // attempt. A fatal error is logged when the producer is replaced.
+            // attempt. A fatal error is logged when the producer is replaced. What metadata of a partition is not known
+            // yet concerns librdkafka alone, which asks again.
             _ if matches!(
                 facility,
-                CONNECTION_FAILED | "ERROR" | "GETPID" | "REQTMOUT" | "FATAL"
+                CONNECTION_FAILED | "ERROR" | "GETPID" | "REQTMOUT" | "FATAL" | "METADATAUPDATE"
             ) =>
             {
                 debug!(facility, "librdkafka: {message}");

@@ -304,3 +304,26 @@ fn logs_an_outage_once() {
     assert_eq!(fatal.as_deref(), Some("out of order sequence number"));
     assert_eq!(lock(&reports.health.fatal).take(), None);
 }
+
+/// One line for each partition came in a storm of restarts.
+#[test]
+fn does_not_log_what_librdkafka_lacks_for_a_moment() {
+    use rdkafka::client::ClientContext;
+    use rdkafka::config::RDKafkaLogLevel;
+    let message = logged(|| {
+        let log = |facility, words| reports().log(RDKafkaLogLevel::Warning, facility, words);
+        log("METADATAUPDATE", "[thrd:main]: Partition t(AAA)[0]: new leader 1 not found in cache");
+        log("OTHER", "[thrd:main]: something else");
+    });
+    assert!(message.lines().count() == 1 && message.contains("something else"), "{message}");
+}
+
+#[test]
+fn doubts_that_missing_topics_are_created_unless_a_broker_says_so() {
+    let cluster = MockCluster::new(1).unwrap();
+    let config = config(&cluster.bootstrap_servers(), &[]);
+    let found = probe_brokers(&config, streams(), Duration::from_secs(10)).unwrap_err();
+    assert!(found.is_doubtful && found.remedy.contains("dnscribe kafka init"), "{found}");
+    assert!(found.problem.contains("not there yet: "), "{found}");
+    assert!(found.problem.contains("do not say whether they create them"), "{found}");
+}

@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Time limit until every broker knows a new topic.
 const PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The broker's setting that lets it create topics.
+pub(super) const AUTO_CREATE: &str = "auto.create.topics.enable";
+
 /// What was done with a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,19 +111,38 @@ pub fn create_topic(config: &KafkaConfig, wish: TopicSpec) -> Result<bool, Diagn
     }
 }
 
+/// Returns whether the brokers create topics that a producer wants and that are missing. Asks the first broker, for at most
+/// `timeout`.
+///
+/// # Errors
+/// Returns why that is not known.
+pub(super) fn creates_missing(
+    config: &KafkaConfig,
+    metadata: &Metadata,
+    timeout: Duration,
+) -> Result<bool, String> {
+    let broker = metadata.brokers().first().ok_or("there is no broker")?.id();
+    let admin = Admin::new(config, metadata).map_err(|why| why.problem)?;
+    let options = AdminOptions::new().request_timeout(Some(timeout));
+    let place = ResourceSpecifier::Broker(broker);
+    let answer = admin.runtime.block_on(admin.client.describe_configs([&place], &options));
+    let answer = answer.map_err(|error| settings::describe_error(config, &error))?;
+    let configured = answer.into_iter().next().ok_or("no answer")?;
+    let configured = configured.map_err(|code| code.to_string())?;
+    let value = configured.get(AUTO_CREATE).and_then(|entry| entry.value.as_deref());
+    match value {
+        Some("true") => Ok(true),
+        Some("false") => Ok(false),
+        _ => Err(format!("no {AUTO_CREATE}")),
+    }
+}
+
 fn create(
     config: &KafkaConfig,
     topic_specs: Vec<TopicSpec>,
 ) -> Result<Vec<TopicReport>, Diagnosis> {
     let metadata = probe::metadata(config, PATIENCE)?;
-    let client = settings::producer(config, false)
-        .create::<AdminClient<DefaultClientContext>>()
-        .map_err(|error| settings::cannot_start(config, &error))?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .map_err(|error| Diagnosis::general(format!("cannot wait for Kafka: {error}")))?;
-    let brokers = metadata.brokers().len();
-    let admin = Admin { client, runtime, brokers };
+    let admin = Admin::new(config, &metadata)?;
     let reports = topic_specs.into_iter().map(|wish| match found(&metadata, &wish.topic) {
         None => admin.create(wish),
         Some(topic) => admin.compare(wish, topic),
@@ -141,6 +163,16 @@ struct Admin {
 }
 
 impl Admin {
+    fn new(config: &KafkaConfig, metadata: &Metadata) -> Result<Self, Diagnosis> {
+        let client = settings::producer(config, false)
+            .create::<AdminClient<DefaultClientContext>>()
+            .map_err(|error| settings::cannot_start(config, &error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .map_err(|error| Diagnosis::general(format!("cannot wait for Kafka: {error}")))?;
+        Ok(Self { client, runtime, brokers: metadata.brokers().len() })
+    }
+
     fn create(&self, wish: TopicSpec) -> TopicReport {
         let replicas = wish.replication_factor.map_or(-1, i32::from);
         let partitions = i32::from(wish.partitions);

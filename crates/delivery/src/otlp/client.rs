@@ -2,15 +2,18 @@
 
 use super::proto::{PartialSuccess, Response, RetryInfo, StatusDetails};
 use super::{OtlpConfig, Protocol, Signal, Target};
-use crate::http::{self, HttpClient, Method};
+use crate::http::{self, HttpClient, Method, NoAnswer};
 use crate::tally::DropReason;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::client::SendRequest;
 use openssl::ssl::{SslConnector, SslMethod};
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::{X509, X509VerifyResult};
 use prost::Message;
 use serde_json::{Map, Value};
+use std::fmt;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -24,7 +27,11 @@ const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 /// What to do where a server takes no OTLP.
 const WRONG_PLACE: &str =
-    "; give the path before /v1, and name the signals that it takes, such as #metrics";
+    "give the path before /v1, and name the signals that it takes, such as #metrics";
+/// What to do where a server does not accept this client.
+const CREDENTIALS: &str = "see otlp.username and password_file, bearer_token_file, or headers";
+/// Smaller requests are not too large for a server that has no resources for them, but refused.
+const SMALL: usize = 64 << 10;
 /// Largest response body in bytes.
 const BODY_LIMIT: u64 = 1 << 20;
 /// Bytes before a message of gRPC: whether it is compressed, and its length.
@@ -33,8 +40,10 @@ const FRAME: usize = 5;
 /// Why a request was not accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RequestError {
-    /// What happened, with the URL and a remedy.
+    /// What happened, with the URL.
     pub(super) why: String,
+    /// What to do about it, if the cause is clear.
+    pub(super) remedy: Option<String>,
     /// Why repeating the request is useless, if it is.
     pub(super) permanent: Option<DropReason>,
     /// After which time to try again, if the server says so.
@@ -42,8 +51,18 @@ pub(super) struct RequestError {
 }
 
 impl RequestError {
-    fn temporary(why: String) -> Self {
-        Self { why, permanent: None, retry_after: None }
+    fn temporary(why: String, remedy: Option<String>) -> Self {
+        Self { why, remedy, permanent: None, retry_after: None }
+    }
+
+    fn no_answer(url: &str, NoAnswer { why, remedy }: NoAnswer) -> Self {
+        Self::temporary(format!("no answer from {url}: {why}"), remedy)
+    }
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&http::with_remedy(&self.why, self.remedy.as_deref()))
     }
 }
 
@@ -54,7 +73,7 @@ pub(super) struct Client {
 }
 
 enum Transport {
-    Http(HttpClient),
+    Http(Box<HttpClient>),
     Grpc(Box<Grpc>),
 }
 
@@ -66,7 +85,7 @@ impl Client {
         let transport = match target.protocol {
             Protocol::Http => {
                 let client = HttpClient::new(SECTION, ca_file, None, PROTOBUF, BODY_LIMIT)?;
-                Transport::Http(client.with_headers(headers))
+                Transport::Http(Box::new(client.with_headers(headers)))
             }
             Protocol::Grpc => Transport::Grpc(Box::new(Grpc::new(target, config, headers)?)),
         };
@@ -83,15 +102,13 @@ impl Client {
             Transport::Http(client) => {
                 let url = format!("{}/v1/{}", self.target.url, signal.name());
                 let sent = client.send(&Method::POST, &url, request, self.timeout, true);
-                let answer = sent.map_err(|error| {
-                    RequestError::temporary(format!("no answer from {url}: {error}"))
-                })?;
+                let answer = sent.map_err(|error| RequestError::no_answer(&url, error))?;
                 if !answer.status.is_success() {
                     return Err(response_error(&url, &answer));
                 }
                 partial_success(&answer).ok_or_else(|| {
-                    let why = format!("{url} does not answer as OTLP does{WRONG_PLACE}");
-                    RequestError::temporary(why)
+                    let why = format!("{url} does not answer as OTLP does");
+                    RequestError::temporary(why, Some(WRONG_PLACE.to_owned()))
                 })?
             }
             Transport::Grpc(client) => {
@@ -157,12 +174,10 @@ fn response_error(url: &str, answer: &http::Response) -> RequestError {
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect();
     let remedy = match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            "; see otlp.username and password_file, bearer_token_file, or headers"
-        }
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => WRONG_PLACE,
-        status if status.is_redirection() => "; give the place that it redirects to",
-        _ => "",
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Some(CREDENTIALS),
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Some(WRONG_PLACE),
+        status if status.is_redirection() => Some("give the place that it redirects to"),
+        _ => None,
     };
     let permanent = match status {
         StatusCode::PAYLOAD_TOO_LARGE => Some(DropReason::MessageTooLarge),
@@ -171,14 +186,17 @@ fn response_error(url: &str, answer: &http::Response) -> RequestError {
         | StatusCode::UNPROCESSABLE_ENTITY => Some(DropReason::Rejected),
         _ => None,
     };
-    let why = format!("{url} answers {}: {}{remedy}", status.as_u16(), http::error_message(&said));
-    RequestError { why, permanent, retry_after: answer.retry_after }
+    let why = format!("{url} answers {}: {}", status.as_u16(), http::error_message(&said));
+    let remedy = remedy.map(str::to_owned);
+    RequestError { why, remedy, permanent, retry_after: answer.retry_after }
 }
 
 /// A client of gRPC for calls with one message each way.
 struct Grpc {
     runtime: Runtime,
     url: String,
+    /// The URL as it was given.
+    given: String,
     /// `host:port`.
     address: String,
     tls: Option<SslConnector>,
@@ -191,10 +209,16 @@ impl Grpc {
         let runtime = runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let (scheme, address) = target.url.split_once("://").unwrap_or_default();
+        let ca_file = config.ca_file.as_deref();
+        let certificates = ca_file.map(|file| http::certificates(file, SECTION)).transpose()?;
         let tls = || {
             let mut builder = SslConnector::builder(SslMethod::tls_client())?;
-            if let Some(file) = &config.ca_file {
-                builder.set_ca_file(file)?;
+            if let Some(certificates) = &certificates {
+                let mut store = X509StoreBuilder::new()?;
+                for certificate in certificates {
+                    store.add_cert(X509::from_der(certificate.der())?)?;
+                }
+                builder.set_cert_store(store.build());
             }
             builder.set_alpn_protos(b"\x02h2")?;
             Ok(builder.build())
@@ -203,8 +227,9 @@ impl Grpc {
         let tls = tls.map_err(|error: openssl::error::ErrorStack| {
             format!("{SECTION}.ca_file cannot be used: {error}")
         })?;
-        let (url, address) = (target.url.clone(), address.to_owned());
-        Ok(Self { runtime, url, address, tls, headers, connection: None })
+        let (url, given, address) =
+            (target.url.clone(), target.given_url().into_owned(), address.to_owned());
+        Ok(Self { runtime, url, given, address, tls, headers, connection: None })
     }
 
     fn call(
@@ -221,10 +246,10 @@ impl Grpc {
         }
         result.map_err(|error| match error {
             CallError::Broken(why) => {
-                RequestError::temporary(format!("no answer from {}: {why}", self.url))
+                RequestError::no_answer(&self.given, http::explain(SECTION, &why))
             }
             CallError::Status(code, said, retry_after) => {
-                grpc_error(&self.url, code, &said, retry_after)
+                grpc_error(&self.given, code, &said, retry_after, message.len())
             }
         })
     }
@@ -276,7 +301,7 @@ enum CallError {
 }
 
 impl CallError {
-    fn broken(error: impl std::fmt::Display) -> Self {
+    fn broken(error: impl fmt::Display) -> Self {
         Self::Broken(error.to_string())
     }
 }
@@ -296,7 +321,13 @@ async fn connect(
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host).trim_matches(['[', ']']);
     let ssl = tls.configure().and_then(|tls| tls.into_ssl(host)).map_err(CallError::broken)?;
     let mut stream = SslStream::new(ssl, stream).map_err(CallError::broken)?;
-    Pin::new(&mut stream).connect().await.map_err(CallError::broken)?;
+    if let Err(error) = Pin::new(&mut stream).connect().await {
+        let verified = stream.ssl().verify_result();
+        return Err(match verified {
+            X509VerifyResult::OK => CallError::broken(error),
+            _ => CallError::Broken(format!("{error} ({})", verified.error_string())),
+        });
+    }
     let (sender, connection) = h2::client::handshake(stream).await.map_err(CallError::broken)?;
     tokio::spawn(connection);
     Ok(sender)
@@ -346,19 +377,29 @@ fn retry_after(details: &str) -> Option<Duration> {
     Some(seconds + Duration::from_nanos(delay.nanos.try_into().ok()?))
 }
 
-fn grpc_error(url: &str, code: u32, said: &str, retry_after: Option<Duration>) -> RequestError {
+fn grpc_error(
+    url: &str,
+    code: u32,
+    said: &str,
+    retry_after: Option<Duration>,
+    request_bytes: usize,
+) -> RequestError {
     // Codes of gRPC: https://grpc.io/docs/guides/status-codes/.
     let (permanent, remedy) = match code {
-        3 => (Some(DropReason::Rejected), ""),
-        // OTLP: without a time to try again it is the request that is too large.
-        8 if retry_after.is_none() => (Some(DropReason::MessageTooLarge), ""),
-        7 | 16 => (None, "; see otlp.username and password_file, bearer_token_file, or headers"),
-        12 => (None, "; name the signals that it takes, such as #metrics"),
-        _ => (None, ""),
+        3 => (Some(DropReason::Rejected), None),
+        // OTLP: without a time to try again it is of no use to do so. The request may be too large.
+        8 if retry_after.is_none() && request_bytes > SMALL => {
+            (Some(DropReason::MessageTooLarge), None)
+        }
+        8 if retry_after.is_none() => {
+            (Some(DropReason::Rejected), Some("raise the server's limits"))
+        }
+        7 | 16 => (None, Some(CREDENTIALS)),
+        12 => (None, Some("name the signals that it takes, such as #metrics")),
+        _ => (None, None),
     };
-    let why =
-        format!("{url} answers with code {code} of gRPC: {}{remedy}", http::error_message(said));
-    RequestError { why, permanent, retry_after }
+    let why = format!("{url} answers with code {code} of gRPC: {}", http::error_message(said));
+    RequestError { why, remedy: remedy.map(str::to_owned), permanent, retry_after }
 }
 
 #[cfg(test)]
@@ -408,9 +449,11 @@ mod tests {
         let details = [&[0x08, 8, 0x1a, 54][..], &detail].concat();
         let after = retry_after(&STANDARD_NO_PAD.encode(details));
         assert_eq!(after, Some(Duration::from_millis(2500)));
-        assert_eq!(grpc_error("u", 8, "", after).permanent, None);
-        assert_eq!(grpc_error("u", 8, "", after).retry_after, after);
-        let too_large = Some(DropReason::MessageTooLarge);
-        assert_eq!(grpc_error("u", 8, "", retry_after("CAg=")).permanent, too_large);
+        let exhausted = |after, bytes| grpc_error("u", 8, "", after, bytes);
+        assert_eq!(exhausted(after, 1 << 20).permanent, None);
+        assert_eq!(exhausted(after, 1 << 20).retry_after, after);
+        let none = retry_after("CAg=");
+        assert_eq!(exhausted(none, 1 << 20).permanent, Some(DropReason::MessageTooLarge));
+        assert_eq!(exhausted(none, SMALL).permanent, Some(DropReason::Rejected));
     }
 }

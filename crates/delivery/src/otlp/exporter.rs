@@ -286,7 +286,7 @@ impl Worker {
             self.progress.failed.fetch_add(1, Ordering::Relaxed);
             if let Some(reason) = error.permanent {
                 self.recovered();
-                return Sent::Refused(reason, error.why);
+                return Sent::Refused(reason, error.to_string());
             }
             self.failed(&error);
             // A server may ask for no pause at all.
@@ -301,9 +301,9 @@ impl Worker {
     }
 
     fn failed(&self, error: &RequestError) {
-        *lock(&self.progress.trouble) = Some(error.why.clone());
+        *lock(&self.progress.trouble) = Some(error.to_string());
         if !self.progress.down.replace(true) {
-            warn!("records wait for the OTLP server: {}", error.why);
+            warn!("records wait for the OTLP server: {error}");
         }
     }
 

@@ -4,10 +4,13 @@ use super::encode::{Encoded, Encoder, Inclusion};
 use super::proto::{Data, LogRecord, Metric, Request, Span};
 use super::*;
 use crate::Batch;
+use crate::testing::acceptor;
+use openssl::ssl::SslAcceptor;
 use prost::Message as _;
 use serde_json::{Value, json};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
+use std::path::Path;
 use std::thread;
 
 fn signals(all: &[Signal]) -> SignalSet {
@@ -434,5 +437,63 @@ fn answers_decide_what_is_delivered() {
         let request = &served.join().unwrap()[0];
         let request = Request::<LogRecord>::decode(&**request).unwrap();
         assert_eq!(request.resources[0].scopes[0].items.len(), 10);
+    }
+}
+
+/// Probes a server that speaks TLS, or without an acceptor answers one connection with `answer`. Returns the problem and the remedy.
+fn probe_failing(
+    scheme: &str,
+    tls: Option<&SslAcceptor>,
+    answer: &'static [u8],
+    ca_file: Option<&Path>,
+) -> (String, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("{scheme}://{}", listener.local_addr().unwrap());
+    let tls = tls.cloned();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        if let Some(tls) = tls {
+            // Fails, as the client does not trust the certificate.
+            return drop(tls.accept(stream));
+        }
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(answer).unwrap();
+        // Until the client has closed the connection.
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let config = OtlpConfig { ca_file: ca_file.map(Path::to_path_buf), ..OtlpConfig::default() };
+    let (why, remedy) = probe(&format!("{url}#logs").parse().unwrap(), &config).unwrap_err();
+    server.join().unwrap();
+    assert!(why.starts_with(&format!("no answer from {url}")), "{why}");
+    (why, remedy.unwrap_or_default())
+}
+
+#[test]
+fn failed_connections_have_a_cause_and_a_remedy() {
+    let ((own, own_pem), (other, other_pem)) = (acceptor("127.0.0.1"), acceptor("127.0.0.2"));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, [own_pem, other_pem].concat()).unwrap();
+    let trusted = Some(file.path());
+    let page = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let alert = &[21_u8, 3, 3, 0, 2, 2, 70];
+    let (authority, no_tls) = ("otlp.ca_file", "its port for TLS");
+    for (scheme, tls, answer, ca_file, problem, remedy) in [
+        ("grpcs", Some(&own), &b""[..], None, "self-signed certificate", authority),
+        ("https", Some(&own), b"", None, "self-signed certificate", authority),
+        ("grpcs", Some(&other), b"", trusted, "IP address mismatch", authority),
+        ("https", Some(&other), b"", trusted, "IP address mismatch", authority),
+        ("grpcs", None, page, None, "does not speak TLS", no_tls),
+        ("https", None, page, None, "does not speak TLS", no_tls),
+        ("grpc", None, page, None, "does not speak gRPC", "use grpcs://"),
+        ("http", None, alert, None, "does not answer in HTTP/1", "use https://"),
+    ] {
+        let found = probe_failing(scheme, tls, answer, ca_file);
+        assert!(found.0.contains(problem) && found.1.contains(remedy), "{scheme}: {found:?}");
+    }
+    let ca_file = Some("/nowhere/ca.pem".into());
+    for url in ["grpcs://127.0.0.1:1", "https://127.0.0.1:1"] {
+        let config = OtlpConfig { ca_file: ca_file.clone(), ..OtlpConfig::default() };
+        let (why, _) = probe(&url.parse().unwrap(), &config).unwrap_err();
+        assert!(why.starts_with("cannot read otlp.ca_file /nowhere/ca.pem: No such file"), "{why}");
     }
 }

@@ -2,13 +2,8 @@
 
 use super::*;
 use crate::format::{Login, Password};
-use openssl::asn1::Asn1Time;
-use openssl::hash::MessageDigest;
-use openssl::pkey::PKey;
-use openssl::rsa::Rsa;
-use openssl::ssl::{SslAcceptor, SslMethod};
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509NameBuilder};
+use crate::testing::acceptor;
+use openssl::ssl::SslAcceptor;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::thread::{self, JoinHandle};
@@ -208,31 +203,4 @@ fn verifies_the_certificate() {
     let listener = Listener::serve(vec![registered(3)], Some(tls));
     let why = register(&RegistryConfig { ca_file, ..config(&listener.url) }).unwrap_err();
     assert!(why.contains("certificate verify failed"), "another's name: {why}");
-}
-
-/// A server with a self-signed certificate for an address, and that certificate.
-fn acceptor(address: &str) -> (SslAcceptor, Vec<u8>) {
-    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-    let mut name = X509NameBuilder::new().unwrap();
-    name.append_entry_by_text("CN", "registry").unwrap();
-    let name = name.build();
-    let mut certificate = X509::builder().unwrap();
-    certificate.set_version(2).unwrap();
-    certificate.set_subject_name(&name).unwrap();
-    certificate.set_issuer_name(&name).unwrap();
-    certificate.set_pubkey(&key).unwrap();
-    certificate.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
-    certificate.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
-    certificate.append_extension(BasicConstraints::new().ca().build().unwrap()).unwrap();
-    let names = SubjectAlternativeName::new()
-        .ip(address)
-        .build(&certificate.x509v3_context(None, None))
-        .unwrap();
-    certificate.append_extension(names).unwrap();
-    certificate.sign(&key, MessageDigest::sha256()).unwrap();
-    let certificate = certificate.build();
-    let mut tls = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls()).unwrap();
-    tls.set_private_key(&key).unwrap();
-    tls.set_certificate(&certificate).unwrap();
-    (tls.build(), certificate.to_pem().unwrap())
 }
