@@ -105,7 +105,8 @@ proptest! {
                 _ => Direction::Egress,
             };
             let stage = &mut stages[shard % shards];
-            let mut batch = EventBatch { packets: 1, ..EventBatch::default() };
+            let mut batch = EventBatch::default();
+            batch.packets = 1;
             stage.observe(&Packet::new(now, PacketId { cpu: 0, seq }, direction, body), &mut batch);
             *hooks.entry(hook.to_owned()).or_default() += 1;
             if *is_drained {
@@ -120,7 +121,8 @@ proptest! {
             }
         }
         for stage in &mut stages {
-            let mut batch = EventBatch { is_last: true, ..EventBatch::default() };
+            let mut batch = EventBatch::default();
+            batch.is_last = true;
             stage.finish(now, &mut batch);
             prop_assert!(stage.finish_batch(&mut batch, &[], Some(now)));
             merger.push(batch);
