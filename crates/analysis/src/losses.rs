@@ -66,6 +66,19 @@ pub struct Lost {
     pub count: u32,
 }
 
+/// Reason for datagrams to a port where nobody listens, which ICMP reports to the sender. As a response: the client gave
+/// up before.
+pub(crate) const NO_SOCKET: &str = "NO_SOCKET";
+
+impl Lost {
+    /// Returns whether the client's side of this host lost it. A query that a server of this host lost is that server's.
+    #[must_use]
+    pub fn is_of_client(&self) -> bool {
+        (self.is_response || self.loss.stage != LossStage::Socket)
+            && &*self.loss.reason != NO_SOCKET
+    }
+}
+
 impl LossTable {
     /// Remembers a message that was discarded.
     pub fn observe(&mut self, dropped: &Dropped) {

@@ -9,7 +9,7 @@ use dnscribe_record::time::Timestamp;
 use dnscribe_record::{IntelMatchFields, RecordTail};
 use dnscribe_transaction::correlate::{AnswerSource, Parent, TransactionLinks};
 use dnscribe_transaction::decode::MessageId;
-use dnscribe_transaction::packet::Transport;
+use dnscribe_transaction::packet::{LossStage, Transport};
 use dnscribe_transaction::pair::{MessageTexts, OrphanReason, Status, Transaction, Vantage};
 use std::net::SocketAddr;
 
@@ -196,7 +196,67 @@ impl<'a> TransactionView<'a> {
     pub const fn is_query(&self) -> bool {
         !matches!(self.status, Status::Late | Status::Duplicate | Status::Orphan)
     }
+
+    /// Returns whether the client has no answer because the kernel of this host discarded a response, or each query. That
+    /// says nothing about resolver and zone; rule `local_loss` reports it. A neighbour that is not found may be the resolver.
+    #[must_use]
+    pub fn is_lost_here(&self) -> bool {
+        let is_lost = |lost: &Lost| {
+            let is_before_network = matches!(
+                lost.loss.stage,
+                LossStage::Netfilter
+                    | LossStage::Policy
+                    | LossStage::Routing
+                    | LossStage::Queue
+                    | LossStage::Device
+            );
+            lost.is_of_client()
+                && (lost.is_response || is_before_network && lost.count > self.retries)
+        };
+        self.vantage == Vantage::Client
+            && matches!(self.status, Status::Timeout | Status::IcmpError)
+            && self.lost.is_some_and(is_lost)
+    }
 }
 
 #[cfg(test)]
 pub(crate) mod testing;
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{example, lost};
+    use super::*;
+
+    #[test]
+    fn what_dies_on_this_host_is_lost_here() {
+        let view = TransactionView { status: Status::Timeout, ..example(Timestamp::default()) };
+        for (is_response, stage, count, retries, expected) in [
+            (false, LossStage::Netfilter, 1, 0, true),
+            (false, LossStage::Policy, 3, 2, true),
+            (false, LossStage::Routing, 1, 0, true),
+            (false, LossStage::Queue, 1, 0, true),
+            (false, LossStage::Device, 1, 0, true),
+            (true, LossStage::Socket, 1, 2, true),
+            (true, LossStage::Netfilter, 1, 0, true),
+            // Some of its queries left.
+            (false, LossStage::Netfilter, 2, 2, false),
+            // The server is on this host, or nobody has its address.
+            (false, LossStage::Socket, 1, 0, false),
+            (false, LossStage::Neighbour, 1, 0, false),
+            (false, LossStage::Other, 1, 0, false),
+        ] {
+            let lost = &lost(is_response, stage, count);
+            let view = TransactionView { retries, lost: Some(lost), ..view };
+            assert_eq!(view.is_lost_here(), expected, "{lost:?}");
+            let rejected = TransactionView { status: Status::IcmpError, ..view };
+            assert_eq!(rejected.is_lost_here(), expected, "{lost:?}");
+            for other in [
+                TransactionView { vantage: Vantage::Server, ..view },
+                TransactionView { status: Status::Answered, ..view },
+                TransactionView { lost: None, ..view },
+            ] {
+                assert!(!other.is_lost_here(), "{other:?}");
+            }
+        }
+    }
+}

@@ -95,7 +95,7 @@ impl Detector for Dga {
         let (Some(qname), Some(zone)) = (observation.qname, observation.zone) else { return };
         let failed = match observation.status {
             Status::Answered => observation.rcode != Some(0),
-            Status::Timeout => true,
+            Status::Timeout if !observation.is_lost_here() => true,
             _ => return,
         };
         if is_reverse(zone) || is_echo(observation) || is_multicast(observation) {

@@ -52,7 +52,7 @@ impl fmt::Display for GroupKey {
 pub(super) struct GroupStats {
     pub(super) queries: u64,
     pub(super) answered: u64,
-    /// Queries that timed out or ended with an ICMP error.
+    /// Queries that timed out or ended with an ICMP error; of resolvers and zones, without those that this host lost.
     pub(super) unanswered: u64,
     /// Responses with an error code; see [`is_failure`].
     pub(super) errors: u64,
@@ -85,12 +85,12 @@ impl GroupStats {
             }
             let key =
                 GroupKey { grouping: group.grouping, vantage: group.vantage, value: value.clone() };
-            stats.entry(key).or_default().add(tally);
+            stats.entry(key).or_default().add(group.grouping, tally);
         }
         stats
     }
 
-    fn add(&mut self, tally: &Tally) {
+    fn add(&mut self, grouping: Grouping, tally: &Tally) {
         let count = |status: Status| tally.statuses[status as usize];
         let strays = count(Status::Late) + count(Status::Duplicate) + count(Status::Orphan);
         self.queries += tally.transactions - strays;
@@ -100,7 +100,11 @@ impl GroupStats {
             None => self.is_thinned |= tally.sampled.is_sampled(),
         }
         self.answered += count(Status::Answered);
-        self.unanswered += count(Status::Timeout) + count(Status::IcmpError);
+        // What this host lost is no failure of them.
+        let is_of_server =
+            matches!(grouping, Grouping::Resolver | Grouping::Zone | Grouping::ResolverZone);
+        let lost_here = if is_of_server { tally.lost_here } else { 0 };
+        self.unanswered += count(Status::Timeout) + count(Status::IcmpError) - lost_here;
         self.responses += tally.rcodes.total();
         self.servfail += tally.rcodes.get(SERVFAIL);
         self.nxdomain += tally.rcodes.get(NXDOMAIN);
@@ -123,4 +127,44 @@ impl GroupStats {
 
 fn is_multicast(resolver: &str) -> bool {
     resolver.parse().is_ok_and(|address: IpAddr| address.is_multicast())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::TransactionView;
+    use crate::view::testing::{example, lost};
+    use crate::window::Windows;
+    use dnscribe_record::time::Timestamp;
+    use dnscribe_transaction::packet::LossStage;
+    use std::time::Duration;
+
+    /// It fails for those who asked, and says nothing about those who were not.
+    #[test]
+    fn what_this_host_loses_is_no_failure_of_resolver_and_zone() {
+        let at = |seconds| {
+            Timestamp::from_nanos(1_700_000_000_000_000_000).plus(Duration::from_secs(seconds))
+        };
+        let mut windows = Windows::new(at(0), Duration::from_secs(1));
+        windows.expire(at(0), &mut |_, _| {});
+        let lost = lost(false, LossStage::Netfilter, 1);
+        for lost in [Some(&lost), Some(&lost), None] {
+            let (status, pod) = (Status::Timeout, Some("shop/web"));
+            windows.observe(&TransactionView { status, pod, rcode: None, lost, ..example(at(0)) });
+        }
+        let mut found = Vec::new();
+        windows.finish(at(60), &mut |_, groups| {
+            if found.is_empty() {
+                let groupings = [Grouping::Resolver, Grouping::Zone, Grouping::Pod, Grouping::Node];
+                found.extend(GroupStats::by_group(groups, &groupings));
+            }
+        });
+        assert_eq!(found.len(), 4, "{found:?}");
+        for (key, stats) in found {
+            let is_of_server = matches!(key.grouping, Grouping::Resolver | Grouping::Zone);
+            let unanswered = if is_of_server { 1 } else { 3 };
+            assert_eq!((stats.queries, stats.unanswered), (3, unanswered), "{key}");
+            assert_eq!(stats.succeeded(), 3 - unanswered, "{key}");
+        }
+    }
 }

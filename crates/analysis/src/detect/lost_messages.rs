@@ -8,15 +8,12 @@ use crate::losses::Lost;
 use crate::view::TransactionView;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
-use dnscribe_transaction::packet::{Loss, LossStage};
+use dnscribe_transaction::packet::Loss;
 use dnscribe_transaction::pair::Vantage;
 use std::time::Duration;
 
 /// Reason of the kernel for datagrams that find a full buffer.
 const BUFFER_FULL: &str = "SOCKET_RCVBUFF";
-/// Reason for datagrams to a port where nobody listens, which ICMP reports to the sender. As a response: the client gave
-/// up before.
-const NO_SOCKET: &str = "NO_SOCKET";
 
 /// Half of the look-back of `receive_buffer`.
 const SERVER_SPAN: Duration = Duration::from_mins(1);
@@ -179,12 +176,7 @@ impl Detector for LostMessages {
                 }
             }
             Vantage::Client => {
-                // A query that a server of this host lost is that server's.
-                let is_clients = |lost: &&Lost| {
-                    (lost.is_response || lost.loss.stage != LossStage::Socket)
-                        && &*lost.loss.reason != NO_SOCKET
-                };
-                let lost = lost.filter(is_clients);
+                let lost = lost.filter(|lost| lost.is_of_client());
                 let key = Attribution::hash(observation);
                 let client = if lost.is_some() {
                     Some(self.clients.entry(key, ts, || Client {

@@ -207,7 +207,10 @@ impl Detector for ResolverHealth {
 
     fn observe(&mut self, observation: &TransactionView<'_>) {
         // Multicast queries (mDNS, LLMNR) need no answer.
-        if observation.opcode != 0 || observation.server.ip().is_multicast() {
+        if observation.opcode != 0
+            || observation.server.ip().is_multicast()
+            || observation.is_lost_here()
+        {
             return;
         }
         let down = self.down;

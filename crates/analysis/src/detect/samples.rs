@@ -66,6 +66,8 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn new(observation: &TransactionView<'_>, outcome: Outcome) -> Self {
+        // What this host lost is no evidence against them.
+        let concerns_server = !observation.is_lost_here();
         Self {
             id: observation.id,
             ts: observation.ts,
@@ -73,8 +75,8 @@ impl Sample {
             latency_ms: observation.latency_ms.unwrap_or(0.0),
             entity: Entity {
                 vantage: Some(observation.vantage),
-                resolver: Some(observation.resolver.into()),
-                zone: observation.zone.map(Into::into),
+                resolver: concerns_server.then(|| observation.resolver.into()),
+                zone: observation.zone.filter(|_| concerns_server).map(Into::into),
                 qname: observation.qname.map(Into::into),
                 process: observation.process.map(|process| process.comm.into()),
                 pod: observation.pod.map(Into::into),
@@ -268,7 +270,9 @@ impl Samples {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::testing::example;
+    use crate::view::ProcessView;
+    use crate::view::testing::{example, lost};
+    use dnscribe_transaction::packet::LossStage;
 
     fn failing(resolver: &str) -> TransactionView<'_> {
         TransactionView {
@@ -307,6 +311,9 @@ mod tests {
         let mut samples = Samples::default();
         (0..20).for_each(|_| samples.observe(&failing("a")));
         samples.observe(&failing("b"));
+        let lost = lost(false, LossStage::Netfilter, 1);
+        let process = Some(ProcessView { pid: 9, comm: "blocked" });
+        samples.observe(&TransactionView { lost: Some(&lost), process, ..failing("b") });
         let entity = Entity { resolver: Some("b".into()), ..Entity::default() };
         let mut evidence = Evidence::default();
         samples.add_evidence(Rule::Timeout, &entity, &mut evidence);

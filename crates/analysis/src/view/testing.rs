@@ -1,4 +1,6 @@
 use super::*;
+use dnscribe_transaction::packet::Loss;
+use std::sync::Arc;
 
 /// An answered query for an address, seen at the client, with 12 ms latency.
 pub(crate) fn example(ts: Timestamp) -> TransactionView<'static> {
@@ -42,4 +44,10 @@ pub(crate) fn example(ts: Timestamp) -> TransactionView<'static> {
         lost: None,
         indicators: &[],
     }
+}
+
+/// What this host lost of a transaction: this many queries, or a response.
+pub(crate) fn lost(is_response: bool, stage: LossStage, count: u32) -> Lost {
+    let loss = Loss { stage, reason: "REASON".into(), hook: None, function: None };
+    Lost { is_response, loss: Arc::new(loss), count }
 }

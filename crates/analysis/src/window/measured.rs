@@ -34,6 +34,8 @@ pub(super) struct Measured {
     pub response_bytes: u64,
     /// Whether the query was answered with NOERROR or NXDOMAIN.
     pub success: bool,
+    /// See [`TransactionView::is_lost_here`].
+    pub lost_here: bool,
     pub truncated: bool,
     pub tcp_fallback: bool,
     /// Whether the query has the DO bit; false without a query, as `client_subnet`.
@@ -124,6 +126,7 @@ impl Measurer {
             client_subnet: is_query && observation.client_subnet,
             conflict: observation.conflict,
             pairs: self.pairs,
+            lost_here: observation.is_lost_here(),
             success: answered && matches!(observation.rcode, Some(NOERROR | NXDOMAIN)),
             latency: observation.latency_ms.filter(|_| answered).map(Binned::new),
             entropy: features.and_then(|features| features.entropy),

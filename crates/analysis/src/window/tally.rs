@@ -22,6 +22,8 @@ dnscribe_record::merged_struct! {
         pub successes: u64,
         /// Transactions by status, in the order of [`Status`].
         pub statuses: [u64; Status::ALL.len()],
+        /// Transactions without an answer because this host lost the messages.
+        pub lost_here: u64,
         /// Responses by extended response code.
         pub rcodes: BoundedCounts,
         /// Queries by type.
@@ -115,6 +117,7 @@ impl Tally {
         self.transactions += 1;
         self.sampled.add(measured.sample_ratio);
         self.statuses[measured.status as usize] += 1;
+        self.lost_here += u64::from(measured.lost_here);
         if let Some(rcode) = measured.rcode {
             self.rcodes.add(rcode, 1);
         }

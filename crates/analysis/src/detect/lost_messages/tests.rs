@@ -1,9 +1,10 @@
 use super::*;
 use crate::detect::tests::helpers::{at, findings};
 use crate::heap;
+use crate::losses::NO_SOCKET;
 use crate::view::ProcessView;
 use crate::view::testing::example;
-use dnscribe_transaction::packet::NetfilterHook;
+use dnscribe_transaction::packet::{LossStage, NetfilterHook};
 use dnscribe_transaction::pair::Status;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 use super::*;
 use crate::detect::DetectOptions;
-use crate::view::testing::example;
+use crate::view::testing::{example, lost};
 use dnscribe_dns::Flags;
+use dnscribe_transaction::packet::LossStage;
 
 const START: u64 = 1_700_000_000_000;
 
@@ -45,6 +46,22 @@ fn finds_silence_and_icmp_errors_until_answer() {
         assert!(!down.evidence.samples.is_empty() && !down.evidence.qnames.is_empty());
         ask(&mut resolvers, 11_500, Status::Answered);
         assert_eq!(found(&mut resolvers, 12_000), []);
+    }
+}
+
+/// A firewall of this host keeps the resolver from being asked; a neighbour that is not found may be the resolver.
+#[test]
+fn what_this_host_loses_says_nothing_about_the_resolver() {
+    for (stage, expected) in [(LossStage::Netfilter, 0), (LossStage::Neighbour, 1)] {
+        for status in [Status::Timeout, Status::IcmpError] {
+            let mut resolvers = resolvers();
+            let lost = lost(false, stage, 1);
+            for number in 0..6000 {
+                let view = TransactionView { status, lost: Some(&lost), ..example(at(number)) };
+                ask_as(&mut resolvers, number, &view);
+            }
+            assert_eq!(found(&mut resolvers, 11_000).len(), expected, "{stage:?}");
+        }
     }
 }
 
