@@ -22,7 +22,7 @@ pub(in crate::kafka) enum DecodeError {
 
 /// Decodes records of any stream: those in Avro by the schema whose id they carry.
 pub(in crate::kafka) struct Decoder {
-    registry: Result<Registry, String>,
+    registry: Option<Result<Registry, String>>,
     schemas: HashMap<u32, Result<Schema, String>>,
     line: Vec<u8>,
 }
@@ -30,10 +30,7 @@ pub(in crate::kafka) struct Decoder {
 impl Decoder {
     /// Creates a decoder. Sends no request; the registry is needed only for Avro records.
     pub(in crate::kafka) fn new(config: &KafkaConfig) -> Self {
-        let registry = match &config.registry {
-            Some(registry) => Registry::new(registry),
-            None => Err(NO_REGISTRY.into()),
-        };
+        let registry = config.registry.as_ref().map(Registry::new);
         Self { registry, schemas: HashMap::new(), line: Vec::new() }
     }
 
@@ -50,7 +47,7 @@ impl Decoder {
         let id = u32::from_be_bytes([a, b, c, d]);
         let schema = match self.schemas.entry(id) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(fetch(&self.registry, id)?),
+            Entry::Vacant(entry) => entry.insert(fetch(self.registry.as_ref(), id)?),
         };
         let schema = schema.as_ref().map_err(|why| DecodeError::Record(why.clone()))?;
         self.line.clear();
@@ -61,9 +58,11 @@ impl Decoder {
 }
 
 fn fetch(
-    registry: &Result<Registry, String>,
+    registry: Option<&Result<Registry, String>>,
     id: u32,
 ) -> Result<Result<Schema, String>, DecodeError> {
+    // Any record may begin with this byte; one that is not Avro must not stop the others.
+    let registry = registry.ok_or_else(|| DecodeError::Record(NO_REGISTRY.into()))?;
     let registry = registry.as_ref().map_err(|why| DecodeError::Registry(why.clone()))?;
     Ok(match registry.schema(id).map_err(DecodeError::Registry)? {
         Some(schema) => {
