@@ -290,9 +290,7 @@ impl Verifier {
         self.sorter.distinct(&mut |entry, copies| {
             if let Some(totals) = totals.get_mut(usize::from(entry.stream)) {
                 totals.records += copies;
-                totals.distinct += 1;
-                totals.expired += u64::from(entry.is_expired());
-                totals.recent += u64::from(entry.is_recent());
+                totals.add_distinct(entry.age());
             }
             let index = captures.get(&(entry.node, entry.id().tag()));
             match index.and_then(|index| found.get_mut(*index)) {

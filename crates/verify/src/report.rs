@@ -41,7 +41,7 @@ impl Findings {
 
     /// Number of sentences.
     #[must_use]
-    pub(super) fn count(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.shown.len() as u64 + self.more
     }
 
@@ -183,8 +183,8 @@ impl BalanceReport {
     }
 
     /// Adds a table's rows and checks them.
-    pub fn compare_rows(&mut self, line: StoreLine, may_be_fewer: u64, has_gaps: bool) {
-        line.check(may_be_fewer, has_gaps, &mut self.notes, &mut self.problems);
+    pub fn compare_rows(&mut self, line: StoreLine, left_out: u64, has_gaps: bool) {
+        line.check(left_out, has_gaps, &mut self.notes, &mut self.problems);
         self.stores.push(line);
     }
 

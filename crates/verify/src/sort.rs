@@ -32,7 +32,8 @@ const NO_STATUS: u8 = RECENT - 1;
 /// Bit of the status byte: the record is older than what a store keeps.
 const EXPIRED: u8 = 0x80;
 
-/// Bit of the status byte: the record is so new that its row may still be on its way.
+/// Bit of the status byte: the record is so new that its row may still be on its way. With [`EXPIRED`]: it is older than
+/// what a store keeps by default.
 const RECENT: u8 = 0x40;
 
 /// Age of a record, as the comparison with a store's rows needs it.
@@ -40,6 +41,8 @@ const RECENT: u8 = 0x40;
 pub(super) enum Age {
     /// Older than what the store keeps.
     Expired,
+    /// Older than what the store keeps by default; what it has does not tell.
+    ExpiredByDefault,
     /// The store has its row.
     Kept,
     /// So new that its row may still be on its way.
@@ -69,18 +72,20 @@ impl SortEntry {
     pub(super) const fn with_age(self, age: Age) -> Self {
         let bit = match age {
             Age::Expired => EXPIRED,
+            Age::ExpiredByDefault => EXPIRED | RECENT,
             Age::Kept => 0,
             Age::Recent => RECENT,
         };
         Self { status: self.status | bit, ..self }
     }
 
-    pub(super) const fn is_expired(&self) -> bool {
-        self.status & EXPIRED != 0
-    }
-
-    pub(super) const fn is_recent(&self) -> bool {
-        self.status & RECENT != 0
+    pub(super) const fn age(&self) -> Age {
+        match self.status & (EXPIRED | RECENT) {
+            0 => Age::Kept,
+            EXPIRED => Age::Expired,
+            RECENT => Age::Recent,
+            _ => Age::ExpiredByDefault,
+        }
     }
 
     /// Number of the status, or a number greater than all of them.

@@ -23,6 +23,13 @@ const ANSWER_BYTES: u64 = 256 << 20;
 /// Rows near the end of the retention may disappear at any time, so they are not counted.
 const RETENTION_MARGIN: Duration = Duration::from_hours(1);
 
+/// Default of `timescaledb.retention`: how long merged windows are kept, by step in seconds.
+const FLEET_RETENTION: [(u64, Duration); 3] = [(10, days(2)), (60, days(90)), (300, days(400))];
+
+const fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 86_400)
+}
+
 /// A connection to a store.
 pub(super) struct Store {
     /// Address for messages.
@@ -125,6 +132,20 @@ impl Store {
         found.map_err(|why| format!("{}: {table}: {why}", self.name))
     }
 
+    /// Returns the times before which rows are expired by default, as [`Self::cutoffs`] does, for steps that are not among
+    /// these `cutoffs`: retention may have removed all their rows.
+    pub fn default_cutoffs(
+        &self,
+        table: &str,
+        cutoffs: &BTreeMap<u64, Timestamp>,
+    ) -> BTreeMap<u64, Timestamp> {
+        if table == FLEET && matches!(self.client, Client::TimescaleDb(_)) {
+            fleet_cutoffs(cutoffs, Timestamp::now())
+        } else {
+            BTreeMap::new()
+        }
+    }
+
     /// Counts the rows of a table from `cutoff` on, and those of times before `until`; windows end before
     /// it.
     ///
@@ -160,6 +181,12 @@ impl Store {
         rows.and_then(|rows| rows.trim().parse().map_err(|_| format!("no number: {rows}")))
             .map_err(|why| format!("{}: {table}: {why}", self.name))
     }
+}
+
+/// Returns the times before which windows are expired at `now` by default, for steps that are not among `cutoffs`.
+fn fleet_cutoffs(cutoffs: &BTreeMap<u64, Timestamp>, now: Timestamp) -> BTreeMap<u64, Timestamp> {
+    let absent = FLEET_RETENTION.into_iter().filter(|(step, _)| !cutoffs.contains_key(step));
+    absent.map(|(step, span)| (step, now.minus(span))).collect()
 }
 
 /// Returns the end of the retention that the table declares (`TTL`).
@@ -361,5 +388,13 @@ mod tests {
         assert_eq!(ttl(engine), Some(Duration::from_hours(168)));
         assert_eq!(ttl("MergeTree ORDER BY ts"), None);
         assert_eq!(ttl("MergeTree TTL ts + toIntervalHour(36)"), Some(Duration::from_hours(36)));
+    }
+
+    #[test]
+    fn steps_without_rows_have_the_default_retention() {
+        let at = |day: u64| Timestamp::from_nanos(day * 86_400 * 1_000_000_000);
+        let all = [(10, at(998)), (60, at(910)), (300, at(600))];
+        assert_eq!(fleet_cutoffs(&BTreeMap::new(), at(1000)), all.into());
+        assert_eq!(fleet_cutoffs(&[(10, at(3)), (300, at(3))].into(), at(1000)), [all[1]].into());
     }
 }

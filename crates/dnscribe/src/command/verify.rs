@@ -13,8 +13,8 @@ use dnscribe_config::value::{LogFormat, LogLevel, Output};
 use dnscribe_delivery::kafka::{self, TimeSpan};
 use dnscribe_delivery::{KafkaConfig, Stream};
 use dnscribe_verify::{
-    BalanceReport, Bounds, DEFAULT_MEMORY_BYTES, SortOptions, StoreLine, StreamLedgers, TempError,
-    TopicCounter, TopicTotals, Verifier, is_of_job, read_ndjson,
+    BalanceReport, Bounds, DEFAULT_MEMORY_BYTES, Findings, SortOptions, StoreLine, StreamLedgers,
+    TempError, TopicCounter, TopicTotals, Verifier, is_of_job, read_ndjson,
 };
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -178,8 +178,12 @@ impl JobBalance {
                     verifier.add_note(&format_args!("{}: no job writes {table}", store.name));
                     continue;
                 }
-                let bounds =
-                    Bounds { expired: store.cutoffs(table)?, recent: ledgers.recent(&sink) };
+                let expired = store.cutoffs(table)?;
+                let bounds = Bounds {
+                    expired_by_default: store.default_cutoffs(table, &expired),
+                    expired,
+                    recent: ledgers.recent(&sink),
+                };
                 let mut found = Table {
                     store: index,
                     name: table,
@@ -227,6 +231,11 @@ impl JobBalance {
         let streams = Stream::ALL.map(|stream| {
             (stream, self.kafka.topic(stream).to_owned(), self.gaps.contains(&stream))
         });
+        let unreadable = self.tables.iter().map(|table| match table.stream {
+            Some(_) => report.unreadable.get(&table.topic).map_or(0, Findings::count),
+            None => table.totals.unreadable,
+        });
+        let unreadable: Vec<u64> = unreadable.collect();
         let totals = self.tables.iter().filter(|table| table.is_counted_alone(&self.kafka));
         let totals = totals.map(|table| (table.topic.clone(), table.totals));
         report.compare_jobs(&self.ledgers, totals.collect(), &streams);
@@ -234,7 +243,7 @@ impl JobBalance {
             report.compare_output(&name, found, &self.ledgers, &self.later, has_gaps);
         }
         let is_flowing = report.inputs.iter().any(|input| input.unread > 0);
-        for table in &self.tables {
+        for (table, unreadable) in self.tables.iter().zip(unreadable) {
             let Some(store) = self.stores.get(table.store) else { continue };
             let (found, has_gaps) = match table.stream {
                 Some(stream) => (report.total(stream), self.gaps.contains(&stream)),
@@ -251,7 +260,20 @@ impl JobBalance {
                 unique: found.distinct - if is_flowing { found.recent } else { 0 },
                 until,
             };
-            report.compare_rows(line, self.ledgers.malformed(&table.topic), has_gaps);
+            if found.expired_by_default > 0 {
+                report.notes.add(|| {
+                    format!(
+                        "{}, {}: {} windows count as expired by the default of timescaledb.retention: there are no \
+                         rows of their steps",
+                        line.store, line.table, found.expired_by_default
+                    )
+                });
+            }
+            // Those that arrived after the newest checkpoint may be among the unreadable.
+            let inputs = report.inputs.iter().filter(|input| input.topic == table.topic);
+            let unread = inputs.map(|input| input.unread).max().unwrap_or_default();
+            let unreadable = unreadable.saturating_sub(unread);
+            report.compare_rows(line, self.ledgers.left_out(&table.topic, unreadable), has_gaps);
         }
         Ok(())
     }

@@ -30,9 +30,7 @@ impl KeyCounter {
     fn totals(self) -> io::Result<FoundTotals> {
         let mut totals = FoundTotals { records: self.records, ..FoundTotals::default() };
         self.sorter.distinct(&mut |entry, _| {
-            totals.distinct += 1;
-            totals.expired += u64::from(entry.is_expired());
-            totals.recent += u64::from(entry.is_recent());
+            totals.add_distinct(entry.age());
         })?;
         Ok(totals)
     }

@@ -229,8 +229,14 @@ fn records_of_jobs_are_not_those_of_agents() {
 #[test]
 fn age_is_that_of_the_window() {
     let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
-    let bounds = Bounds { expired: [(60, at(100))].into(), recent: Some(at(200)) };
+    let bounds = Bounds {
+        expired: [(60, at(100))].into(),
+        expired_by_default: [(300, at(100))].into(),
+        recent: Some(at(200)),
+    };
     assert_eq!(bounds.age(60, at(99), at(159)), Age::Expired);
+    assert_eq!(bounds.age(300, at(99), at(399)), Age::ExpiredByDefault);
+    assert_eq!(bounds.age(300, at(100), at(400)), Age::Recent);
     assert_eq!(bounds.age(10, at(99), at(109)), Age::Kept);
     assert_eq!(bounds.age(60, at(150), at(210)), Age::Recent);
     assert_eq!(Bounds::default().age(0, at(0), at(u32::MAX.into())), Age::Kept);
@@ -247,11 +253,56 @@ fn rows_are_compared_to_the_unit() {
         unique: 100,
         until: None,
     };
-    let closes = |rows, may_be_fewer, has_gaps| {
+    let findings = |rows, left_out, has_gaps| {
         let (mut notes, mut problems) = (Findings::default(), Findings::default());
-        line(rows).check(may_be_fewer, has_gaps, &mut notes, &mut problems);
-        problems.is_empty()
+        line(rows).check(left_out, has_gaps, &mut notes, &mut problems);
+        (notes.shown, problems.shown)
     };
+    let closes = |rows, left_out, has_gaps| findings(rows, left_out, has_gaps).1.is_empty();
     assert!(closes(89, 0, false) && closes(90, 0, false) && closes(88, 1, false));
     assert!(!closes(88, 0, false) && !closes(91, 0, false) && closes(91, 0, true));
+    assert!(findings(89, 0, false).0.is_empty() && findings(88, 1, false).0.is_empty());
+    // Two rows that were not expected could hide two that are missing.
+    let (notes, _) = findings(90, 1, false);
+    assert!(
+        notes.len() == 1 && notes[0].contains("up to 2 missing rows would not show"),
+        "{notes:?}"
+    );
+}
+
+#[test]
+fn records_that_nobody_can_read_excuse_no_missing_row() {
+    let mut ledgers = StreamLedgers::default();
+    ledgers.add(&record(1, 500, 0, 71)).unwrap();
+    let left_out = |unreadable| ledgers.left_out("dns.normalized", unreadable);
+    assert_eq!([0, 70, 71, 72].map(left_out), [71, 1, 0, 0]);
+    assert_eq!(ledgers.left_out("dns.alerts", 0), 0);
+}
+
+/// Windows of a step of which a store has no row any more.
+#[test]
+fn windows_beyond_the_default_retention_are_expired() {
+    let at = |seconds: u64| Timestamp::from_nanos(seconds * 1_000_000_000);
+    let verifier = crate::Verifier::new(crate::SortOptions {
+        temp_folder: std::env::temp_dir(),
+        memory_bytes: 1 << 20,
+    });
+    let mut counter = verifier.topic_counter();
+    counter.bounds.expired = [(60, at(100))].into();
+    counter.bounds.expired_by_default = [(10, at(100))].into();
+    for (begin, step) in [(50, 60), (60, 10), (70, 10), (70, 10), (100, 10)] {
+        let window = json!({
+            "schema": "dns.fleet/1", "event_id": "0", "node": "fleet", "ts": at(begin).to_string(), "revision": 1,
+            "window_seconds": step, "step_seconds": step, "grouping": "all", "vantage": "client",
+        });
+        counter.add(window.to_string().as_bytes()).unwrap();
+    }
+    let expected = FoundTotals {
+        records: 5,
+        distinct: 4,
+        expired: 3,
+        expired_by_default: 2,
+        ..FoundTotals::default()
+    };
+    assert_eq!(counter.totals(false).unwrap().found, expected);
 }
