@@ -470,9 +470,9 @@ fn probe_failing(
 
 #[test]
 fn failed_connections_have_a_cause_and_a_remedy() {
-    let ((own, own_pem), (other, other_pem)) = (acceptor("127.0.0.1"), acceptor("127.0.0.2"));
+    let ((own, _), (other, pem)) = (acceptor("127.0.0.1"), acceptor("127.0.0.2"));
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(&file, [own_pem, other_pem].concat()).unwrap();
+    std::fs::write(&file, pem).unwrap();
     let trusted = Some(file.path());
     let page = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let alert = &[21_u8, 3, 3, 0, 2, 2, 70];
