@@ -79,10 +79,10 @@ fn finds_a_loss_after_a_replay_that_goes_back_in_time() -> Result<()> {
     assert!(said.contains("the balance closes") && !said.contains("not ended"), "{said}");
     let text = fs::read_to_string(&out)?;
     let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<Value>, _>>()?;
-    let ledgers = records.iter().filter(|record| record["schema"] == "dns.ledger/1");
+    let mut ledgers = records.iter().filter(|record| record["schema"] == "dns.ledger/1");
     let times: Vec<_> = ledgers.clone().map(|record| record["uptime_seconds"].as_f64()).collect();
     assert!(times.len() > 2 && times.is_sorted(), "{times:?}");
-    ledger::verify(ledgers.last().context("no ledger record")?)?;
+    ledger::verify(ledgers.next_back().context("no ledger record")?)?;
 
     // A transaction of the newer capture, and one of the older.
     for lost in ["2023-11-14T23", "2023-11-14T22"] {

@@ -69,7 +69,7 @@ fn replay(broker: &Broker) -> u64 {
     transactions["found"].as_u64().unwrap()
 }
 
-/// Starts a server that answers as ClickHouse does, with `rows` for every count.
+/// Starts a server that answers as `ClickHouse` does, with `rows` for every count.
 fn start_clickhouse(rows: Arc<AtomicU64>) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = listener.local_addr()?;
@@ -106,17 +106,17 @@ fn job_accounts_for_every_record_of_the_topic() {
     let broker = shared_broker(folder.path());
     let found = replay(&broker);
 
-    produce(&broker, "dns.stream.ledger", &ledger(1, found - 1, 0));
+    produce(&broker, "dns.stream.ledger", ledger(1, found - 1, 0));
     let (code, report) = verify(&broker);
     let problem = report["problems"]["shown"][0].as_str().unwrap();
     assert!(code == Some(1) && problem.contains("has not read to the end"), "{problem}");
-    produce(&broker, "dns.stream.ledger", &ledger(2, found, 0));
+    produce(&broker, "dns.stream.ledger", ledger(2, found, 0));
     assert_eq!(verify(&broker).0, Some(0));
 
     // A malformed record is explained by the job's counter.
     produce(&broker, "dns.normalized", "{");
     assert_eq!(verify(&broker).0, Some(1));
-    produce(&broker, "dns.stream.ledger", &ledger(3, found, 1));
+    produce(&broker, "dns.stream.ledger", ledger(3, found, 1));
     let (code, report) = verify(&broker);
     assert_eq!((code, &report["inputs"][0]["found"]), (Some(0), &json!(found + 1)), "{report}");
 }

@@ -337,10 +337,7 @@ impl Openssl {
             |name: &str, text: &[u8]| std::fs::write(folder.path().join(name), text).unwrap();
         write("own.der", &identity.chain[0]);
         write("own.key", identity.key.serialize_pem().as_bytes());
-        write(
-            "clients.pem",
-            clients.map_or_else(String::new, rcgen::CertifiedIssuer::pem).as_bytes(),
-        );
+        write("clients.pem", clients.map_or_else(String::new, CertifiedIssuer::pem).as_bytes());
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);
