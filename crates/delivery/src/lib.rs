@@ -332,6 +332,11 @@ pub trait Sink: Send {
         false
     }
 
+    /// Returns whether the destination is unavailable and records go to disk, where another sink will find them.
+    fn is_diverting(&self) -> bool {
+        false
+    }
+
     /// Limits how long the sink may make no progress after [`Self::begin_close`], before it is given up: the program ends.
     /// Ignored by sinks that end at once.
     fn limit_close(&mut self, _limit: Duration) {}

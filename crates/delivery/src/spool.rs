@@ -9,7 +9,8 @@
 //! - [`Spool::settle`] forgets a frame. Settled frames in a segment with unsettled ones are
 //!   recorded by the next [`Spool::checkpoint`]; without it, the next process sends them again.
 //! - Every frame that leaves the disk for another reason is reported once by
-//!   [`Spool::take_removed`].
+//!   [`Spool::take_removed`]. Its records are counted in a file, too: if the process is killed, the next one counts
+//!   them as dropped. A frame that is in the producer's memory leaves only when it is settled.
 //! - A damaged byte costs its frame, at worst also the later frames of the segment, and is counted.
 
 mod append;
@@ -23,12 +24,12 @@ mod recover;
 pub use checkpoint::Unsynced;
 pub use config::{SpoolConfig, WhenFull};
 
-use super::tally::{DropReason, PerStream};
+use super::tally::{DiskLosses, DropReason, PerStream};
 use super::{Batch, Stream};
 use append::{Active, IMPORTANCE};
 use folder::Slot;
 use format::{FRAME_HEADER, Packer};
-use queue::{FinishedFrame, FrameState, Queue};
+use queue::{FinishedFrame, Queue};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -60,6 +61,10 @@ pub struct Spool {
     unsynced: BTreeSet<(Stream, u64)>,
     /// Whether a finished segment could not be removed.
     leftovers: bool,
+    /// Records dropped that no ledger record on disk or at the destination contains.
+    pub(super) lost: DiskLosses,
+    /// Those of them that are written to disk.
+    saved_lost: DiskLosses,
     /// xxh3-64 of the checkpoint on disk; 0 if an earlier process wrote it.
     checkpointed: Option<u64>,
 }
@@ -97,9 +102,6 @@ pub struct RemovedFrame {
     pub origin: Origin,
     /// Number of its records, without those that an earlier process saw delivered.
     pub records: u64,
-    /// Handed out or appended as sent, and not settled: its records are still in the producer's
-    /// memory, so they are not lost.
-    pub sent: bool,
     /// Why it was removed.
     pub(super) reason: DropReason,
 }
@@ -123,6 +125,8 @@ pub struct RecoveryReport {
     /// By stream: unsettled records of frames with an intact header and a damaged payload. Records
     /// whose header is damaged too are only in `torn_bytes`.
     pub torn_records: PerStream,
+    /// Records that earlier processes dropped without a ledger record that says so.
+    pub(super) lost: DiskLosses,
 }
 
 /// Why the spool cannot be opened.
@@ -245,24 +249,19 @@ impl Spool {
     /// Forgets a frame whose records are all delivered or dropped. Removes its segment if nothing
     /// else is left in it. Ignores a frame that is unknown or removed.
     pub fn settle(&mut self, id: FrameId) {
-        self.finish(id);
-    }
-
-    /// Finishes a frame, and removes its segment if nothing else is left in it.
-    fn finish(&mut self, id: FrameId) -> Option<FinishedFrame> {
-        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame)?;
-        if finished.spent {
+        let finished = self.queues[id.stream as usize].finish(id.segment, id.frame);
+        if finished.is_some_and(|finished| finished.is_spent) {
             self.discard(id.stream, id.segment);
         }
-        Some(finished)
     }
 
-    /// Drops frames older than [`SpoolConfig::max_age`].
+    /// Drops frames older than [`SpoolConfig::max_age`], except those in the producer's memory, which may be delivered at
+    /// any moment.
     pub fn expire(&mut self, now: SystemTime) {
         self.sweep();
         let Some(limit) = now.checked_sub(self.max_age).map(nanos) else { return };
         for stream in Stream::ALL {
-            while let Some((segment, frame)) = self.queues[stream as usize].oldest()
+            while let Some((segment, frame)) = self.queues[stream as usize].next_waiting()
                 && self.queues[stream as usize]
                     .frame(segment, frame)
                     .is_some_and(|frame| frame.header.time_ns < limit)
@@ -327,8 +326,15 @@ impl Spool {
     }
 
     fn remove_frame(&mut self, id: FrameId, reason: DropReason) {
-        if let Some(FinishedFrame { origin, records, sent, .. }) = self.finish(id) {
-            self.gone.push(RemovedFrame { id, origin, records, sent, reason });
+        let Some(FinishedFrame { origin, records, is_spent }) =
+            self.queues[id.stream as usize].finish(id.segment, id.frame)
+        else {
+            return;
+        };
+        self.lost.add(id.stream, reason, records);
+        self.gone.push(RemovedFrame { id, origin, records, reason });
+        if is_spent {
+            self.discard(id.stream, id.segment);
         }
     }
 
@@ -344,20 +350,32 @@ impl Spool {
 
     /// Removes a segment. Unfinished frames in it are reported as removed to make space.
     fn remove(&mut self, stream: Stream, name: u64) -> io::Result<()> {
-        self.slot.remove(stream, name)?;
+        let reason = DropReason::SpoolFull;
+        let removed: Vec<RemovedFrame> = self.queues[stream as usize]
+            .unfinished(name)
+            .map(|(frame, origin, records)| RemovedFrame {
+                id: FrameId { stream, segment: name, frame },
+                origin,
+                records,
+                reason,
+            })
+            .collect();
+        let lost_before = self.lost;
+        self.lost.add(stream, reason, removed.iter().map(|frame| frame.records).sum());
+        // On a full disk there is space only after the removal.
+        let is_saved = self.save_lost().is_ok();
+        if let Err(error) = self.slot.remove(stream, name) {
+            self.lost = lost_before;
+            return Err(error);
+        }
+        if !is_saved && let Err(error) = self.save_lost() {
+            let path = self.slot.path.display();
+            tracing::debug!(%path, %error, "cannot write the numbers of dropped records yet");
+        }
         self.close(stream, name);
         self.unsynced.remove(&(stream, name));
-        let Some(segment) = self.queues[stream as usize].remove(name) else { return Ok(()) };
-        self.bytes -= segment.bytes;
-        let left = segment.frames.iter().enumerate();
-        let left = left.filter(|(_, frame)| frame.state != FrameState::Done);
-        self.gone.extend(left.map(|(place, frame)| RemovedFrame {
-            id: FrameId { stream, segment: name, frame: place },
-            origin: segment.origin,
-            records: frame.unsettled(),
-            sent: frame.state == FrameState::Sent,
-            reason: DropReason::SpoolFull,
-        }));
+        self.bytes -= self.queues[stream as usize].remove(name);
+        self.gone.extend(removed);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use std::sync::Mutex;
 named_enum! {
     /// Why a sink dropped a record, with its name in the ledger.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) enum DropReason {
+    pub(super) enum DropReason: "a reason" {
         QueueFull = "queue_full",
         Shutdown = "shutdown",
         WriteError = "write_error",
@@ -60,6 +60,39 @@ pub fn drop_reasons() -> impl Iterator<Item = &'static str> {
 /// One number for each stream, indexed by `Stream as usize`.
 pub(super) type PerStream = [u64; Stream::ALL.len()];
 
+/// Records that were on disk and are dropped, by stream and reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct DiskLosses([[u64; DropReason::ALL.len()]; Stream::ALL.len()]);
+
+impl DiskLosses {
+    pub(super) fn add(&mut self, stream: Stream, reason: DropReason, count: u64) {
+        self.0[stream as usize][reason as usize] += count;
+    }
+
+    pub(super) fn plus(self, more: &Self) -> Self {
+        self.combine(more, u64::saturating_add)
+    }
+
+    pub(super) fn minus(self, less: &Self) -> Self {
+        self.combine(less, u64::saturating_sub)
+    }
+
+    fn combine(mut self, other: &Self, combine: fn(u64, u64) -> u64) -> Self {
+        for (count, other) in self.0.as_flattened_mut().iter_mut().zip(other.0.as_flattened()) {
+            *count = combine(*count, *other);
+        }
+        self
+    }
+
+    /// All counts that are not 0.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Stream, DropReason, u64)> {
+        let counts = move |stream: Stream| {
+            DropReason::ALL.map(|reason| (stream, reason, self.0[stream as usize][reason as usize]))
+        };
+        Stream::ALL.into_iter().flat_map(counts).filter(|(_, _, count)| *count > 0)
+    }
+}
+
 #[derive(Clone, Copy, Default)]
 struct StreamCounters {
     records: u64,
@@ -88,6 +121,9 @@ impl StreamCounters {
 #[derive(Default)]
 struct TallyState {
     cells: [StreamCounters; Stream::ALL.len()],
+    lost: DiskLosses,
+    /// `lost` when the counters were read last.
+    read_lost: DiskLosses,
     /// Set when the sink is closed. Later reports on records in memory are ignored.
     closed: bool,
 }
@@ -195,11 +231,24 @@ impl Tally {
         if state.closed && location == Location::Memory {
             return;
         }
+        if let (Location::Disk, Err(reason)) = (location, outcome) {
+            state.lost.add(stream, reason, count);
+        }
         let cell = &mut state.cells[stream as usize];
         if location == Location::Disk {
             cell.spooled -= count;
         }
         cell.settle(count, outcome);
+    }
+
+    /// Records that were on disk and are dropped.
+    pub(super) fn lost(&self) -> DiskLosses {
+        lock(&self.state).lost
+    }
+
+    /// Those of them that the counters contained when they were read last.
+    pub(super) fn read_lost(&self) -> DiskLosses {
+        lock(&self.state).read_lost
     }
 
     /// Counts a record of a stream, stored at `location` until now, as filtered.
@@ -219,11 +268,6 @@ impl Tally {
         if !state.closed {
             state.cells[stream as usize].spooled += count;
         }
-    }
-
-    /// Moves records from spooled to in flight.
-    pub(super) fn unspooled(&self, stream: Stream, count: u64) {
-        lock(&self.state).cells[stream as usize].spooled -= count;
     }
 
     pub(super) fn add_recovered(&self, found: &PerStream) {
@@ -255,9 +299,13 @@ impl Tally {
         lock(&self.state).cells.iter().map(waiting).sum()
     }
 
-    /// The current counters by stream name.
+    /// The current counters by stream name. The next ledger record in the queue contains them.
     pub(super) fn counters(&self) -> BTreeMap<String, Delivery> {
-        let cells = lock(&self.state).cells;
+        let cells = {
+            let mut state = lock(&self.state);
+            state.read_lost = state.lost;
+            state.cells
+        };
         let named = self.streams.iter().map(|stream| {
             let cell = cells[stream as usize];
             let dropped = self

@@ -1,10 +1,10 @@
 //! Base of sinks with a thread: the bounded queue to the thread, counters, flush and close.
 
-use super::tally::{DropReason, PerStream, Tally};
-use super::{Batch, Failure, Gauge, OutputFormat, Sink, SinkError, Stream, StreamSet};
+use super::tally::{DiskLosses, DropReason, PerStream, Tally};
+use super::{Batch, Failure, Gauge, OutputFormat, Rendered, Sink, SinkError, Stream, StreamSet};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use dnscribe_record::ledger::Delivery;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -92,10 +92,14 @@ pub(super) struct SharedState {
     pub(super) flushing: Flag,
     /// Records wait on disk.
     pub(super) draining: Flag,
+    /// New records go to disk, because the destination is unavailable.
+    pub(super) diverting: Flag,
     /// Files are to be reopened.
     pub(super) reopen: Flag,
     /// Dead letters must not contain bytes of the record, because their stream is masked.
     pub(super) hides_dead_letters: Flag,
+    /// For each ledger record in the queue: the losses that it contains.
+    reported: Mutex<VecDeque<DiskLosses>>,
     failure: OnceLock<(Failure, DropReason)>,
 }
 
@@ -105,11 +109,34 @@ impl SharedState {
         Arc::new(Self { tally: Tally::new(streams, reasons), ..Self::default() })
     }
 
+    /// Notes the losses that the ledger records of a batch contain, whose counters were read just before. Returns the number
+    /// of these records. `recovered`: the counters of earlier captures.
+    pub(super) fn note_reported(&self, batch: &Batch, recovered: &Tally) -> usize {
+        if !batch.is_summary() {
+            return 0;
+        }
+        let lost = self.tally.read_lost().plus(&recovered.read_lost());
+        let mut reported = lock(&self.reported);
+        let before = reported.len();
+        reported.extend(ledger_records(batch).map(|_| lost));
+        reported.len() - before
+    }
+
+    /// Takes the losses that the last ledger record of `batch` contains; `None` if there is no such record in it.
+    pub(super) fn take_reported(&self, batch: &Batch) -> Option<DiskLosses> {
+        let mut reported = lock(&self.reported);
+        ledger_records(batch).map_while(|_| reported.pop_front()).last()
+    }
+
     /// Marks the sink as failed: everything offered from now on is dropped for `reason`.
     pub(super) fn fail(&self, failure: Failure, reason: DropReason) {
         // Only the first failure is kept: later ones are its consequences.
         let _ = self.failure.set((failure, reason));
     }
+}
+
+fn ledger_records(batch: &Batch) -> impl Iterator<Item = Rendered<'_>> {
+    batch.iter().filter(|record| record.stream == Stream::Ledger)
 }
 
 pub(super) struct SinkReceiver {
@@ -141,6 +168,13 @@ impl Drop for QueuedBatch {
 }
 
 impl SinkReceiver {
+    /// A receiver for tests, and its queue.
+    #[cfg(test)]
+    pub(super) fn with_queue(shared: &Arc<SharedState>) -> (Sender<Option<Arc<Batch>>>, Self) {
+        let (sender, receiver) = crossbeam_channel::unbounded();
+        (sender, Self { receiver, shared: Arc::clone(shared) })
+    }
+
     /// Waits for a batch, at most for `limit`. A batch that leaves the queue is always returned: `stop` is
     /// checked before, so that what is queued then stays there for [`Self::queued`].
     pub(super) fn next(&self, limit: Duration) -> NextStep {
@@ -335,7 +369,13 @@ impl Sink for ThreadedSink {
             return;
         }
         self.shared.tally.add_in_flight(&share);
+        let spool = self.spool.as_ref();
+        let noted = spool.map_or(0, |spool| self.shared.note_reported(batch, &spool.recovered));
         if let Err(reason) = self.enqueue(batch) {
+            let mut reported = lock(&self.shared.reported);
+            let before = reported.len() - noted;
+            reported.truncate(before);
+            drop(reported);
             self.shared.tally.dropped(&share, reason);
         }
     }
@@ -360,6 +400,10 @@ impl Sink for ThreadedSink {
         let settled = wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining.get());
         self.shared.flushing.set(false);
         settled
+    }
+
+    fn is_diverting(&self) -> bool {
+        self.shared.diverting.get()
     }
 
     fn limit_close(&mut self, limit: Duration) {

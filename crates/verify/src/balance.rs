@@ -356,9 +356,10 @@ impl LedgerClaim<'_> {
         let (least, sent, most) = (self.min_found(), self.sent(), self.max_found());
         let found_count = epoch.comparable(stream);
         if found_count < least {
+            let how = if least > self.delivered { "delivered or spooled" } else { "delivered" };
             report.problems.add(|| {
                 format!(
-                    "{}: the ledger says that {} delivered {least} records, {found_count} were found: \
+                    "{}: the ledger says that {} {how} {least} records, {found_count} were found: \
                      {} missing{hint}",
                     what(),
                     self.sink,

@@ -34,7 +34,7 @@ struct RetiredSink {
     deadline: Instant,
     /// Whether it was asked to end.
     is_closing: bool,
-    /// Set once it is closed.
+    /// Set once it is closed. A successor that waits for that has it, too.
     is_closed: Arc<AtomicBool>,
 }
 
@@ -162,10 +162,12 @@ impl SinkSet {
         let Self { active, retired, closed } = self;
         retired.retain_mut(|RetiredSink { sink, deadline, is_closing, is_closed }| {
             take_replacement(sink, closed, Duration::ZERO);
+            // Nothing is gained by waiting for a destination that is away, while the successor's records are in memory only.
+            let is_hopeless = sink.is_diverting() && Arc::strong_count(is_closed) > 1;
             // One that is still being opened holds records that only the opened sink can spool.
             if !*is_closing
                 && !sink.is_pending()
-                && (sink.flush(Duration::ZERO) || Instant::now() >= *deadline)
+                && (is_hopeless || sink.flush(Duration::ZERO) || Instant::now() >= *deadline)
             {
                 sink.begin_close();
                 *is_closing = true;
@@ -194,7 +196,11 @@ impl SinkSet {
             let step = if is_changing { CHANGE_INTERVAL } else { step };
             let step = step.min(end.saturating_duration_since(Instant::now()));
             let retired = self.retired.iter_mut().map(|retired| &mut retired.sink);
-            let is_settled = retired.chain(&mut self.active).all(|sink| sink.flush(step));
+            // Also those behind one that cannot: some deliver only when they are asked to.
+            let mut is_settled = true;
+            for sink in retired.chain(&mut self.active) {
+                is_settled &= sink.flush(step);
+            }
             if is_settled && !is_changing || Instant::now() >= end || stopped() {
                 return;
             }
@@ -421,6 +427,41 @@ mod tests {
         at_once(|| alone.close_within(AT_ONCE / 10));
     }
 
+    /// Parquet completes its files when it is asked to, wherever it stands beside a sink whose destination is away.
+    #[test]
+    fn each_sink_is_asked_to_deliver() {
+        const REASONS: &[DropReason] = &[DropReason::QueueFull, DropReason::Shutdown];
+        let (_hold, held) = bounded::<()>(0);
+        let transactions_only = || [Stream::Transactions].into_iter().collect();
+        let away = move |_: &SinkReceiver| {
+            // Fails once the test is over.
+            let _ = held.recv();
+        };
+        let shared = SharedState::new(transactions_only(), REASONS);
+        let state = Arc::clone(&shared);
+        let asked = move |receiver: &SinkReceiver| {
+            receiver.for_each(|batch, tally| {
+                let counts = tally.count_batch(batch);
+                while !state.flushing.get() {
+                    thread::yield_now();
+                }
+                tally.delivered(&counts);
+            });
+        };
+        let (format, limits) = (OutputFormat::Json, QueueLimits::default());
+        let other = SharedState::new(transactions_only(), REASONS);
+        let away = ThreadedSink::start("kafka".into(), format, limits, other, away).unwrap();
+        let limits = QueueLimits::default();
+        let asked =
+            ThreadedSink::start("parquet".into(), format, limits, Arc::clone(&shared), asked)
+                .unwrap();
+        let mut sinks = SinkSet::new(vec![Box::new(away), Box::new(asked)]);
+        sinks.active.iter_mut().for_each(|sink| sink.offer(&batch()));
+        sinks.flush(LIMIT, AT_ONCE / 10, &|| shared.tally.in_flight() == 0);
+        assert_eq!(transactions(&sinks, "parquet").delivered, 1);
+        at_once(|| sinks.close_within(AT_ONCE / 10));
+    }
+
     /// Replacing a sink whose thread is blocked for good takes no time, and no record is lost from the counters.
     #[test]
     fn closes_a_blocked_sink_without_waiting() {
@@ -446,26 +487,51 @@ mod tests {
         assert_eq!((counted.records, counted.in_flight, counted.dropped["shutdown"]), (1, 0, 1));
     }
 
-    /// A spool whose opening blocks for good holds up nothing but its own sink.
+    /// A sink whose brokers are away makes way for its successor at once, so that its records are on disk soon, too.
     #[test]
-    fn opens_a_blocked_spool_without_waiting() {
+    fn replaces_a_sink_without_brokers_at_once() {
         let folder = tempfile::tempdir().unwrap();
+        let (before, after) = changed_kafka(folder.path());
+        let mut sinks = SinkSet::new(vec![before[0].open("kafka".into()).unwrap()]);
+        sinks.active[0].offer(&batch());
+        let replacements = open_changes(&sinks.names(), &before, &after).unwrap();
+        let start = Instant::now();
+        sinks.replace(replacements, LIMIT * 100);
+        sinks.active[0].offer(&batch());
+        while sinks.is_changing() || transactions(&sinks, "kafka").spooled < 2 {
+            sinks.update();
+            assert!(start.elapsed() < LIMIT, "both are on disk");
+            thread::sleep(CHANGE_INTERVAL);
+        }
+        sinks.close();
+    }
+
+    /// Two plans of a Kafka sink without brokers, with one spool.
+    fn changed_kafka(folder: &std::path::Path) -> ([SinkPlan; 1], [SinkPlan; 1]) {
         let spool = crate::spool::SpoolConfig {
-            directory: folder.path().to_owned(),
+            directory: folder.to_owned(),
             max_bytes: 1 << 20,
             max_age: LIMIT,
             when_full: crate::spool::WhenFull::DropOldest,
         };
-        let kafka = |options: &[(&str, &str)]| KafkaConfig {
-            brokers: vec!["127.0.0.1:1".into()],
-            options: options.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect(),
-            ..KafkaConfig::default()
-        };
-        let plan = |kafka: &KafkaConfig| {
-            let with = OpenWith { spool: Some(&spool), ..OpenWith::new("n", kafka) };
+        let plan = |options: &[(&str, &str)]| {
+            let options = options.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+            let kafka = KafkaConfig {
+                brokers: vec!["127.0.0.1:1".into()],
+                options: options.collect(),
+                ..KafkaConfig::default()
+            };
+            let with = OpenWith { spool: Some(&spool), ..OpenWith::new("n", &kafka) };
             SinkPlan::new(&SinkSpec::Kafka, &with)
         };
-        let (before, after) = ([plan(&kafka(&[]))], [plan(&kafka(&[("linger.ms", "7")]))]);
+        ([plan(&[])], [plan(&[("linger.ms", "7")])])
+    }
+
+    /// A spool whose opening blocks for good holds up nothing but its own sink.
+    #[test]
+    fn opens_a_blocked_spool_without_waiting() {
+        let folder = tempfile::tempdir().unwrap();
+        let (before, after) = changed_kafka(folder.path());
         let mut sinks = SinkSet::new(vec![before[0].open("kafka".into()).unwrap()]);
         let slot = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
         let stream = slot.join("0/transactions");

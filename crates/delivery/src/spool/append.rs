@@ -1,9 +1,8 @@
 //! Appends frames and makes space for them.
 //!
-//! When the spool is full, segments whose records are all in the producer's memory go first: removing
-//! them loses nothing, while a record that does not fit is lost. Then segments with unsent records,
-//! the least important stream first. A record never replaces a more important one, and a backup copy
-//! never replaces a record that is stored only here.
+//! When the spool is full, segments are removed, of the least important stream first. A record never replaces a
+//! more important one, and a backup copy replaces nothing. Segments with records that are in the producer's memory stay:
+//! these are sent before all others of their stream, also by the next process, and are on disk if the ledger said so.
 
 use super::format::{
     FRAME_HEADER, FrameHeader, reset_buffer, segment_header_bytes, write_segment_header,
@@ -40,7 +39,7 @@ impl Spool {
         sent: bool,
         now: SystemTime,
     ) -> Result<FrameId, AppendError> {
-        let incoming = Incoming { stream, sent };
+        let incoming = (!sent).then_some(stream);
         // Avoids compressing records that cannot be stored anyway.
         self.free(incoming, self.excess(FRAME_HEADER as u64), false)?;
         let header = self.packer.pack(records, nanos(now))?;
@@ -64,12 +63,19 @@ impl Spool {
         (self.bytes + bytes).saturating_sub(self.max_bytes)
     }
 
-    /// Frees `goal` bytes by policy. Only checks whether that is possible unless `evict`.
-    fn free(&mut self, incoming: Incoming, goal: u64, evict: bool) -> Result<(), AppendError> {
+    /// Frees `goal` bytes by policy for a frame of the stream `incoming`, or for a backup copy. Only checks whether that is
+    /// possible unless `evict`.
+    fn free(
+        &mut self,
+        incoming: Option<Stream>,
+        goal: u64,
+        evict: bool,
+    ) -> Result<(), AppendError> {
         if goal == 0 {
             return Ok(());
         }
-        let victims = victims(&self.queues, incoming, self.when_full, goal);
+        let victims =
+            incoming.and_then(|incoming| victims(&self.queues, incoming, self.when_full, goal));
         let victims = victims.ok_or(AppendError::Full)?;
         for (stream, name) in victims.into_iter().filter(|_| evict) {
             self.remove(stream, name).map_err(AppendError::Io)?;
@@ -164,18 +170,10 @@ pub(super) const IMPORTANCE: [Stream; Stream::ALL.len()] = [
     Stream::Messages,
 ];
 
-/// The frame that needs space.
-#[derive(Clone, Copy)]
-struct Incoming {
-    stream: Stream,
-    /// A backup copy: the producer has the records.
-    sent: bool,
-}
-
 /// The segments to remove, in order, to free at least `goal` bytes; `None` if that is not possible.
 fn victims(
     queues: &[Queue; Stream::ALL.len()],
-    incoming: Incoming,
+    incoming: Stream,
     policy: WhenFull,
     goal: u64,
 ) -> Option<Vec<(Stream, u64)>> {
@@ -191,31 +189,17 @@ fn victims(
     (freed >= goal).then_some(victims)
 }
 
-/// All segments that may be removed, in order.
+/// All segments that may be removed for a record of `incoming`, in order.
 fn candidates(
     queues: &[Queue; Stream::ALL.len()],
-    incoming: Incoming,
+    incoming: Stream,
     policy: WhenFull,
 ) -> impl Iterator<Item = (Stream, u64, &Segment)> {
-    let least_first = move || {
-        let less =
-            IMPORTANCE.into_iter().rev().take_while(move |stream| *stream != incoming.stream);
-        less.map(move |stream| (stream, policy == WhenFull::DropOldest))
-    };
-    let own = (incoming.stream, true);
-    // Copies of the same stream may be removed for a record stored nowhere else, with any policy.
-    let copies_too = policy == WhenFull::DropOldest || !incoming.sent;
-    let in_memory = least_first()
-        .map(|(stream, _)| (stream, true))
-        .chain(copies_too.then_some(own))
-        .flat_map(|(stream, oldest)| segments(queues, stream, oldest))
-        .filter(|(_, _, segment)| segment.waiting == 0);
-    let only_here = least_first()
-        .chain((policy == WhenFull::DropOldest).then_some(own))
-        .filter(move |_| !incoming.sent)
-        .flat_map(|(stream, oldest)| segments(queues, stream, oldest))
-        .filter(|(_, _, segment)| segment.waiting > 0);
-    in_memory.chain(only_here)
+    let oldest_first = policy == WhenFull::DropOldest;
+    let less = IMPORTANCE.into_iter().rev().take_while(move |stream| *stream != incoming);
+    less.chain(oldest_first.then_some(incoming))
+        .flat_map(move |stream| segments(queues, stream, oldest_first))
+        .filter(|(_, _, segment)| !segment.is_in_use())
 }
 
 fn segments(

@@ -141,6 +141,7 @@ impl Spool {
     /// The old checkpoint stays: the next process sends more records again, but loses none.
     pub fn checkpoint(&mut self, partial: &[(FrameId, &[bool])]) -> io::Result<()> {
         self.sweep();
+        self.save_lost()?;
         let mut checkpoint = Checkpoint::default();
         for stream in Stream::ALL {
             for (name, segment) in self.queues[stream as usize].segments() {
@@ -170,6 +171,19 @@ impl Spool {
         if self.checkpointed != Some(hash) {
             self.slot.write_checkpoint(&bytes)?;
             self.checkpointed = Some(hash);
+        }
+        Ok(())
+    }
+
+    /// Writes the losses, if there are others than on disk. To be called before a dropped frame disappears from the disk: if
+    /// the process ends in between, the next one counts it twice, but not never.
+    ///
+    /// # Errors
+    /// The old numbers stay.
+    pub(super) fn save_lost(&mut self) -> io::Result<()> {
+        if self.lost != self.saved_lost {
+            self.slot.write_lost(&self.lost)?;
+            self.saved_lost = self.lost;
         }
         Ok(())
     }

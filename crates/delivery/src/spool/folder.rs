@@ -5,12 +5,14 @@
 //! <directory>/<destination>/destination            the brokers, for people
 //! <directory>/<destination>/<slot>/lock            locked while an agent uses the slot
 //! <directory>/<destination>/<slot>/checkpoint
+//! <directory>/<destination>/<slot>/lost            records dropped from the slot that no ledger record contains yet
 //! <directory>/<destination>/<slot>/<stream>/<unix nanoseconds, 20 digits>.seg
 //! ```
 
 use super::SpoolError;
 use crate::Stream;
 use crate::files::remove_if_exists;
+use crate::tally::DiskLosses;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -150,13 +152,46 @@ impl Slot {
 
     /// Replaces the checkpoint atomically.
     pub(super) fn write_checkpoint(&self, bytes: &[u8]) -> io::Result<()> {
-        let temporary = self.path.join("checkpoint.new");
-        write_file(&temporary, bytes)?;
-        fs::rename(temporary, self.checkpoint_path())
+        self.replace("checkpoint", bytes)
     }
 
-    pub(super) fn remove_checkpoint(&self) -> io::Result<()> {
+    /// Removes the files that concern the segments, which another slot has received.
+    pub(super) fn remove_notes(&self) -> io::Result<()> {
+        remove_if_exists(&self.lost_path())?;
         remove_if_exists(&self.checkpoint_path())
+    }
+
+    /// Reads the losses: a line each of stream, reason and number. A damaged line is ignored.
+    pub(super) fn read_lost(&self) -> DiskLosses {
+        let mut lost = DiskLosses::default();
+        for line in fs::read_to_string(self.lost_path()).unwrap_or_default().lines() {
+            let mut fields = line.split(' ');
+            let mut next = || fields.next().unwrap_or_default();
+            if let (Ok(stream), Ok(reason), Ok(count)) =
+                (next().parse(), next().parse(), next().parse())
+            {
+                lost.add(stream, reason, count);
+            }
+        }
+        lost
+    }
+
+    /// Replaces the losses atomically.
+    pub(super) fn write_lost(&self, lost: &DiskLosses) -> io::Result<()> {
+        let lines = lost.iter().map(|(stream, reason, count)| {
+            format!("{} {} {count}\n", stream.name(), reason.name())
+        });
+        self.replace("lost", lines.collect::<String>().as_bytes())
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let temporary = self.path.join(format!("{name}.new"));
+        write_file(&temporary, bytes)?;
+        fs::rename(temporary, self.path.join(name))
+    }
+
+    fn lost_path(&self) -> PathBuf {
+        self.path.join("lost")
     }
 
     pub(super) fn checkpoint_path(&self) -> PathBuf {

@@ -70,6 +70,11 @@ impl Segment {
         self.left == 0
     }
 
+    /// Returns whether the producer has records of it in memory.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.left > self.waiting
+    }
+
     fn advance(&mut self) {
         while self.frames.get(self.head).is_some_and(|frame| frame.state == FrameState::Done) {
             self.head += 1;
@@ -80,10 +85,9 @@ impl Segment {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FinishedFrame {
     pub records: u64,
-    pub sent: bool,
     pub origin: Origin,
     /// Whether all frames of its segment are finished.
-    pub spent: bool,
+    pub is_spent: bool,
 }
 
 /// One stream's segments, oldest first.
@@ -193,8 +197,7 @@ impl Queue {
         let segment = self.segments.get_mut(&name)?;
         let frame =
             segment.frames.get_mut(frame).filter(|frame| frame.state != FrameState::Done)?;
-        let sent = frame.state == FrameState::Sent;
-        if !sent {
+        if frame.state == FrameState::Waiting {
             segment.waiting -= 1;
             self.waiting -= 1;
         }
@@ -204,14 +207,24 @@ impl Queue {
         segment.left -= 1;
         segment.marked = true;
         segment.advance();
-        Some(FinishedFrame { records, sent, origin: segment.origin, spent: segment.is_spent() })
+        Some(FinishedFrame { records, origin: segment.origin, is_spent: segment.is_spent() })
     }
 
-    pub(super) fn remove(&mut self, name: u64) -> Option<Segment> {
-        let segment = self.segments.remove(&name)?;
-        let left = segment.frames.iter().filter(|frame| frame.state != FrameState::Done);
-        self.records -= left.map(Frame::unsettled).sum::<u64>();
+    /// The frames of a segment that are not finished: index, origin and records.
+    pub(super) fn unfinished(&self, name: u64) -> impl Iterator<Item = (usize, Origin, u64)> {
+        self.segments.get(&name).into_iter().flat_map(|segment| {
+            let frames = segment.frames.iter().enumerate();
+            let left = frames.filter(|(_, frame)| frame.state != FrameState::Done);
+            left.map(move |(place, frame)| (place, segment.origin, frame.unsettled()))
+        })
+    }
+
+    /// Removes a segment. Returns its bytes.
+    pub(super) fn remove(&mut self, name: u64) -> u64 {
+        let left = self.unfinished(name).map(|(.., records)| records).sum::<u64>();
+        let Some(segment) = self.segments.remove(&name) else { return 0 };
+        self.records -= left;
         self.waiting -= segment.waiting;
-        Some(segment)
+        segment.bytes
     }
 }

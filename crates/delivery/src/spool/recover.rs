@@ -7,6 +7,7 @@ use super::format::{Packer, ScannedSegment, Unreadable, scan, segment_header_byt
 use super::queue::{Queue, Segment};
 use super::{Origin, PerStream, RecoveryReport, Spool, SpoolConfig, SpoolError};
 use crate::Stream;
+use crate::tally::{DiskLosses, DropReason};
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
@@ -34,7 +35,9 @@ impl Spool {
         }
         let slot = Slot::take(&config.directory, destination)?;
         let mut marks = read_checkpoint_of(&slot);
-        adopt_abandoned(&slot, &mut marks).map_err(SpoolError::at(&slot.path))?;
+        let saved_lost = slot.read_lost();
+        let lost =
+            adopt_abandoned(&slot, &mut marks, saved_lost).map_err(SpoolError::at(&slot.path))?;
         let mut spool = Self {
             max_bytes: config.max_bytes,
             max_age: config.max_age,
@@ -42,6 +45,8 @@ impl Spool {
             causes_first: false,
             segment_bytes: (config.max_bytes / 32).clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES),
             node: node.into(),
+            lost,
+            saved_lost: lost,
             checkpointed: slot.checkpoint_path().exists().then_some(0),
             slot,
             queues: <[Queue; Stream::ALL.len()]>::default(),
@@ -63,7 +68,7 @@ impl Spool {
         marks: &Checkpoint,
         now: SystemTime,
     ) -> Result<RecoveryReport, SpoolError> {
-        let mut recovered = RecoveryReport::default();
+        let mut recovered = RecoveryReport { lost: self.lost, ..RecoveryReport::default() };
         // Names that only the checkpoint still contains must not be reused.
         for (stream, name) in marks.segments.keys() {
             if let Some(queue) = self.queues.get_mut(usize::from(*stream)) {
@@ -79,6 +84,10 @@ impl Spool {
             }
         }
         recovered.records = self.records();
+        for stream in Stream::ALL {
+            let torn = recovered.torn_records[stream as usize];
+            self.lost.add(stream, DropReason::SpoolCorrupt, torn);
+        }
         // Damaged records are counted now; the next process must not count them again.
         if recovered.torn_records != PerStream::default()
             && let Err(error) = self.checkpoint(&[])
@@ -155,8 +164,12 @@ fn read_checkpoint_of(slot: &Slot) -> Checkpoint {
     }
 }
 
-/// Adopts the segments of slots of terminated agents.
-fn adopt_abandoned(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
+/// Adopts the segments of slots of terminated agents. Returns the losses of all together.
+fn adopt_abandoned(
+    slot: &Slot,
+    marks: &mut Checkpoint,
+    mut lost: DiskLosses,
+) -> io::Result<DiskLosses> {
     let mut taken = BTreeSet::new();
     for stream in Stream::ALL {
         taken.extend(slot.segments(stream)?.into_iter().map(|name| (stream as u8, name)));
@@ -164,12 +177,12 @@ fn adopt_abandoned(slot: &Slot, marks: &mut Checkpoint) -> io::Result<()> {
     for dead in slot.abandoned()? {
         // Entries of removed segments must not apply to new segments with their names.
         taken.extend(marks.segments.keys());
-        if let Err(error) = adopt_slot(slot, &dead, &mut taken, marks) {
+        if let Err(error) = adopt_slot(slot, &dead, &mut taken, marks, &mut lost) {
             let path = dead.path.display();
             tracing::warn!(%path, %error, "cannot adopt the records that a terminated agent left in the spool; they stay there");
         }
     }
-    Ok(())
+    Ok(lost)
 }
 
 fn adopt_slot(
@@ -177,7 +190,14 @@ fn adopt_slot(
     dead: &Slot,
     taken: &mut BTreeSet<(u8, u64)>,
     marks: &mut Checkpoint,
+    lost: &mut DiskLosses,
 ) -> io::Result<()> {
+    let more = dead.read_lost();
+    if more != DiskLosses::default() {
+        let both = lost.plus(&more);
+        slot.write_lost(&both)?;
+        *lost = both;
+    }
     let mut read_checkpoint_of = read_checkpoint_of(dead);
     let mut moved = Checkpoint::default();
     let mut renames = Vec::new();
@@ -191,7 +211,7 @@ fn adopt_slot(
         }
     }
     if renames.is_empty() {
-        return Ok(());
+        return dead.remove_notes();
     }
     // The checkpoint is written before the segments are moved, so that a crash in between costs
     // little.
@@ -202,5 +222,5 @@ fn adopt_slot(
     for (stream, name, to) in renames {
         slot.receive(dead, stream, name, to)?;
     }
-    dead.remove_checkpoint()
+    dead.remove_notes()
 }

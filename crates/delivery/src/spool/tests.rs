@@ -314,7 +314,7 @@ fn removes_least_important_streams_first() {
     let gone = spool.take_removed();
     assert_eq!(gone.len(), 1);
     assert_eq!((gone[0].id.stream, gone[0].reason), (Stream::Messages, DropReason::SpoolFull));
-    assert_eq!((gone[0].records, gone[0].sent, gone[0].origin), (1, false, Origin::Own));
+    assert_eq!((gone[0].records, gone[0].origin), (1, Origin::Own));
     put(&mut spool, Stream::Ledger, 5, 30_000).unwrap();
     assert_eq!(spool.take_removed()[0].id.stream, Stream::Transactions);
     // Nothing less important is stored.
@@ -344,41 +344,78 @@ fn applies_the_policy_within_a_stream() {
     }
 }
 
+/// What is in memory is sent before all others of its stream, also after a restart: it is neither removed nor expires.
 #[test]
-fn removes_backup_copies_first() {
-    let dir = TempDir::new().unwrap();
-    let (mut spool, _) = open(&config(dir.path(), 150_000));
-    put(&mut spool, Stream::Messages, 1, 40_000).unwrap();
-    append(&mut spool, &batch(Stream::Transactions, [2], 40_000), true, time(1)).unwrap();
-    append(&mut spool, &batch(Stream::Ledger, [3], 40_000), true, time(1)).unwrap();
-    put(&mut spool, Stream::Transactions, 4, 40_000).unwrap();
-    let gone = spool.take_removed();
-    assert_eq!((gone.len(), gone[0].id.stream, gone[0].sent), (1, Stream::Transactions, true));
-    // A copy replaces only copies, and a message never a copy of the ledger.
-    let copy = batch(Stream::Metrics, [5], 40_000);
-    assert!(matches!(append(&mut spool, &copy, true, time(1)), Err(AppendError::Full)));
-    put(&mut spool, Stream::Messages, 6, 40_000).unwrap();
-    let gone = spool.take_removed();
-    assert_eq!((gone.len(), gone[0].id.stream, gone[0].sent), (1, Stream::Messages, false));
-    assert_eq!(drain(&mut spool), [4, 6]);
+fn keeps_frames_that_are_in_memory() {
+    for when_full in [WhenFull::DropOldest, WhenFull::DropNewest] {
+        let dir = TempDir::new().unwrap();
+        let config = SpoolConfig { when_full, ..config(dir.path(), 250_000) };
+        let (mut spool, _) = open(&config);
+        let transactions = |id| batch(Stream::Transactions, [id], 60_000);
+        append(&mut spool, &transactions(1), true, time(1)).unwrap();
+        put(&mut spool, Stream::Transactions, 2, 60_000).unwrap();
+        put(&mut spool, Stream::Transactions, 3, 60_000).unwrap();
+        assert_eq!(spool.next().unwrap().batch.iter().next().unwrap().event_id, 2);
+        put(&mut spool, Stream::Ledger, 4, 60_000).unwrap();
+        put(&mut spool, Stream::Ledger, 5, 60_000).unwrap();
+        let gone = spool.take_removed();
+        assert_eq!((gone.len(), gone[0].id.stream), (1, Stream::Transactions), "{when_full}");
+        // A copy replaces nothing.
+        let copy = append(&mut spool, &batch(Stream::Alerts, [6], 60_000), true, time(1));
+        assert!(matches!(copy, Err(AppendError::Full)));
+        spool.expire(time(10_000));
+        let gone = spool.take_removed();
+        assert!(gone.iter().all(|gone| gone.id.stream == Stream::Ledger) && gone.len() == 2);
+        drop(spool);
+        assert_eq!(drain(&mut open(&config).0), [1, 2], "{when_full}");
+    }
 }
 
 #[test]
 fn expires_frames_by_their_time() {
     let dir = TempDir::new().unwrap();
     let (mut spool, _) = open(&config(dir.path(), 1 << 20));
-    for (id, seconds) in [(1, 0), (2, 100), (3, 200)] {
-        let batch = batch(Stream::Lookups, [id], 10);
-        append(&mut spool, &batch, id == 1, time(seconds)).unwrap();
+    for (id, seconds) in [(1, 100), (2, 200)] {
+        append(&mut spool, &batch(Stream::Lookups, [id], 10), false, time(seconds)).unwrap();
     }
     spool.expire(time(3600 + 150));
     let gone = spool.take_removed();
-    assert_eq!(gone.iter().map(|gone| gone.sent).collect::<Vec<_>>(), [true, false]);
-    assert!(gone.iter().all(|gone| gone.reason == DropReason::SpoolExpired));
-    assert_eq!(spool.oldest(), Some(time(200)));
-    assert_eq!(drain(&mut spool), [3]);
+    assert_eq!((gone.len(), gone[0].reason), (1, DropReason::SpoolExpired));
+    assert_eq!((spool.oldest(), spool.has_unsent()), (Some(time(200)), true));
     spool.expire(time(10_000));
     assert_eq!((spool.take_removed().len(), spool.bytes(), spool.oldest()), (1, 0, None));
+}
+
+/// What was dropped reaches the next process, also from a slot that it takes over, until somebody has reported it.
+#[test]
+fn remembers_losses_of_killed_processes() {
+    let dir = TempDir::new().unwrap();
+    let config = config(dir.path(), 100_000);
+    let (mut first, _) = open(&config);
+    let (mut second, _) = Spool::open(&config, BROKERS, NODE, time(0)).unwrap();
+    let mut expected = DiskLosses::default();
+    for spool in [&mut first, &mut second] {
+        for id in 0..5 {
+            put(spool, Stream::Messages, id, 30_000).unwrap();
+        }
+        expected.add(Stream::Messages, DropReason::SpoolFull, 2);
+    }
+    drop((first, second));
+    for _ in 0..2 {
+        assert_eq!(open(&config).1.lost, expected);
+    }
+    let (mut spool, _) = open(&config);
+    spool.lost = DiskLosses::default();
+    spool.checkpoint(&[]).unwrap();
+    drop(spool);
+    let (mut spool, recovered) = open(&config);
+    assert_eq!(recovered.lost, DiskLosses::default());
+    spool.expire(time(10_000));
+    let expired = spool.take_removed().iter().map(|gone| gone.records).sum();
+    drop(spool);
+    expected = DiskLosses::default();
+    expected.add(Stream::Messages, DropReason::SpoolExpired, expired);
+    assert_eq!(open(&config).1.lost, expected);
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use super::SpooledPlan;
 use super::in_flight::{InFlight, InFlightBatch};
 use crate::spool::{AppendError, Spool, UnsentFrame, Unsynced};
-use crate::tally::{DropReason, Location};
+use crate::tally::{DiskLosses, DropReason, Location, PerStream};
 use crate::threaded::{Flag, lock};
 use crate::{Batch, Gauge, Stream, StreamSet};
 use crossbeam_channel::Sender;
 use fixedbitset::FixedBitSet;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -35,6 +36,13 @@ pub(crate) struct Backlog {
     next_checkpoint: Instant,
     next_open: Instant,
     next_backup: Instant,
+    /// Streams with records in memory of which the spool has refused a copy, and why. Younger records go to disk only after
+    /// these.
+    exposed: Vec<(Stream, DropReason)>,
+    /// Losses that a ledger record contains which cannot get lost any more.
+    reported: DiskLosses,
+    /// Ledger records in flight: numbers of their batches, and the losses that they contain.
+    reporting: VecDeque<(usize, DiskLosses)>,
     /// Whether the last write failed: each failure is logged once.
     failing: bool,
 }
@@ -67,6 +75,9 @@ impl Backlog {
             next_checkpoint: now,
             next_open: now,
             next_backup: now,
+            exposed: Vec::new(),
+            reported: DiskLosses::default(),
+            reporting: VecDeque::new(),
             failing: false,
         };
         backlog.open(now);
@@ -82,10 +93,14 @@ impl Backlog {
                 spool.causes_first = self.causes_first;
                 let tally = &self.in_flight.tallies.recovered;
                 tally.add_recovered(&recovered.records);
-                tally.add_recovered(&recovered.torn_records);
-                for stream in Stream::ALL {
-                    let torn = recovered.torn_records[stream as usize];
-                    tally.settle_at(Location::Disk, stream, torn, Err(DropReason::SpoolCorrupt));
+                let torn = Stream::ALL.map(|stream| {
+                    (stream, DropReason::SpoolCorrupt, recovered.torn_records[stream as usize])
+                });
+                for (stream, reason, count) in torn.into_iter().chain(recovered.lost.iter()) {
+                    let mut found = PerStream::default();
+                    found[stream as usize] = count;
+                    tally.add_recovered(&found);
+                    tally.settle_at(Location::Disk, stream, count, Err(reason));
                 }
                 let found: u64 = recovered.records.iter().sum();
                 let directory = config.directory.display();
@@ -123,6 +138,7 @@ impl Backlog {
 
     pub(crate) fn note_away(&self, away: bool) {
         self.gauges.away.set(away);
+        self.in_flight.tallies.own.diverting.set(away && self.is_open());
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -139,8 +155,13 @@ impl Backlog {
     }
 
     /// Appends a batch's records to the spool. Returns the streams whose records were refused, and
-    /// why.
-    pub(crate) fn put(&mut self, batch: &Batch, streams: StreamSet) -> Vec<(Stream, DropReason)> {
+    /// why. `reported`: losses that a ledger record of the batch contains.
+    pub(crate) fn put(
+        &mut self,
+        batch: &Batch,
+        streams: StreamSet,
+        reported: Option<&DiskLosses>,
+    ) -> Vec<(Stream, DropReason)> {
         let now = SystemTime::now();
         let mut refused = Vec::new();
         for stream in streams.iter() {
@@ -149,6 +170,11 @@ impl Backlog {
                 continue;
             }
             let records = &mut batch.iter().filter(|record| record.stream == stream);
+            let older = self.exposed.iter().find(|(exposed, _)| *exposed == stream);
+            if let Some(refusal) = older.filter(|_| self.in_flight.has_exposed(stream)) {
+                refused.push(*refusal);
+                continue;
+            }
             let Some(spool) = &mut self.spool else {
                 refused.push((stream, DropReason::SpoolError));
                 continue;
@@ -156,9 +182,7 @@ impl Backlog {
             match spool.append(stream, records, false, now) {
                 Ok(_) => self.in_flight.own().spooled(stream, count),
                 Err(error) => {
-                    let full = matches!(error, AppendError::Full);
-                    let reason = if full { DropReason::SpoolFull } else { DropReason::SpoolError };
-                    refused.push((stream, reason));
+                    refused.push((stream, reason(&error)));
                     self.complain(&error.to_string());
                 }
             }
@@ -166,6 +190,10 @@ impl Backlog {
         }
         if refused.is_empty() {
             self.recover();
+        }
+        let has_ledger = refused.iter().all(|(stream, _)| *stream != Stream::Ledger);
+        if let Some(lost) = reported.filter(|_| has_ledger) {
+            self.set_reported(lost);
         }
         refused
     }
@@ -180,7 +208,6 @@ impl Backlog {
 
     /// Appends copies of all records that are in memory only, because the sink ends.
     pub(crate) fn spool_all(&mut self) {
-        self.in_flight.forget_backups();
         self.back_up(Duration::ZERO, Instant::now());
     }
 
@@ -189,26 +216,26 @@ impl Backlog {
     fn back_up(&mut self, age: Duration, now: Instant) -> bool {
         let Some(spool) = &mut self.spool else { return true };
         let all = self.in_flight.exposed(age, now);
-        let mut refused = StreamSet::EMPTY;
+        self.exposed.clear();
         for (number, exposed) in &all {
             // After a record that is refused, no later one of its stream: the order stays.
             for stream in Stream::ALL {
                 let mut records = exposed.exposed(stream).peekable();
-                if refused.contains(stream) || records.peek().is_none() {
+                let is_refused = self.exposed.iter().any(|(refused, _)| *refused == stream);
+                if is_refused || records.peek().is_none() {
                     continue;
                 }
                 match spool.append(stream, &mut records, true, SystemTime::now()) {
                     Ok(frame) if self.in_flight.set_spooled(*number, exposed, frame) => {}
                     Ok(frame) => spool.settle(frame),
-                    Err(_) => refused = refused.with(stream),
+                    Err(error) => self.exposed.push((stream, reason(&error))),
                 }
             }
         }
-        let complete = refused == StreamSet::EMPTY;
+        let complete = self.exposed.is_empty();
         if complete && let Some((last, _)) = all.last() {
             self.in_flight.set_backed_up(*last);
         }
-        self.account_gone();
         complete
     }
 
@@ -235,6 +262,7 @@ impl Backlog {
         if now >= self.next_open {
             self.ensure_open(now);
         }
+        self.note_losses();
         let done = self.in_flight.take_done();
         let Some(spool) = &mut self.spool else { return };
         for frame in done {
@@ -254,8 +282,40 @@ impl Backlog {
         }
     }
 
+    /// Notes that a ledger record with these losses is in the spool.
+    fn set_reported(&mut self, lost: &DiskLosses) {
+        // It is younger than those in flight.
+        self.reporting.clear();
+        self.reported = *lost;
+        self.note_losses();
+    }
+
+    /// Notes that a ledger record with these losses is in the batch with this number.
+    pub(crate) fn add_reporting(&mut self, number: usize, lost: &DiskLosses) {
+        self.reporting.push_back((number, *lost));
+    }
+
+    /// Lets the spool write down what no ledger record contains yet, for the next run.
+    fn note_losses(&mut self) {
+        while let Some((_, lost)) =
+            self.reporting.pop_front_if(|(number, _)| self.in_flight.is_ledger_safe(*number))
+        {
+            self.reported = lost;
+        }
+        let tallies = &self.in_flight.tallies;
+        if !self.in_flight.own().streams.contains(Stream::Ledger) {
+            // Another sink has the ledger, with the counters that are read for it.
+            self.reported = tallies.read_lost();
+        }
+        let lost = tallies.lost();
+        if let Some(spool) = &mut self.spool {
+            spool.lost = lost.minus(&self.reported);
+        }
+    }
+
     /// Writes a checkpoint for the next run.
     pub(crate) fn checkpoint(&mut self) {
+        self.note_losses();
         let Some(spool) = &mut self.spool else { return };
         let partial = self.in_flight.partial();
         let partial: Vec<(_, &[bool])> =
@@ -278,10 +338,6 @@ impl Backlog {
     fn account_gone(&mut self) {
         let Some(spool) = &mut self.spool else { return };
         for gone in spool.take_removed() {
-            if gone.sent {
-                self.in_flight.clear_spooled(gone.id);
-                continue;
-            }
             let tally = self.in_flight.tallies.of(gone.origin);
             tally.settle_at(Location::Disk, gone.id.stream, gone.records, Err(gone.reason));
         }
@@ -298,6 +354,14 @@ impl Backlog {
             self.failing = true;
             warn!("the spool cannot be written to: {error}");
         }
+    }
+}
+
+/// Why records are dropped that the spool has refused.
+fn reason(error: &AppendError) -> DropReason {
+    match error {
+        AppendError::Full => DropReason::SpoolFull,
+        _ => DropReason::SpoolError,
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) use batch::{Cursor, InFlightBatch, Outcome, RejectedRecord};
 
 use crate::Stream;
 use crate::spool::FrameId;
-use crate::tally::{DropReason, PerStream, Tally};
+use crate::tally::{DiskLosses, DropReason, PerStream, Tally};
 use crate::threaded::{SharedState, lock};
 use batch::PendingBatch;
 use fixedbitset::FixedBitSet;
@@ -36,6 +36,16 @@ impl Tallies {
             Origin::Recovered => &self.recovered,
         }
     }
+
+    /// Records of all captures that were on disk and are dropped.
+    pub(crate) fn lost(&self) -> DiskLosses {
+        self.own.tally.lost().plus(&self.recovered.lost())
+    }
+
+    /// Those of them that the counters contained when they were read last.
+    pub(crate) fn read_lost(&self) -> DiskLosses {
+        self.own.tally.read_lost().plus(&self.recovered.read_lost())
+    }
 }
 
 /// How many records a destination has accepted and refused.
@@ -52,7 +62,7 @@ struct State {
     bytes: usize,
     last_delivery: Instant,
     outcomes: Outcomes,
-    /// The batches before this one are on disk too, as far as needed.
+    /// The batches before this one are on disk too.
     backed_up: usize,
     done: Vec<FrameId>,
     dead: Vec<RejectedRecord>,
@@ -85,7 +95,8 @@ impl InFlight {
         &self.tallies.own.tally
     }
 
-    pub(crate) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) {
+    /// Adds a batch behind all others. Returns its number.
+    pub(crate) fn add(&self, batch_in_flight: InFlightBatch, now: Instant) -> usize {
         let mut left = PerStream::default();
         for (_, record) in batch_in_flight.unsettled() {
             left[record.stream as usize] += 1;
@@ -104,7 +115,9 @@ impl InFlight {
             left,
             since: now,
         });
+        let number = state.first + state.pending.len() - 1;
         state.remove_done();
+        number
     }
 
     /// The batch at the cursor or, if it is gone, the first after it; `None` at the end.
@@ -251,15 +264,21 @@ impl InFlight {
             .collect()
     }
 
-    /// Marks the batches up to `number` as written to disk. Frames of theirs that are removed later
-    /// to make space are not written again.
-    pub(crate) fn set_backed_up(&self, number: usize) {
-        lock(&self.state).backed_up = number + 1;
+    /// Returns whether records of a stream are in memory only.
+    pub(crate) fn has_exposed(&self, stream: Stream) -> bool {
+        let state = lock(&self.state);
+        state.pending.iter().any(|pending| pending.is_unspooled(stream))
     }
 
-    /// Lets [`Self::exposed`] find all batches again.
-    pub(crate) fn forget_backups(&self) {
-        lock(&self.state).backed_up = 0;
+    /// Returns whether the ledger records of a batch are delivered or on disk.
+    pub(crate) fn is_ledger_safe(&self, number: usize) -> bool {
+        let mut state = lock(&self.state);
+        state.pending(number).is_none_or(|pending| !pending.is_unspooled(Stream::Ledger))
+    }
+
+    /// Marks the batches up to `number` as written to disk.
+    pub(crate) fn set_backed_up(&self, number: usize) {
+        lock(&self.state).backed_up = number + 1;
     }
 
     /// Notes that the exposed records of a stream are in `frame`. Returns false if all have been
@@ -285,20 +304,6 @@ impl InFlight {
         pending.inner.spool_frames[stream as usize] = Some(frame);
         self.tallies.of(pending.inner.origin).spooled(stream, left);
         true
-    }
-
-    /// Notes that a frame is no longer on disk: its records are in memory only.
-    pub(crate) fn clear_spooled(&self, frame: FrameId) {
-        let stream = frame.stream;
-        let mut state = lock(&self.state);
-        let has_frame = |pending: &&mut PendingBatch| {
-            pending.inner.spool_frames[stream as usize] == Some(frame)
-        };
-        if let Some(pending) = state.pending.iter_mut().find(has_frame) {
-            pending.inner.spool_frames[stream as usize] = None;
-            let left = pending.left[stream as usize];
-            self.tallies.of(pending.inner.origin).unspooled(stream, left);
-        }
     }
 
     /// The frames on disk with unsettled records, and which of their records are settled.

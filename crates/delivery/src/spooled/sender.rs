@@ -8,7 +8,7 @@ use super::SpooledPlan;
 use super::backlog::Backlog;
 use super::dead_letter::DeadLetters;
 use super::in_flight::{Cursor, InFlight, InFlightBatch, Origin, Outcomes};
-use crate::tally::{DropReason, Location};
+use crate::tally::{DiskLosses, DropReason, Location};
 use crate::threaded::{NextStep, QueuedBatch, SinkReceiver};
 use crate::{Batch, Failure, Stream, StreamSet};
 use fixedbitset::FixedBitSet;
@@ -66,6 +66,10 @@ const MAX_BYTES: usize = 64 << 20;
 /// One part in `ANSWERED` of both is in flight while the destination answers: enough for 80,000 records a second that are
 /// acknowledged after 300 ms. More would take memory, and would not be faster.
 const ANSWERED: u8 = 4;
+
+/// One part in `SPOOL_PART` of the spool's size is in flight at most. What is in flight stays in the spool, and the rest is for
+/// other records.
+const SPOOL_PART: u64 = 2;
 
 /// While the destination is unavailable, this many records are read from disk for its client, to notice
 /// when it is available again.
@@ -260,7 +264,9 @@ impl<D: Destination> Sender<D> {
                 return false;
             }
             match self.backlog.next() {
-                Some(batch_in_flight) => self.in_flight.add(batch_in_flight, Instant::now()),
+                Some(batch_in_flight) => {
+                    self.in_flight.add(batch_in_flight, Instant::now());
+                }
                 // The disk may be unreadable for the moment; do not spin.
                 None => return !self.backlog.has_unsent(),
             }
@@ -270,27 +276,35 @@ impl<D: Destination> Sender<D> {
 
     fn take(&mut self, batch: &Arc<Batch>) {
         let streams = self.in_flight.own().streams;
+        let reported = self.in_flight.tallies.own.take_reported(batch);
+        let reported = reported.as_ref();
         let direct = self.caught_up() && self.has_capacity() && !self.away;
         if direct || !self.backlog.is_open() {
-            return self.send_directly(batch, streams);
+            return self.send_directly(batch, streams, reported);
         }
         // Records in memory only are older, and must be sent before these also by the next run.
         self.backlog.spool_unacked(Duration::ZERO, Instant::now());
-        let refused = self.backlog.put(batch, streams);
+        let refused = self.backlog.put(batch, streams, reported);
         if refused.is_empty() {
             return;
         }
         // Records that the spool refuses may go to memory, if that keeps the order.
         if self.caught_up() && self.has_capacity() {
-            return self
-                .send_directly(batch, refused.into_iter().map(|(stream, _)| stream).collect());
+            let streams = refused.into_iter().map(|(stream, _)| stream).collect();
+            return self.send_directly(batch, streams, reported);
         }
         for (stream, reason) in refused {
             self.drop_all(batch, stream, reason);
         }
     }
 
-    fn send_directly(&mut self, batch: &Arc<Batch>, streams: StreamSet) {
+    /// `reported`: losses that a ledger record of the batch contains.
+    fn send_directly(
+        &mut self,
+        batch: &Arc<Batch>,
+        streams: StreamSet,
+        reported: Option<&DiskLosses>,
+    ) {
         let batch_in_flight = InFlightBatch {
             batch: Arc::clone(batch),
             node: Arc::clone(&self.plan.node),
@@ -299,7 +313,10 @@ impl<D: Destination> Sender<D> {
             spool_frames: [None; Stream::ALL.len()],
             settled: FixedBitSet::with_capacity(batch.len()),
         };
-        self.in_flight.add(batch_in_flight, Instant::now());
+        let number = self.in_flight.add(batch_in_flight, Instant::now());
+        if let Some(lost) = reported.filter(|_| streams.contains(Stream::Ledger)) {
+            self.backlog.add_reporting(number, lost);
+        }
     }
 
     fn drop_all(&self, batch: &Batch, stream: Stream, reason: DropReason) {
@@ -321,7 +338,11 @@ impl<D: Destination> Sender<D> {
     fn has_capacity(&self) -> bool {
         let (records, bytes) = self.in_flight.load();
         let part = if self.away { 1 } else { ANSWERED };
-        records < MAX_RECORDS / u64::from(part) && bytes < MAX_BYTES / usize::from(part)
+        let spool = self.plan.spool.as_ref().filter(|_| self.backlog.is_open());
+        let spool_bytes = spool.map_or(u64::MAX, |spool| spool.max_bytes);
+        let max_bytes = usize::try_from(spool_bytes / SPOOL_PART).unwrap_or(usize::MAX);
+        records < MAX_RECORDS / u64::from(part)
+            && bytes < max_bytes.min(MAX_BYTES / usize::from(part))
     }
 
     /// Returns whether a batch may be taken from the queue. Without a spool, only if the client
@@ -353,7 +374,9 @@ impl<D: Destination> Sender<D> {
 
     /// Appends a batch to the spool, and counts what the spool refuses as dropped.
     fn put(&mut self, batch: &Batch) {
-        for (stream, reason) in self.backlog.put(batch, self.in_flight.own().streams) {
+        let reported = self.in_flight.tallies.own.take_reported(batch);
+        let reported = reported.as_ref();
+        for (stream, reason) in self.backlog.put(batch, self.in_flight.own().streams, reported) {
             self.drop_all(batch, stream, reason);
         }
     }

@@ -67,7 +67,7 @@ fn makes_space_on_a_full_disk_by_policy() {
         }
     }
     assert!(gone.iter().any(|gone| gone.id.stream == Stream::Messages));
-    assert!(gone.iter().all(|gone| gone.reason == DropReason::SpoolFull && !gone.sent));
+    assert!(gone.iter().all(|gone| gone.reason == DropReason::SpoolFull));
     let stored: u64 = spool.records().iter().sum();
     assert_eq!(stored + gone.iter().map(|gone| gone.records).sum::<u64>(), order.len() as u64 + 1);
     drop(spool);

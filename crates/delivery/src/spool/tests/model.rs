@@ -2,6 +2,7 @@
 //! reason, or torn, as the list says.
 
 use super::*;
+use crate::spool::queue::FrameState;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +78,8 @@ struct Model {
     config: SpoolConfig,
     spool: Spool,
     frames: Vec<ModelFrame>,
+    /// Dropped so far.
+    lost: DiskLosses,
     seconds: u64,
     next_id: u128,
 }
@@ -87,7 +90,15 @@ impl Model {
         let max_age = Duration::from_secs(30);
         let config = SpoolConfig { max_age, when_full, ..config(dir.path(), 150_000) };
         let spool = open(&config).0;
-        Self { dir, config, spool, frames: Vec::new(), seconds: 0, next_id: 1 }
+        Self {
+            dir,
+            config,
+            spool,
+            frames: Vec::new(),
+            lost: DiskLosses::default(),
+            seconds: 0,
+            next_id: 1,
+        }
     }
 
     fn now(&self) -> SystemTime {
@@ -163,22 +174,24 @@ impl Model {
                 });
             }
         }
-        let unsent = gone.iter().filter(|gone| !gone.sent);
-        for victim in unsent {
+        for victim in &gone {
             prop_assert!(!sent && rank(victim.id.stream) >= rank(stream));
             if victim.id.stream == stream {
                 prop_assert_eq!(self.config.when_full, WhenFull::DropOldest);
             }
-            // Everything less important has been removed.
-            let spared = self.frames.iter().filter(|frame| frame.state == FrameState::Waiting);
+            // Everything less important has been removed, but for segments that the producer has records of.
+            let in_use = |frame: &ModelFrame| {
+                self.frames.iter().any(|other| {
+                    other.state == FrameState::Sent
+                        && (other.stream(), other.id.segment) == (frame.stream(), frame.id.segment)
+                })
+            };
+            let spared = self.frames.iter().filter(|frame| frame.is_left() && !in_use(frame));
             prop_assert!(
                 spared
                     .map(|frame| rank(frame.stream()))
                     .all(|spared| spared <= rank(victim.id.stream))
             );
-        }
-        for victim in gone.iter().filter(|gone| gone.sent) {
-            prop_assert!(rank(victim.id.stream) >= rank(stream));
         }
         Ok(())
     }
@@ -191,14 +204,10 @@ impl Model {
             let Some(frame) = frame else {
                 return Err(TestCaseError::fail(format!("{gone:?} was not there")));
             };
-            let expected = RemovedFrame {
-                id: frame.id,
-                origin: frame.origin,
-                records: frame.left(),
-                sent: frame.state == FrameState::Sent,
-                reason,
-            };
-            prop_assert_eq!(*gone, expected);
+            let records = frame.left();
+            let expected = RemovedFrame { id: frame.id, origin: frame.origin, records, reason };
+            prop_assert_eq!((*gone, frame.state), (expected, FrameState::Waiting));
+            self.lost.add(frame.stream(), reason, records);
             frame.state = FrameState::Done;
         }
         self.forget();
@@ -253,7 +262,8 @@ impl Model {
 
     fn expired(&mut self) -> Result<(), TestCaseError> {
         let limit = self.seconds.saturating_sub(self.config.max_age.as_secs());
-        let old = |frame: &&ModelFrame| frame.is_left() && frame.seconds < limit;
+        let is_waiting = |frame: &ModelFrame| frame.state == FrameState::Waiting;
+        let old = |frame: &&ModelFrame| is_waiting(frame) && frame.seconds < limit;
         let old = self.frames.iter().filter(old).count();
         prop_assert_eq!(self.gone(DropReason::SpoolExpired)?.len(), old);
         Ok(())
@@ -282,6 +292,15 @@ impl Model {
         released(self.dir.path());
         let (spool, recovered) = Spool::open(&self.config, BROKERS, NODE, now).unwrap();
         self.spool = spool;
+        // Frames of which the removal is not in a checkpoint may come back.
+        let forgotten = self.lost.minus(&recovered.lost);
+        prop_assert!(forgotten.iter().all(|(_, reason, _)| reason == DropReason::SpoolExpired));
+        expected.lost = recovered.lost;
+        self.lost = recovered.lost;
+        for stream in Stream::ALL {
+            let torn = expected.torn_records[stream as usize];
+            self.lost.add(stream, DropReason::SpoolCorrupt, torn);
+        }
         prop_assert_eq!(recovered, expected);
         self.expired()
     }

@@ -109,10 +109,12 @@ impl PendingBatch {
 
     /// Returns whether a crash would lose records of it.
     pub(super) fn has_unspooled(&self) -> bool {
-        self.left
-            .iter()
-            .zip(&self.inner.spool_frames)
-            .any(|(left, home)| *left > 0 && home.is_none())
+        Stream::ALL.into_iter().any(|stream| self.is_unspooled(stream))
+    }
+
+    /// Returns whether a crash would lose records of the stream.
+    pub(super) fn is_unspooled(&self, stream: Stream) -> bool {
+        self.left[stream as usize] > 0 && self.inner.spool_frames[stream as usize].is_none()
     }
 
     pub(super) fn location(&self, stream: Stream) -> Location {

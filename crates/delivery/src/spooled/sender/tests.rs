@@ -154,3 +154,5 @@ fn a_destination_that_refuses_records_is_not_back() {
     }
     sink.close();
 }
+
+mod books;
