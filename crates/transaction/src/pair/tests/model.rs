@@ -150,7 +150,10 @@ impl ModelQuery {
             status,
             query: Some(self.query.envelope.id.packet.seq),
             response: response.map(|r| r.envelope.id.packet.seq),
-            latency: response.map(|r| r.envelope.ts.since(since)),
+            latency: response
+                .map(|r| r.envelope.ts)
+                .filter(|ts| since <= *ts)
+                .map(|ts| ts.since(since)),
             retries: self.retries,
             conflict,
             rejected: self.rejected,
