@@ -152,14 +152,17 @@ fn the_spool_is_imported_by_source() {
     for folder in [spool.join("shop"), spool.join("registry"), maps.clone()] {
         fs::create_dir_all(folder).unwrap();
     }
-    let page =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/kpi.md")).unwrap();
-    // The files that the documentation shows.
+    let read = |path: &str| {
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+    };
+    let page = read("docs/kpi.md");
     let shown = |kind: &str| {
         page.split(&format!("```{kind}\n")).nth(1).unwrap().split("```").next().unwrap()
     };
-    fs::write(spool.join("shop/orders.csv"), shown("csv")).unwrap();
-    fs::write(maps.join("shop.yaml"), shown("yaml")).unwrap();
+    let (orders, map) = (read("examples/orders.csv"), read("examples/shop.yaml"));
+    assert_eq!((shown("csv"), shown("yaml")), (&*orders, &*map), "the page shows the examples");
+    fs::write(spool.join("shop/orders.csv"), orders).unwrap();
+    fs::write(maps.join("shop.yaml"), map).unwrap();
     fs::write(spool.join("registry/broken.json"), "[{}]").unwrap();
     let event = json!({"event_id": "1", "business_key": "1", "event_type": "deleted", "event_ts": "2026-03-02T10:00:00Z"});
     fs::write(spool.join("registry/z.ndjson"), event.to_string()).unwrap();
