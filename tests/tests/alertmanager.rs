@@ -173,16 +173,18 @@ fn check_reports_what_is_wrong() {
     assert_eq!(found["ok"], true, "{found}");
     assert!(found["detail"].as_str().unwrap().starts_with("Alertmanager 0."), "{found}");
     let elsewhere = dnscribe_tests::agent::free_address().unwrap();
-    for (section, why) in [
-        (format!("urls: [\"https://{address}\"], {login}"), "certificate"),
-        (format!("urls: [\"https://{address}\"], ca_file: {ca}"), "answers 401"),
-        (format!("urls: [\"http://{address}\"], {login}"), "answers 400"),
-        (format!("urls: [\"https://{address}/no\"], ca_file: {ca}, {login}"), "alertmanager.urls"),
-        (format!("urls: [\"https://{elsewhere}\"]"), "refused"),
+    let urls = "alertmanager.urls";
+    for (section, why, remedy) in [
+        (format!("urls: [\"https://{address}\"], {login}"), "certificate", "alertmanager.ca_file"),
+        (format!("urls: [\"https://{address}\"], ca_file: {ca}"), "answers 401", urls),
+        (format!("urls: [\"http://{address}\"], {login}"), "answers 400", urls),
+        (format!("urls: [\"https://{address}/no\"], ca_file: {ca}, {login}"), "answers 404", urls),
+        (format!("urls: [\"https://{elsewhere}\"]"), "refused", urls),
     ] {
         let found = check(&section);
         let detail = found["detail"].as_str().unwrap();
         assert!(found["ok"] == false && detail.contains(why), "{section}: {found}");
+        assert!(found["remedy"].as_str().unwrap().contains(remedy), "{section}: {found}");
         assert!(detail.contains(&format!("{address}")) || why == "refused", "{found}");
         assert!(!found.to_string().contains("hunter2"));
     }
