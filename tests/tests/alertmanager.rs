@@ -176,7 +176,11 @@ fn check_reports_what_is_wrong() {
     let urls = "alertmanager.urls";
     for (section, why, remedy) in [
         (format!("urls: [\"https://{address}\"], {login}"), "certificate", "alertmanager.ca_file"),
-        (format!("urls: [\"https://{address}\"], ca_file: {ca}"), "answers 401", urls),
+        (
+            format!("urls: [\"https://{address}\"], ca_file: {ca}"),
+            "answers 401",
+            "alertmanager.username",
+        ),
         (format!("urls: [\"http://{address}\"], {login}"), "answers 400", urls),
         (format!("urls: [\"https://{address}/no\"], ca_file: {ca}, {login}"), "answers 404", urls),
         (format!("urls: [\"https://{elsewhere}\"]"), "refused", urls),
