@@ -63,7 +63,7 @@ pub struct Spool {
     leftovers: bool,
     /// Records dropped that no ledger record on disk or at the destination contains.
     pub(super) lost: DiskLosses,
-    /// Those of them that are written to disk.
+    /// Losses that are written to disk.
     saved_lost: DiskLosses,
     /// xxh3-64 of the checkpoint on disk; 0 if an earlier process wrote it.
     checkpointed: Option<u64>,

@@ -246,7 +246,7 @@ impl Tally {
         lock(&self.state).lost
     }
 
-    /// Those of them that the counters contained when they were read last.
+    /// Returns the part of these that the counters contained when they were read last.
     pub(super) fn read_lost(&self) -> DiskLosses {
         lock(&self.state).read_lost
     }

@@ -64,7 +64,7 @@ pub struct Bounds {
     /// Times before which records are expired, by step of the window in seconds; 0 for records that
     /// are no windows.
     pub expired: BTreeMap<u64, Timestamp>,
-    /// The same by the store's default retention, for steps of which the store has no row.
+    /// These times by the store's default retention, for steps of which the store has no row.
     pub expired_by_default: BTreeMap<u64, Timestamp>,
     /// The time from which on rows may still be on their way.
     pub recent: Option<Timestamp>,

@@ -42,7 +42,7 @@ impl Tallies {
         self.own.tally.lost().plus(&self.recovered.lost())
     }
 
-    /// Those of them that the counters contained when they were read last.
+    /// Returns the part of these that the counters contained when they were read last.
     pub(crate) fn read_lost(&self) -> DiskLosses {
         self.own.tally.read_lost().plus(&self.recovered.read_lost())
     }

@@ -267,8 +267,7 @@ impl ReportModel {
 
     fn ledger(&mut self, ledger: LedgerRecord) {
         let key = (ledger.node.clone(), ledger.epoch.clone());
-        let is_newer =
-            self.ledgers.get(&key).is_none_or(|known| known.order() <= ledger.order());
+        let is_newer = self.ledgers.get(&key).is_none_or(|known| known.order() <= ledger.order());
         if is_newer && (self.ledgers.len() < MAX_NODES || self.ledgers.contains_key(&key)) {
             self.ledgers.insert(key, ledger);
         }

@@ -1,11 +1,11 @@
 //! Frames of a made-up evening, as they must be. `cargo xtask bless` rewrites them.
 
 use super::*;
+use crossterm::event::{KeyCode, KeyModifiers};
 use dnscribe_record::Stream;
 use dnscribe_record::time::Timestamp;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
-use crossterm::event::{KeyCode, KeyModifiers};
 use std::path::Path;
 
 const LOOK: Theme = Theme { colour: true, unicode: true };

@@ -32,7 +32,7 @@ enum Op {
     Deliver(u8),
     /// The destination is unavailable from here on, or available.
     Down(bool),
-    /// So many seconds pass.
+    /// Seconds that pass.
     Pass(u8),
     /// The process is killed, and another one starts.
     Kill,
