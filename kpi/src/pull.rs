@@ -97,7 +97,8 @@ impl Puller<'_> {
         let folder = format!("{DELIVERED}/{}", hex(&folder[..8]));
         let position = match &pull.rows {
             Some(_) => {
-                let path = self.write_delivered(&folder, &fetched.delivered).await?;
+                let text = fetched.delivered.text().into_bytes();
+                let path = self.store.write_hashed(&folder, "txt", text).await?;
                 let position = fetched.position.map(|position| position.to_string());
                 Some(format!("{} {path}", position.as_deref().unwrap_or(NO_POSITION)))
             }
@@ -140,19 +141,10 @@ impl Puller<'_> {
         let Some(bytes) = self.store.read_if_there(path).await? else {
             return Ok(DeliveredRows::default());
         };
-        let rows = std::str::from_utf8(&bytes).ok().and_then(DeliveredRows::parse);
+        let intact = store::undamaged(path, bytes).await.ok();
+        let text = intact.as_deref().and_then(|bytes| std::str::from_utf8(bytes).ok());
+        let rows = text.and_then(DeliveredRows::parse);
         rows.ok_or_else(|| KpiError::store(path, "damaged: pull --from-beginning"))
-    }
-
-    async fn write_delivered(
-        &self,
-        folder: &str,
-        rows: &DeliveredRows,
-    ) -> Result<String, KpiError> {
-        let text = rows.text();
-        let path = format!("{folder}/{}", hex(&Sha256::digest(&text)[..8]));
-        self.store.write(&path, text.into_bytes()).await?;
-        Ok(path)
     }
 
     /// Imports each object that was not imported before, the oldest first.

@@ -386,12 +386,17 @@ impl Store {
         }
     }
 
-    /// Writes a Parquet file, whose name depends on its bytes alone, so that damage shows. Returns the path.
+    /// Writes a file, whose name depends on its bytes alone, so that damage shows. Returns the path.
     ///
     /// # Errors
     /// The storage is full or cannot be written.
-    pub async fn write_hashed(&self, folder: &str, bytes: Vec<u8>) -> Result<String, KpiError> {
-        let path = hashed_path(folder, &bytes);
+    pub async fn write_hashed(
+        &self,
+        folder: &str,
+        extension: &str,
+        bytes: Vec<u8>,
+    ) -> Result<String, KpiError> {
+        let path = hashed_path(folder, extension, &bytes);
         self.write(&path, bytes).await?;
         Ok(path)
     }
@@ -532,15 +537,21 @@ impl Store {
 }
 
 /// Path of a file whose name depends on its bytes alone.
-fn hashed_path(folder: &str, bytes: &[u8]) -> String {
-    format!("{folder}/{}.parquet", hex(&Sha256::digest(bytes)[..8]))
+fn hashed_path(folder: &str, extension: &str, bytes: &[u8]) -> String {
+    format!("{folder}/{}.{extension}", hex(&Sha256::digest(bytes)[..8]))
 }
 
 /// Returns the bytes of a file if they are those that its name says.
-async fn undamaged(path: &str, bytes: bytes::Bytes) -> Result<bytes::Bytes, KpiError> {
+///
+/// # Errors
+/// They are others.
+pub async fn undamaged(path: &str, bytes: bytes::Bytes) -> Result<bytes::Bytes, KpiError> {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension).to_owned();
     // Files of an index have hundreds of megabytes.
-    let hashed = tokio::task::spawn_blocking(move || (hashed_path(&folder, &bytes), bytes)).await;
+    let hashed =
+        tokio::task::spawn_blocking(move || (hashed_path(&folder, &extension, &bytes), bytes))
+            .await;
     let (expected, bytes) = hashed.map_err(|error| KpiError::store(path, &error))?;
     if expected == path { Ok(bytes) } else { Err(KpiError::Damaged(path.to_owned())) }
 }

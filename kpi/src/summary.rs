@@ -263,7 +263,7 @@ impl Summary {
     /// The store cannot be written.
     pub async fn write(&self, store: &Store) -> Result<String, KpiError> {
         let bytes = facts::parquet(&self.0)?;
-        store.write_hashed(FOLDER, bytes).await
+        store.write_hashed(FOLDER, "parquet", bytes).await
     }
 
     /// Returns these counts, changed by the difference of two others.

@@ -57,7 +57,7 @@ impl DayFile {
         day: Date,
         (bytes, too_large): (Vec<u8>, BTreeSet<String>),
     ) -> Result<Self, KpiError> {
-        let path = store.write_hashed(&format!("values/day={day}"), bytes).await?;
+        let path = store.write_hashed(&format!("values/day={day}"), "parquet", bytes).await?;
         Ok(Self { path, too_large })
     }
 }

@@ -86,7 +86,7 @@ impl Segment {
             writer.write(batch).map_err(fail)?;
         }
         let bytes = writer.into_inner().map_err(fail)?;
-        let path = store.write_hashed(FOLDER, bytes).await?;
+        let path = store.write_hashed(FOLDER, "parquet", bytes).await?;
         let rows = files.iter().map(|(_, rows)| rows).sum();
         Ok(Self { path, rows, files, is_intact: AtomicBool::new(true) })
     }

@@ -231,6 +231,23 @@ fn only_what_is_new_is_asked_for() {
     assert_eq!(store.ok(&[]), "registry: nothing new\n");
 }
 
+/// A row with another hash would be imported twice, and one that is not known be left out.
+#[test]
+fn damaged_hashes_of_delivered_rows_are_refused() {
+    let api = Api::start();
+    let store = Pulled::of(&api);
+    api.add(1..=3);
+    store.ok(&[]);
+    let folder = store.world.path("data").join("pulls");
+    let file = store.world.files("pulls").pop_first().unwrap();
+    let mut hashes = fs::read(folder.join(&file)).unwrap();
+    hashes[0] = if hashes[0] == b'0' { b'1' } else { b'0' };
+    fs::write(folder.join(file), hashes).unwrap();
+    let said = store.error(&[]);
+    assert!(said.contains("damaged: pull --from-beginning"), "{said}");
+    assert_eq!(store.registrations(), [1; 3]);
+}
+
 #[test]
 fn sources_without_times_are_fetched_whole_and_count_once() {
     let api = Api::start();
