@@ -122,8 +122,10 @@ impl StreamCounters {
 struct TallyState {
     cells: [StreamCounters; Stream::ALL.len()],
     lost: DiskLosses,
-    /// `lost` when the counters were read last.
+    /// `lost` when the counters were read last, by a ledger record or a page of metrics.
     read_lost: DiskLosses,
+    /// The part of `lost` that the last ledger record contains.
+    ledger_lost: DiskLosses,
     /// Set when the sink is closed. Later reports on records in memory are ignored.
     closed: bool,
 }
@@ -246,9 +248,15 @@ impl Tally {
         lock(&self.state).lost
     }
 
-    /// Returns the part of these that the counters contained when they were read last.
-    pub(super) fn read_lost(&self) -> DiskLosses {
-        lock(&self.state).read_lost
+    /// Notes that a ledger record contains the counters that were read last.
+    pub(super) fn note_in_ledger(&self) {
+        let mut state = lock(&self.state);
+        state.ledger_lost = state.read_lost;
+    }
+
+    /// Returns the part of the lost records that the last ledger record contains.
+    pub(super) fn ledger_lost(&self) -> DiskLosses {
+        lock(&self.state).ledger_lost
     }
 
     /// Counts a record of a stream, stored at `location` until now, as filtered.

@@ -110,16 +110,20 @@ impl SharedState {
     }
 
     /// Notes the losses that the ledger records of a batch contain, whose counters were read just before. Returns the number
-    /// of these records. `recovered`: the counters of earlier captures.
+    /// of these records that this sink gets. `recovered`: the counters of earlier captures.
     pub(super) fn note_reported(&self, batch: &Batch, recovered: &Tally) -> usize {
-        if !batch.is_summary() {
+        let count = if batch.is_summary() { ledger_records(batch).count() } else { 0 };
+        if count == 0 {
             return 0;
         }
-        let lost = self.tally.read_lost().plus(&recovered.read_lost());
-        let mut reported = lock(&self.reported);
-        let before = reported.len();
-        reported.extend(ledger_records(batch).map(|_| lost));
-        reported.len() - before
+        self.tally.note_in_ledger();
+        recovered.note_in_ledger();
+        if !self.tally.streams.contains(Stream::Ledger) {
+            return 0;
+        }
+        let lost = self.tally.ledger_lost().plus(&recovered.ledger_lost());
+        lock(&self.reported).extend(std::iter::repeat_n(lost, count));
+        count
     }
 
     /// Takes the losses that the last ledger record of `batch` contains; `None` if there is no such record in it.
@@ -363,14 +367,14 @@ impl Sink for ThreadedSink {
     }
 
     fn offer(&mut self, batch: &Arc<Batch>) {
+        let spool = self.spool.as_ref();
+        let noted = spool.map_or(0, |spool| self.shared.note_reported(batch, &spool.recovered));
         self.shared.tally.add_filtered(batch);
         let share = self.shared.tally.count_batch(batch);
         if share == PerStream::default() {
             return;
         }
         self.shared.tally.add_in_flight(&share);
-        let spool = self.spool.as_ref();
-        let noted = spool.map_or(0, |spool| self.shared.note_reported(batch, &spool.recovered));
         if let Err(reason) = self.enqueue(batch) {
             let mut reported = lock(&self.shared.reported);
             let before = reported.len() - noted;

@@ -41,6 +41,7 @@ fn corrupt_spool_loses_only_corrupt_records() {
     let agent = live_agent::run(&setup.broker.bootstrap(), &settings);
     let octets = Scrape::of(&agent).sum("dnscribe_spool_torn_bytes_total", &[]);
     assert!(octets > 0);
+    live_agent::wait_until_delivered(&agent);
     let end = agent.terminate().unwrap();
     assert!(end.status.success(), "{}", end.stderr);
     let last = end.final_ledger().unwrap();

@@ -304,8 +304,8 @@ impl Backlog {
         }
         let tallies = &self.in_flight.tallies;
         if !self.in_flight.own().streams.contains(Stream::Ledger) {
-            // Another sink has the ledger, with the counters that are read for it.
-            self.reported = tallies.read_lost();
+            // Another sink has the ledger.
+            self.reported = tallies.ledger_lost();
         }
         let lost = tallies.lost();
         if let Some(spool) = &mut self.spool {

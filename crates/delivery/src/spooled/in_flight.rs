@@ -42,9 +42,9 @@ impl Tallies {
         self.own.tally.lost().plus(&self.recovered.lost())
     }
 
-    /// Returns the part of these that the counters contained when they were read last.
-    pub(crate) fn read_lost(&self) -> DiskLosses {
-        self.own.tally.read_lost().plus(&self.recovered.read_lost())
+    /// Returns the part of these that the last ledger record contains.
+    pub(crate) fn ledger_lost(&self) -> DiskLosses {
+        self.own.tally.ledger_lost().plus(&self.recovered.ledger_lost())
     }
 }
 

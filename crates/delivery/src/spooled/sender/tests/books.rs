@@ -23,8 +23,10 @@ const MAX_BYTES: u64 = 200_000;
 enum Op {
     /// Transactions get into the queue.
     Offer(u8),
-    /// A ledger record gets into the queue.
+    /// A ledger record gets into the queue, or arrives by another sink.
     Ledger,
+    /// The counters are read for a page of metrics.
+    Scrape,
     /// The sender takes a batch from the queue.
     Take,
     Feed,
@@ -44,6 +46,7 @@ fn op(kills: bool) -> impl Strategy<Value = Op> {
     prop_oneof![
         20 => (1_u8..40).prop_map(Op::Offer),
         3 => Just(Op::Ledger),
+        3 => Just(Op::Scrape),
         20 => Just(Op::Take),
         6 => Just(Op::Feed),
         4 => any::<u8>().prop_map(Op::Deliver),
@@ -109,8 +112,7 @@ struct Run {
 }
 
 impl Run {
-    fn start(plan: &Arc<SpooledPlan>, is_down: bool) -> Self {
-        let streams = [Stream::Transactions, Stream::Ledger].into_iter().collect();
+    fn start(plan: &Arc<SpooledPlan>, streams: StreamSet, is_down: bool) -> Self {
         let own = SharedState::new(streams, REASONS);
         let recovered = Arc::new(Tally::new(streams, REASONS));
         let tallies = Tallies { own: Arc::clone(&own), recovered: Arc::clone(&recovered) };
@@ -138,9 +140,11 @@ impl Run {
             batch.push(stream, id, |out| out.extend(noise.take(bytes)), |_| {});
         }
         let shared = &self.receiver.shared;
-        shared.tally.add_in_flight(&shared.tally.count_batch(&batch));
         shared.note_reported(&batch, &self.recovered);
-        self.queue.send(Some(Arc::new(batch))).unwrap();
+        if shared.tally.streams.contains(stream) {
+            shared.tally.add_in_flight(&shared.tally.count_batch(&batch));
+            self.queue.send(Some(Arc::new(batch))).unwrap();
+        }
     }
 
     fn take(&mut self) {
@@ -170,6 +174,7 @@ impl Run {
 
 struct History {
     plan: Arc<SpooledPlan>,
+    streams: StreamSet,
     run: Option<Run>,
     runs: usize,
     next_id: u128,
@@ -181,7 +186,7 @@ struct History {
 }
 
 impl History {
-    fn new(when_full: WhenFull) -> Self {
+    fn new(when_full: WhenFull, streams: StreamSet) -> Self {
         let folder = TempDir::new().unwrap();
         let spool = SpoolConfig {
             directory: folder.path().to_owned(),
@@ -198,9 +203,10 @@ impl History {
             patience: None,
             spool: Some(spool),
         });
-        let run = Some(Run::start(&plan, true));
+        let run = Some(Run::start(&plan, streams, true));
         Self {
             plan,
+            streams,
             run,
             runs: 1,
             next_id: 1,
@@ -228,6 +234,13 @@ impl History {
                 let recovered = transactions(&run.recovered);
                 self.claims.insert(id, Claim { run: self.runs, own, recovered });
                 run.offer(Stream::Ledger, std::iter::once(id));
+                if !self.streams.contains(Stream::Ledger) {
+                    self.arrived.push((Stream::Ledger, id));
+                }
+            }
+            Op::Scrape => {
+                run.receiver.shared.tally.counters();
+                run.recovered.counters();
             }
             Op::Take => run.take(),
             Op::Feed => {
@@ -254,7 +267,7 @@ impl History {
         } else {
             drop(sender);
         }
-        self.run = Some(Run::start(&self.plan, is_down.get()));
+        self.run = Some(Run::start(&self.plan, self.streams, is_down.get()));
         self.runs += 1;
     }
 
@@ -309,12 +322,15 @@ proptest! {
     #[test]
     fn close_whatever_happens(
         drops_newest in any::<bool>(),
+        has_ledger in any::<bool>(),
         (kills, ops) in any::<bool>().prop_flat_map(|kills| {
             (Just(kills), prop::collection::vec(op(kills), 1..150))
         }),
     ) {
         let when_full = if drops_newest { WhenFull::DropNewest } else { WhenFull::DropOldest };
-        let mut history = History::new(when_full);
+        let ledger = has_ledger.then_some(Stream::Ledger);
+        let streams = [Stream::Transactions].into_iter().chain(ledger).collect();
+        let mut history = History::new(when_full, streams);
         for op in ops {
             history.apply(op);
         }
