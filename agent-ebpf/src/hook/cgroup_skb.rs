@@ -48,7 +48,9 @@ pub fn observe<D: Direction>(skb: *mut __sk_buff) {
         Some(verdict) => verdict,
         None => parse::classify(Skb::whole(skb), !D::EGRESS && is_for_us(skb)),
     };
-    if verdict.outcome == Outcome::Skipped {
+    if verdict.outcome == Outcome::Skipped
+        || (!D::EGRESS && verdict.protocol == UDP && translation::is_for_raw_socket(skb))
+    {
         return;
     }
     let Some(max_bytes) = verdict.max_export_bytes(Skb::whole(skb), false) else { return };

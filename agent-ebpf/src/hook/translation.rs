@@ -86,17 +86,28 @@ pub fn ports(skb: *mut __sk_buff, src: u16, dst: u16) -> Ports {
     let local = word!(socket, src_port) as u16;
     let peer = u16::from_be(peer_port(socket));
     let peer = if peer == 0 { dst } else { peer };
-    if (local == src && peer == dst) || local == 0 || is_raw(socket) {
+    if (local == src && peer == dst) || local == 0 || !has_type(skb, |kind| kind != SOCK_RAW) {
         return same;
     }
     Ports { src: local, dst: peer, are_translated: true }
 }
 
+/// Returns whether the packet is for a raw socket, which gets a copy of what other sockets get.
 #[inline(always)]
-fn is_raw(socket: *mut bpf_sock) -> bool {
+pub fn is_for_raw_socket(skb: *mut __sk_buff) -> bool {
+    has_type(skb, |kind| kind == SOCK_RAW)
+}
+
+/// Returns whether the packet has a full socket whose type `is_one`.
+#[inline(always)]
+fn has_type(skb: *mut __sk_buff, is_one: impl FnOnce(u32) -> bool) -> bool {
+    let socket = socket(skb);
+    if socket.is_null() {
+        return false;
+    }
     // SAFETY: a socket; the helper returns one or null.
     let socket = unsafe { bpf_sk_fullsock(socket) };
-    socket.is_null() || word!(socket, type_) == SOCK_RAW
+    !socket.is_null() && is_one(word!(socket, type_))
 }
 
 /// Returns whether the packet, which has its IP header at `ip`, has other addresses than its connected socket.
@@ -124,7 +135,7 @@ pub unsafe fn has_other_addresses<const UPPER: usize>(skb: *mut __sk_buff, ip: u
             || differs(V6.src + 8, word!(socket, src_ip6[2]))
             || differs(V6.src + 12, word!(socket, src_ip6[3]))
     };
-    differs && !is_raw(socket)
+    differs && has_type(skb, |kind| kind != SOCK_RAW)
 }
 
 /// Returns the flow of a packet with its IP header at `ip`, as its socket has it.

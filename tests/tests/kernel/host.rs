@@ -5,6 +5,7 @@ use dnscribe_agent::capture::live::{HookChoice, Live, LiveOptions};
 use dnscribe_record::ledger::Ring;
 use dnscribe_tests::environment::{self, privileged};
 use dnscribe_transaction::packet::{Body, Direction, Task};
+use rustix::net::{AddressFamily, SocketType, ipproto};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -379,6 +380,30 @@ fn links_of(pid: u32) -> Vec<String> {
             Some(id.trim().to_owned())
         })
         .collect()
+}
+
+#[test]
+fn raw_sockets_get_no_second_packet() {
+    if !privileged() {
+        return;
+    }
+    let (_server, port) = server();
+    let mut live = open(HookChoice::Cgroup, port);
+    let _raw = rustix::net::socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::UDP))
+        .expect("a raw socket");
+    let client = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    for payload in [b"first", b"later"] {
+        client.send_to(payload, ("127.0.0.1", port)).expect("sends");
+    }
+    let seen = collect(&mut live, 4);
+    let of = |direction, payload: &[u8]| {
+        seen.iter().filter(|seen| seen.direction == direction && seen.payload == payload).count()
+    };
+    for payload in [b"first", b"later"] {
+        let counts = (of(Direction::Egress, payload), of(Direction::Ingress, payload));
+        assert_eq!(counts, (1, 1), "{seen:?}");
+    }
+    assert_eq!(live.counters().0["cgroup"].seen, 4);
 }
 
 #[test]
