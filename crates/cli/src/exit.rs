@@ -4,6 +4,7 @@ use dnscribe_admin::BindError;
 use dnscribe_config::ConfigError;
 use dnscribe_delivery::SinkError;
 use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// A failure, with its exit code.
@@ -44,7 +45,8 @@ impl Exit {
     /// Prints the failure on stderr and returns the exit code, for `main`.
     #[must_use]
     pub fn report(&self) -> ExitCode {
-        eprintln!("{self}");
+        // Without a stderr, the exit code is all that is left to say it.
+        let _ = writeln!(io::stderr(), "{self}");
         ExitCode::from(self.code)
     }
 }

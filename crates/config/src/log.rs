@@ -128,7 +128,8 @@ fn filter(level: LogLevel) -> Targets {
         return default_filter(level);
     }
     text.parse().unwrap_or_else(|error| {
-        eprintln!("warning: {VARIABLE} is ignored, it is not valid: {error}");
+        let warning = format!("warning: {VARIABLE} is ignored, it is not valid: {error}");
+        let _ = io::Write::write_all(&mut io::stderr(), format!("{warning}\n").as_bytes());
         default_filter(level)
     })
 }

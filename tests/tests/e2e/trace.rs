@@ -7,7 +7,7 @@ use dnscribe_tests::wire::{self, Reply};
 use dnscribe_tests::{environment, shell};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -240,6 +240,12 @@ fn trace_is_not_lost_with_its_file() {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(5), "{text}");
     assert!(text.contains("cannot write") && text.contains("sent no DNS query"), "{text}");
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let mut deaf = command(&lab, &[], &["sh", "-c", "exit 6"]);
+    assert_eq!(deaf.stderr(full()).status().unwrap().code(), Some(6));
+    let mut unknown = Command::new(environment::binary().unwrap());
+    unknown.args(["ledger", "verify", "/no/such/file"]).stderr(full());
+    assert_eq!(unknown.status().unwrap().code(), Some(2));
 }
 
 /// Asks twice, two seconds apart, by sockets of which the first has a filter that takes nothing (`ret 0`).

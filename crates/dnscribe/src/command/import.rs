@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Duration;
@@ -291,8 +291,12 @@ impl<'a> Writer<'a> {
 
     /// Sends or prints the records, and prints what was refused and the counts.
     fn finish<T>(self, file: &str, imported: &Imported<T>) -> Result<(), Exit> {
+        let say = |line: &str| {
+            let said = writeln!(io::stderr(), "{line}");
+            said.map_err(|error| Exit::failed(format!("cannot write to stderr: {error}")))
+        };
         for refusal in &imported.refused {
-            eprintln!("{file}:{refusal}");
+            say(&format!("{file}:{refusal}"))?;
         }
         let report = Report {
             topic: &self.topic,
@@ -306,7 +310,7 @@ impl<'a> Writer<'a> {
             let lines = self.records.iter().filter_map(|record| record.value.as_deref());
             let text: Vec<u8> = lines.flat_map(|line| [line, b"\n"].concat()).collect();
             print(&String::from_utf8_lossy(&text))?;
-            eprintln!("{}", describe(&report, "would be written to"));
+            say(&describe(&report, "would be written to"))?;
         } else {
             let Config { kafka, node, .. } = self.config;
             publish(kafka, &self.topic, node, &self.records).map_err(failed)?;

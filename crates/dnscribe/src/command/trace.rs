@@ -73,14 +73,17 @@ pub(super) fn trace(args: &TraceArgs) -> Result<ExitCode, Exit> {
     if let Some(Err(error)) = &written {
         tracing::warn!("cannot write the trace to its file, so it follows: {error}");
     }
-    if !matches!(written, Some(Ok(())))
-        && let Err(error) = io::stderr().write_all(text.as_bytes())
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        return Err(Exit::failed(format!("cannot write to stderr: {error}")));
-    }
-    if let (Some(Err(error)), true) = (written, args.command.is_empty()) {
-        return Err(Exit::failed(format!("cannot write the trace to its file: {error}")));
+    let is_filed = matches!(written, Some(Ok(())));
+    let shown = if is_filed { Ok(()) } else { io::stderr().write_all(text.as_bytes()) };
+    if args.command.is_empty() {
+        if let Some(Err(error)) = written {
+            return Err(Exit::failed(format!("cannot write the trace to its file: {error}")));
+        }
+        if let Err(error) = shown
+            && error.kind() != io::ErrorKind::BrokenPipe
+        {
+            return Err(Exit::failed(format!("cannot write to stderr: {error}")));
+        }
     }
     let code = trace.exit_code.unwrap_or(0);
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
