@@ -102,7 +102,7 @@ fn main() -> ExitCode {
         Command::Build(args) => build::main(args),
         Command::Run(args) => run::main(&args),
         Command::Test(args) => test::main(&args),
-        Command::Lint(args) => lint::main(args),
+        Command::Lint(args) => lint::main(&args),
         Command::Conformance(args) => conformance::main(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Lab(args) => lab::main(&args),
