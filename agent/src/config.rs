@@ -15,7 +15,7 @@ mod privileges;
 pub mod reference;
 
 pub use capture::{InterfaceName, Threads};
-pub use indicators::{FileState, FirstSeenConfig, IndicatorConfig, file_state};
+pub use indicators::{FileState, FirstSeenConfig, IndicatorConfig, file_state, read_indicators};
 pub use privileges::{Drop, Privileges};
 
 use crate::capture::dnstap::{DnstapAddress, DnstapTls};

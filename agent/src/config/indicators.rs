@@ -1,11 +1,12 @@
 //! Sections `indicators` and `first_seen`.
 
 use dnscribe_analysis::indicators::IndicatorTable;
+use dnscribe_cli::input::decompressed;
 use dnscribe_config::value::Count;
 use dnscribe_config::{ConfigError, section};
 use dnscribe_delivery::files;
 use dnscribe_import::intel::{self, IntelDefaults, IntelFormat};
-use dnscribe_record::time::Timestamp;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -65,21 +66,30 @@ pub fn file_state(path: &Path) -> FileState {
 
 /// Reads the files of indicators.
 pub(super) fn resolve(layer: IndicatorsLayer) -> Result<IndicatorConfig, ConfigError> {
+    read_indicators(layer.files.unwrap_or_default())
+}
+
+/// Reads the files of indicators, as the configuration names them.
+///
+/// # Errors
+/// A file cannot be read, or there are too many indicators.
+pub fn read_indicators(
+    paths: impl IntoIterator<Item = PathBuf>,
+) -> Result<IndicatorConfig, ConfigError> {
     let (mut all, mut config) = (Vec::new(), IndicatorConfig::default());
-    for path in layer.files.unwrap_or_default() {
+    for path in paths {
         config.files.push((path.clone(), file_state(&path)));
-        let data = match files::read_to_string(&path) {
+        let data = match read_text(&path) {
             Ok(data) => data,
             Err(error) => {
                 let problem = format!("files: cannot read {}: {error}", path.display());
                 return ConfigError::in_section("indicators", &problem);
             }
         };
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let defaults = IntelDefaults { source: stem.into_owned(), ..IntelDefaults::default() };
+        let defaults = IntelDefaults { source: stem(&path), ..IntelDefaults::default() };
         let format = IntelFormat::detect(&data);
         // Whether one has expired is judged for each transaction.
-        let imported = intel::read(&data, format, &defaults, Timestamp::default());
+        let imported = intel::read_longest(&data, format, &defaults);
         let mut sentence = format!("{} indicators in {}", imported.items.len(), path.display());
         if let Some(first) = imported.refused.first() {
             let count = imported.refused.len();
@@ -98,6 +108,20 @@ pub(super) fn resolve(layer: IndicatorsLayer) -> Result<IndicatorConfig, ConfigE
     Ok(config)
 }
 
+/// Reads a file as `dnscribe intel import` does: decompressed, and what is not UTF-8 is refused with its line.
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut data = Vec::new();
+    decompressed(Box::new(files::open(path)?))?.read_to_end(&mut data)?;
+    Ok(String::from_utf8_lossy(&data).into_owned())
+}
+
+/// Returns the name of a file without its extension, and without that of a compression.
+fn stem(path: &Path) -> String {
+    let is_packed = path.extension().is_some_and(|end| end == "gz" || end == "zst");
+    let plain = if is_packed { path.with_extension("") } else { path.to_path_buf() };
+    plain.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 impl FirstSeenLayer {
     pub(super) fn resolve(&self) -> Option<FirstSeenConfig> {
         let max_zones = self.max_zones().0;
@@ -108,6 +132,7 @@ impl FirstSeenLayer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dnscribe_record::time::Timestamp;
     use std::fs;
 
     #[test]
@@ -128,6 +153,22 @@ mod tests {
         let found =
             config.table.find(Timestamp::now(), Some("a.bad.example"), dnscribe_dns::Answers::NONE);
         assert_eq!(found[0].source.as_deref(), Some("bad"));
+
+        // An expired line hides none that is valid, in a file or across files, packed or not.
+        let (old, new) = (folder.path().join("old.csv"), folder.path().join("new.csv.zst"));
+        let header = "indicator,category,valid_until\n";
+        let gone =
+            "twice.example,gone,2020-01-01T00:00:00Z\nthere.example,gone,2020-01-01T00:00:00Z\n";
+        fs::write(&old, format!("{header}{gone}twice.example,valid,2500-01-01T00:00:00Z\n"))
+            .unwrap();
+        let packed = zstd::encode_all(format!("{header}there.example,valid,\n").as_bytes(), 1);
+        fs::write(&new, packed.unwrap()).unwrap();
+        let found = read_indicators([old, new]).unwrap();
+        for (name, source) in [("twice.example", "old"), ("there.example", "new")] {
+            let found = found.table.find(Timestamp::now(), Some(name), dnscribe_dns::Answers::NONE);
+            let found = found.first().map(|one| (one.category.as_deref(), one.source.as_deref()));
+            assert_eq!(found, Some((Some("valid"), Some(source))), "{name}");
+        }
 
         let before = file_state(&list);
         fs::write(&list, "bad.example\n").unwrap();

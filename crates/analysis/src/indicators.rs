@@ -16,7 +16,7 @@ use std::net::IpAddr;
 /// Most matches of a transaction. Further ones are left out.
 const MAX_MATCHES: usize = 16;
 
-/// The indicators of all lists. Of those that are alike, the first counts.
+/// The indicators of all lists. Of those that are alike, the one that is valid longest counts, else the first.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct IndicatorTable {
     domains: HashMap<Box<str>, Listed>,
@@ -32,6 +32,16 @@ struct Listed {
     /// Index of its details.
     details: u32,
     valid_until: Option<Timestamp>,
+}
+
+impl Listed {
+    /// Puts `other` in its place if that is valid longer.
+    fn extend_to(&mut self, other: Self) {
+        let end = |listed: Self| (listed.valid_until.is_none(), listed.valid_until);
+        if end(other) > end(*self) {
+            *self = other;
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -59,11 +69,11 @@ impl IndicatorTable {
                 table.details.push(details.clone());
                 u32::try_from(table.details.len() - 1).unwrap_or(u32::MAX)
             });
-            let entry = Listed { details, valid_until };
+            let listed = Listed { details, valid_until };
             if kind == "domain" {
-                table.domains.entry(indicator.into()).or_insert(entry);
+                table.domains.entry(indicator.into()).or_insert(listed).extend_to(listed);
             } else if let Ok(prefix) = indicator.parse::<IpNet>() {
-                table.prefixes.entry(prefix.trunc()).or_insert(entry);
+                table.prefixes.entry(prefix.trunc()).or_insert(listed).extend_to(listed);
             }
         }
         for prefix in table.prefixes.keys() {
@@ -270,6 +280,39 @@ mod tests {
         let details =
             (found[0].source.as_deref(), found[0].category.as_deref(), found[0].confidence);
         assert_eq!((table.len(), details), (1, (Some("list"), Some("c2"), Some(80))));
+    }
+
+    /// Whatever their order in the lists.
+    #[test]
+    fn the_indicator_that_is_valid_longest_counts() {
+        let until = |text: &str, source: &str, valid_until| IntelFields {
+            source: source.to_owned(),
+            valid_until,
+            ..indicator(text)
+        };
+        let later = Some(NOW.plus(std::time::Duration::from_secs(1)));
+        for text in ["bad.example", "198.51.100.7/32"] {
+            let ends = [("gone", Some(NOW)), ("later", later), ("ever", None)];
+            for (valid, count) in [("later", 2), ("ever", 3)] {
+                let mut all: Vec<_> =
+                    ends[..count].iter().map(|(source, end)| until(text, source, *end)).collect();
+                for _ in 0..2 {
+                    let table = IndicatorTable::new(all.clone());
+                    let answer = Answer {
+                        name: "a.bad.example",
+                        rtype: A,
+                        class: 1,
+                        ttl_seconds: 60,
+                        data: "198.51.100.7",
+                    };
+                    let answers: Answers = [answer].into_iter().collect();
+                    let found = table.find(NOW, Some("a.bad.example"), &answers);
+                    let sources: Vec<_> = found.iter().map(|one| one.source.as_deref()).collect();
+                    assert_eq!(sources, [Some(valid)], "{text}");
+                    all.reverse();
+                }
+            }
+        }
     }
 
     #[test]

@@ -84,6 +84,34 @@ pub fn read(
     defaults: &IntelDefaults,
     now: Timestamp,
 ) -> Imported<IntelFields> {
+    let mut imported = read_lines(data, format, defaults);
+    let before = imported.items.len();
+    imported.items.retain(|item| item.valid_until.is_none_or(|until| until > now));
+    imported.expired += (before - imported.items.len()) as u64;
+    imported.deduplicate(|item| item.indicator.clone());
+    imported
+}
+
+/// Reads a file of indicators for matching at any time. The line of an indicator that holds longest counts, the first of
+/// those that hold equally long. The indicators are in their own order.
+#[must_use]
+pub fn read_longest(
+    data: &str,
+    format: IntelFormat,
+    defaults: &IntelDefaults,
+) -> Imported<IntelFields> {
+    let mut imported = read_lines(data, format, defaults);
+    let before = imported.items.len();
+    imported.items.sort_by(|one, other| {
+        let end = |item: &IntelFields| (item.valid_until.is_none(), item.valid_until);
+        one.indicator.cmp(&other.indicator).then_with(|| end(other).cmp(&end(one)))
+    });
+    imported.items.dedup_by(|later, kept| later.indicator == kept.indicator);
+    imported.duplicates = (before - imported.items.len()) as u64;
+    imported
+}
+
+fn read_lines(data: &str, format: IntelFormat, defaults: &IntelDefaults) -> Imported<IntelFields> {
     let data = data.trim_start_matches('\u{feff}');
     let mut imported = Imported::empty();
     match format {
@@ -101,10 +129,6 @@ pub fn read(
         IntelFormat::Csv => rows(table::csv(data), defaults, &mut imported),
         IntelFormat::Ndjson => rows(table::ndjson(data), defaults, &mut imported),
     }
-    let before = imported.items.len();
-    imported.items.retain(|item| item.valid_until.is_none_or(|until| until > now));
-    imported.expired += (before - imported.items.len()) as u64;
-    imported.deduplicate(|item| item.indicator.clone());
     imported
 }
 
@@ -314,6 +338,20 @@ mod tests {
         let again: String =
             found.items.iter().map(|item| serde_json::to_string(item).unwrap() + "\n").collect();
         assert_eq!(read_as(&again, IntelFormat::Ndjson).items, found.items);
+    }
+
+    /// One that has expired hides none that is valid.
+    #[test]
+    fn the_line_that_holds_longest_counts() {
+        let csv = "indicator,category,valid_until\n\
+            b.example,old,2020-01-01T00:00:00Z\nb.example,new,2040-01-01T00:00:00Z\n\
+            a.example,first,\na.example,second,\na.example,old,2020-01-01T00:00:00Z\n\
+            c.example,first,2040-01-01T00:00:00Z\nc.example,ever,\n";
+        let found = read_longest(csv, IntelFormat::Csv, &defaults());
+        let kept: Vec<_> = found.items.iter().map(|item| item.category.as_deref()).collect();
+        assert_eq!(names(&found), ["a.example", "b.example", "c.example"]);
+        assert_eq!(kept, [Some("first"), Some("new"), Some("ever")]);
+        assert_eq!((found.duplicates, found.expired), (4, 0));
     }
 
     #[test]
