@@ -155,7 +155,7 @@ fn delivered_records_are_in_complete_files() -> Result<()> {
     ensure!(!names.is_empty());
     for path in names {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        ensure!(name.starts_with("part-n_1-") && name.ends_with(".parquet"), "{name}");
+        ensure!(name.starts_with("part-n_2f1-") && name.ends_with(".parquet"), "{name}");
     }
     Ok(())
 }

@@ -15,6 +15,7 @@ use dnscribe_record::time::Timestamp;
 use part::Part;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +27,9 @@ const MAX_AGE: Duration = Duration::from_mins(10);
 const MAX_BYTES: u64 = 512 << 20;
 /// Most hours of a stream with an open file: each holds a row group in memory.
 const MAX_HOURS: usize = 4;
+
+/// The last time that a column can have: 2262-04-11T23:47:16.854775807Z.
+const MAX_TIME: Timestamp = Timestamp::from_nanos(i64::MAX.cast_unsigned());
 
 const NANOS_PER_HOUR: u64 = 3_600_000_000_000;
 
@@ -50,6 +54,7 @@ pub(super) fn open(
         max_age: rotation.every.unwrap_or(MAX_AGE),
         max_bytes: rotation.bytes.unwrap_or(MAX_BYTES),
         parts: BTreeMap::new(),
+        has_late: false,
     };
     writer.series.remove_unfinished();
     let shared = SharedState::new(streams, REASONS);
@@ -69,9 +74,7 @@ struct Series {
 
 impl Series {
     fn new(directory: &Path, node: &str) -> Self {
-        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "._".contains(letter);
-        let node = node.replace(|letter| !is_plain(letter), "_");
-        let prefix = format!("part-{node}-");
+        let prefix = format!("part-{}-", escaped(node));
         Self { directory: directory.to_path_buf(), prefix, start: Timestamp::now(), number: 0 }
     }
 
@@ -88,7 +91,8 @@ impl Series {
         Part::create(&folder, &name, stream)
     }
 
-    /// Removes what a run of this node that ended in no ordinary way has left. Its records do not count as delivered.
+    /// Removes what a run of this node that ended in no ordinary way has left. Its records do not count as delivered. Files
+    /// that another run is writing stay.
     fn remove_unfinished(&self) {
         let folders =
             |of: PathBuf| fs::read_dir(of).into_iter().flatten().flatten().map(|one| one.path());
@@ -97,6 +101,7 @@ impl Series {
         let is_left = |path: &PathBuf| {
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
             name.is_some_and(|name| name.starts_with(&begin) && name.ends_with(part::UNFINISHED))
+                && !part::is_in_use(path)
         };
         for path in hours.flat_map(folders).filter(is_left) {
             match fs::remove_file(&path) {
@@ -105,6 +110,20 @@ impl Series {
             }
         }
     }
+}
+
+/// Returns a name for the names of files. Two names never become one.
+fn escaped(name: &str) -> String {
+    let mut escaped = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || byte == b'.' {
+            escaped.push(byte.into());
+        } else {
+            // Never fails.
+            let _ = write!(escaped, "_{byte:02x}");
+        }
+    }
+    escaped
 }
 
 /// What the sink reads of a record itself.
@@ -119,6 +138,8 @@ struct ParquetWriter {
     max_bytes: u64,
     /// Open files by stream and hour.
     parts: BTreeMap<(Stream, u64), Part>,
+    /// Whether there was a record of a time that no column can have, which is logged once.
+    has_late: bool,
 }
 
 impl ParquetWriter {
@@ -172,6 +193,14 @@ impl ParquetWriter {
     ) -> io::Result<()> {
         for record in batch.iter().filter(|record| shared.tally.streams.contains(record.stream)) {
             let Ok(RecordTime { ts }) = serde_json::from_slice(record.line) else { continue };
+            if ts > MAX_TIME {
+                if !std::mem::replace(&mut self.has_late, true) {
+                    tracing::warn!(
+                        "records after {MAX_TIME} are left out: Parquet has no later times"
+                    );
+                }
+                continue;
+            }
             let (stream, hour) = (record.stream, ts.as_nanos() / NANOS_PER_HOUR);
             if !self.parts.contains_key(&(stream, hour)) {
                 self.make_room(stream, shared)?;

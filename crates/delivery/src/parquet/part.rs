@@ -11,7 +11,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::iter;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -49,6 +49,8 @@ impl Part {
         let schema = schema(stream.schema()).ok_or_else(missing)?;
         let unfinished = folder.join(format!(".{name}{UNFINISHED}"));
         let file = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&unfinished)?;
+        // Where the file system has no locks, another run of the node takes the file for one that was left.
+        let _ = file.try_lock();
         let level = ZstdLevel::try_new(LEVEL).map_err(broken)?;
         let described = KeyValue::new("schema".to_owned(), stream.schema().to_owned());
         let properties = WriterProperties::builder()
@@ -135,6 +137,11 @@ impl Part {
         let _ = fs::remove_file(&self.unfinished);
         self.records
     }
+}
+
+/// Returns whether a run, perhaps of another process, is writing a file.
+pub(super) fn is_in_use(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Makes columns of `count` records.

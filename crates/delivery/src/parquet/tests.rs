@@ -11,8 +11,12 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn sink(folder: &Path) -> ThreadedSink {
+    sink_of("n", folder)
+}
+
+fn sink_of(node: &str, folder: &Path) -> ThreadedSink {
     let streams = StreamSet::EMPTY.with(Stream::Transactions);
-    open("parquet".into(), streams, folder, "n", Rotation::default()).unwrap()
+    open("parquet".into(), streams, folder, node, Rotation::default()).unwrap()
 }
 
 fn offer(sink: &mut ThreadedSink, records: impl IntoIterator<Item = Value>) {
@@ -112,4 +116,45 @@ fn only_ones_own_unfinished_files_are_removed() {
     let left: Vec<_> = files(folder.path());
     assert_eq!(left.len(), 2, "{left:?}");
     assert!(!hour.join(".part-n-1.parquet.inprogress").exists());
+}
+
+/// Whatever the names of their nodes, and also if these are the same.
+#[test]
+fn runs_at_one_time_leave_each_others_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let nodes = ["host-1", "host_1", "host", "host-1-2", "host-1"];
+    let hour = folder.path().join("transactions/day=2026-01-31/hour=01");
+    let count = || fs::read_dir(&hour).map_or(0, Iterator::count);
+    let mut sinks = Vec::new();
+    for node in nodes {
+        let mut sink = sink_of(node, folder.path());
+        offer(&mut sink, [at(1)]);
+        sinks.push(sink);
+        assert!(crate::threaded::wait_until(LIMIT, || count() == sinks.len()), "{node}");
+    }
+    for sink in &mut sinks {
+        assert!(sink.flush(LIMIT));
+        assert_eq!(counted(sink).delivered, 1);
+    }
+}
+
+#[test]
+fn nodes_stay_different_in_names_of_files() {
+    let names = ["host-1", "host_1", "host.1", "host_2d1", "h\u{f6}st-1"].map(super::escaped);
+    assert_eq!(names, ["host_2d1", "host_5f1", "host.1", "host_5f2d1", "h_c3_b6st_2d1"]);
+}
+
+/// A column has times in 64 bits with a sign, and records have them without.
+#[test]
+fn times_after_2262_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = sink(folder.path());
+    let last = "2262-04-11T23:47:16.854775807Z";
+    let times = [last, "2262-04-11T23:47:16.854775808Z", "2400-01-01T00:00:00Z"];
+    offer(&mut sink, times.map(|ts| json!({ "ts": ts, "id": 1 })));
+    assert!(sink.flush(LIMIT));
+    let delivery = counted(&sink);
+    assert_eq!((delivery.delivered, delivery.dropped["not_encodable"]), (1, 2));
+    assert_eq!(files(folder.path()).len(), 1);
+    assert_eq!(super::MAX_TIME.to_string(), last);
 }
