@@ -289,6 +289,7 @@ impl Pipeline {
     pub fn apply(&mut self, control: &Control) -> Result<(), KeyError> {
         match control {
             Control::Reconfigure(settings) => return self.reconfigure(settings),
+            Control::Match(indicators) => self.indicators = Arc::clone(indicators),
             Control::Sample(change) => self.sample(*change),
             Control::SetClock(shift) => self.set_clock(*shift),
             Control::Render(options) => self.render_options = *options,

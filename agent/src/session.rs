@@ -10,7 +10,7 @@ mod worker_pool;
 
 use crate::capture::live::{CannotCapture, CaptureStatus, ListenerPlace, LiveOptions, boottime_ns};
 use crate::capture::replay::InputError;
-use crate::config::{Config, Sources};
+use crate::config::{Config, IndicatorConfig, Sources};
 use crate::enrich::Scope;
 use crate::health::Health;
 use crate::pipeline::{
@@ -116,8 +116,8 @@ impl Prepared {
 }
 
 /// Logs what was read from the files of indicators.
-fn log_indicators(config: &Config) {
-    for (sentence, is_whole) in &config.indicators.report {
+fn log_indicators(indicators: &IndicatorConfig) {
+    for (sentence, is_whole) in &indicators.report {
         if *is_whole {
             tracing::info!("{sentence}");
         } else {

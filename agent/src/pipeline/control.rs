@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub enum Control {
     /// Use these settings.
     Reconfigure(Arc<Settings>),
+    /// Match transactions with these indicators.
+    Match(Arc<IndicatorTable>),
     /// Change the sampling ratio.
     Sample(Change),
     /// Write records by the host's clock, which was set this far since capture began.

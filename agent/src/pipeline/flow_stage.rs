@@ -351,6 +351,8 @@ impl FlowStage {
                     connections.reconfigure(connections_share(settings.connections, self.shards));
                 }
             }
+            // Transactions are matched behind the flow stages.
+            Control::Match(_) => {}
             Control::Sample(change) => {
                 pairer.note_sampling(*change);
                 // Messages are left out, and so is that they are read.

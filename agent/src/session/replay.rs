@@ -34,7 +34,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_mins(10);
 pub fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), Exit> {
     let capture = &start.config.capture;
     let mut reader = Replay::new(capture.ports.clone()).with_encrypted(capture.encrypted.clone());
-    log_indicators(&start.config);
+    log_indicators(&start.config.indicators);
     let session = Rc::new(RefCell::new(Session::new(start, pace)));
     let (waiting, counters) = (Rc::clone(&session), reader.counter());
     reader.wait = Some(Rc::new(move |input| waiting.borrow_mut().wait(input, &counters)));

@@ -137,7 +137,7 @@ impl Run {
         let runner = Runner::start(&mut capture, flows, beside, epoch)?;
         endpoint.set_phase(Phase::Ready(capture.description().to_owned()));
         notify(State::Ready);
-        log_indicators(&config);
+        log_indicators(&config.indicators);
         let indicator_files = config.indicators.files.clone();
         let end = config.duration.map(|duration| Instant::now() + duration);
         Ok(Self {

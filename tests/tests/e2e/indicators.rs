@@ -83,13 +83,13 @@ fn lists_are_reloaded_and_first_times_outlive_the_agent() {
     // One that is gone is not an empty one.
     fs::remove_file(&list).unwrap();
     shell::wait_for("the error", RELOADED, || {
-        Ok(agent.log().contains("the configuration stays as it was").then_some(()))
+        Ok(agent.log().contains("the lists of indicators stay as they were").then_some(()))
     })
     .unwrap();
     let record = ask(&agent, "d.b.wild.example.com");
     assert_eq!(record["indicators"][0]["indicator"], "b.wild.example.com", "{record}");
     let log = agent.log();
-    assert_eq!(log.matches("the configuration stays as it was").count(), 1, "{log}");
+    assert_eq!(log.matches("the lists of indicators stay as they were").count(), 1, "{log}");
     agent.terminate().unwrap().final_ledger().unwrap();
 
     replace(&list, "");

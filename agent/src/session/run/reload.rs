@@ -4,7 +4,9 @@ use super::super::signals::Waker;
 use super::super::{detection, host_facts, log_indicators};
 use super::Run;
 use crate::capture::live::LiveOptions;
-use crate::config::{Config, Drop, FileState, Sources, file_state};
+use crate::config::{
+    Config, Drop, FileState, IndicatorConfig, Sources, file_state, read_indicators,
+};
 use crate::pipeline::{Control, DetectionChange, Settings, SinkChange};
 use crossbeam_channel::{Receiver, TryRecvError, bounded};
 use dnscribe_config::ConfigError;
@@ -44,24 +46,30 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// States of files.
 type FileStates = Vec<(PathBuf, FileState)>;
 
-/// Notices changes of the files of indicators. A thread of its own reads their states: a file system may block.
+/// What was read of files that have changed; none if they have not.
+type Found = Option<Result<IndicatorConfig, ConfigError>>;
+
+/// Reads the files of indicators again when they change. That is done in a thread of its own: a file system may block.
 pub(super) struct IndicatorWatch {
-    /// The files as they were when they were last read, or found to be changed.
+    /// The files in use, as they were before they were read.
     known: FileStates,
-    checking: Option<Receiver<FileStates>>,
+    checking: Option<Receiver<Found>>,
     next: Instant,
+    /// Why the files could not be read at the last check, which is logged once.
+    problem: Option<String>,
 }
 
 impl IndicatorWatch {
     /// Watches files that were in these states when they were read.
     pub(super) fn new(known: FileStates) -> Self {
-        Self { known, checking: None, next: Instant::now() + CHECK_INTERVAL }
+        Self { known, checking: None, next: Instant::now() + CHECK_INTERVAL, problem: None }
     }
 
-    /// Returns whether a file has changed since the last call, and checks again if that is due. Wakes `waker` after a check.
-    fn poll(&mut self, waker: &Waker) -> bool {
+    /// Returns the indicators if a file has changed and all could be read, and checks again if that is due. Wakes `waker`
+    /// after a check.
+    fn poll(&mut self, waker: &Waker) -> Option<IndicatorConfig> {
         if self.known.is_empty() {
-            return false;
+            return None;
         }
         let found = self.checking.as_ref().map(Receiver::try_recv);
         if let Some(Ok(_) | Err(TryRecvError::Disconnected)) = &found {
@@ -72,22 +80,29 @@ impl IndicatorWatch {
             let (sender, receiver) = bounded(1);
             let (known, waker) = (self.known.clone(), waker.clone());
             let check = move || {
-                let states = known.into_iter().map(|(path, _)| {
-                    let state = file_state(&path);
-                    (path, state)
-                });
+                let is_changed = known.iter().any(|(path, state)| file_state(path) != *state);
+                let paths = known.into_iter().map(|(path, _)| path);
                 // Fails if the agent ends.
-                let _ = sender.send(states.collect());
+                let _ = sender.send(is_changed.then(|| read_indicators(paths)));
                 waker.wake();
             };
             // Without a thread, the next check is due after the interval.
             let started = thread::Builder::new().name("indicators".to_owned()).spawn(check);
             self.checking = started.is_ok().then_some(receiver);
         }
-        let Some(Ok(states)) = found else { return false };
-        let is_changed = states != self.known;
-        self.known = states;
-        is_changed
+        let (read, problem) = match found?.ok()? {
+            None => (None, None),
+            Some(Ok(read)) => (Some(read), None),
+            Some(Err(error)) => (None, Some(error.to_string())),
+        };
+        if let Some(problem) = problem.as_ref().filter(|_| self.problem != problem) {
+            tracing::error!("the lists of indicators stay as they were: {problem}");
+        }
+        self.problem = problem;
+        if let Some(IndicatorConfig { files, .. }) = &read {
+            self.known.clone_from(files);
+        }
+        read
     }
 }
 
@@ -140,7 +155,11 @@ impl Run {
             self.pipeline.router.reopen();
             self.reload_is_due = true;
         }
-        self.reload_is_due |= self.indicator_watch.poll(&self.signals.waker);
+        if let Some(indicators) = self.indicator_watch.poll(&self.signals.waker) {
+            self.apply(&Control::Match(Arc::clone(&indicators.table)));
+            log_indicators(&indicators);
+            self.config.indicators = indicators;
+        }
         if let Some(reloaded) = self.reloading.as_ref().and_then(Reload::poll) {
             self.reloading = None;
             match reloaded {
@@ -206,7 +225,7 @@ impl Run {
         let reconfigured = self.runner.apply(&control, &mut self.capture, &mut self.pipeline);
         if self.config.indicators.files != new.indicators.files {
             self.indicator_watch = IndicatorWatch::new(new.indicators.files.clone());
-            log_indicators(new);
+            log_indicators(&new.indicators);
         }
         take_settings(&mut self.config, new);
         match &reconfigured {

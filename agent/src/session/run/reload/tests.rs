@@ -13,7 +13,7 @@ use dnscribe_config::reference::{Key, Value};
 use dnscribe_delivery::null::NullSink;
 use dnscribe_delivery::{SinkReplacement, Stream};
 use dnscribe_record::time::Timestamp;
-use dnscribe_tests::environment;
+use dnscribe_tests::{environment, shell};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -259,4 +259,42 @@ fn capture_has_the_new_query_timeout() {
         assert!(live.sampling_memory() > config.pairing.query_timeout, "{timeout}");
         assert!(live.sampling_memory() < config.pairing.query_timeout * 2, "{timeout}");
     }
+}
+
+/// Lets a watch check its files, and returns what it has read.
+fn check(watch: &mut IndicatorWatch) -> Option<IndicatorConfig> {
+    let waker = Waker::new().unwrap();
+    watch.next = Instant::now();
+    assert_eq!(watch.poll(&waker), None, "the check has only begun");
+    let mut found = None;
+    shell::wait_for("a check", Duration::from_secs(30), || {
+        found = watch.poll(&waker);
+        Ok(watch.checking.is_none().then_some(()))
+    })
+    .unwrap();
+    found
+}
+
+/// Only the lists are read, and a list that could not be read is tried again.
+#[test]
+fn changed_lists_are_read_until_that_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let lists = ["one", "two"].map(|name| folder.path().join(name));
+    for list in &lists {
+        std::fs::write(list, "bad.example\n").unwrap();
+    }
+    let mut watch = IndicatorWatch::new(read_indicators(lists.clone()).unwrap().files);
+    assert_eq!(check(&mut watch), None);
+    std::fs::write(&lists[0], "worse.example\nworst.example\n").unwrap();
+    std::fs::rename(&lists[1], folder.path().join("away")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(check(&mut watch), None);
+        let problem = watch.problem.clone().unwrap();
+        assert!(problem.contains(lists[1].to_str().unwrap()), "{problem}");
+    }
+    // Back as it was: the other list has changed before.
+    std::fs::rename(folder.path().join("away"), &lists[1]).unwrap();
+    let read = check(&mut watch).unwrap();
+    assert_eq!((read.table.len(), &watch.problem), (3, &None));
+    assert_eq!(check(&mut watch), None);
 }
