@@ -255,7 +255,8 @@ fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
 /// The path of a file without links. The file itself may be missing, between two steps of a rotation.
 fn target(sink: &Path) -> PathBuf {
     sink.canonicalize().unwrap_or_else(|_| {
-        let parent = sink.parent().and_then(|parent| parent.canonicalize().ok());
+        let parent = sink.parent().map(|parent| Path::new(".").join(parent));
+        let parent = parent.and_then(|parent| parent.canonicalize().ok());
         let beside = parent.zip(sink.file_name()).map(|(parent, name)| parent.join(name));
         beside.unwrap_or_else(|| sink.to_path_buf())
     })

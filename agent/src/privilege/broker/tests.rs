@@ -133,3 +133,13 @@ fn serves_over_a_socket() {
     drop(client);
     assert_eq!(server.join().unwrap().unwrap(), Some(list));
 }
+
+/// Between two steps of a rotation there is no file to ask where it is.
+#[test]
+fn missing_file_without_a_directory_is_in_the_current_one() {
+    let current = std::env::current_dir().unwrap().canonicalize().unwrap();
+    let (name, folder) = (Path::new("missing.ndjson"), tempfile::tempdir().unwrap());
+    assert_eq!(target(name), current.join(name));
+    let absolute = folder.path().canonicalize().unwrap().join(name);
+    assert_eq!(target(&absolute), absolute);
+}
