@@ -12,6 +12,7 @@ pub(crate) mod testing;
 mod tests;
 mod udp;
 
+pub(crate) use address::referral;
 pub use address::{addresses, aliases};
 pub use dnssec::{CacheLimits, Security, SignedUntil, Validation, Validators};
 pub use resolver::{Protocol, Resolver, ResolverHost};
@@ -25,7 +26,7 @@ use crate::trust::Trust;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
-use hickory_proto::rr::{Name, RecordType};
+use hickory_proto::rr::{DNSClass, Name, Record, RecordType};
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -292,7 +293,21 @@ fn read_response(query: &Message, wire: &[u8]) -> Result<Option<Message>, Failur
         questions => questions == query.queries.as_slice(),
     };
     let is_query = metadata.op_code == OpCode::Query;
-    Ok((matches && is_query && metadata.message_type == MessageType::Response).then_some(response))
+    if !(matches && is_query && metadata.message_type == MessageType::Response) {
+        return Ok(None);
+    }
+    let sections = [&response.answers, &response.authorities, &response.additionals];
+    // Of a signature of the message (RFC 2931), the class says nothing.
+    let foreign = sections
+        .into_iter()
+        .flatten()
+        .find(|record| record.dns_class != DNSClass::IN && record.record_type() != RecordType::SIG);
+    if let Some(Record { dns_class, .. }) = foreign {
+        let detail =
+            format!("a record of class {dns_class} in a response to a question of class IN");
+        return Err(malformed(detail));
+    }
+    Ok(Some(response))
 }
 
 fn malformed(detail: impl Into<String>) -> Failure {

@@ -73,7 +73,13 @@ async fn by_resolver(
         Failure::new(Stage::Resolve, failure.reason).with_detail(detail)
     })?;
     match found.response.metadata.response_code {
-        ResponseCode::NoError => Ok(addresses_of(name, &found.response)),
+        ResponseCode::NoError => match referral(&found.response) {
+            Some(refers) => {
+                let detail = format!("resolver {resolver} {refers}");
+                Err(Failure::new(Stage::Resolve, "refused").with_detail(detail))
+            }
+            None => Ok(addresses_of(name, &found.response)),
+        },
         rcode => {
             let asked = format!("{} {}", presentation(name), type_name(record_type));
             let detail = format!("{asked} by resolver {resolver}");
@@ -88,6 +94,22 @@ fn addresses_of(name: &Name, response: &Message) -> Vec<IpAddr> {
     let name = aliases.last().unwrap_or(name);
     let records = response.answers.iter().filter(|record| record.name == *name);
     records.filter_map(|record| record.data.ip_addr()).collect()
+}
+
+/// Says of a server that it refers to others in place of an answer, as one does that does not recurse, or is not asked
+/// to. Such a response says nothing of the records of a name (RFC 2308, section 2.2).
+pub(crate) fn referral(response: &Message) -> Option<String> {
+    let metadata = &response.metadata;
+    let recurses = metadata.recursion_available && metadata.recursion_desired;
+    let mut authorities = response.authorities.iter();
+    let zone = authorities.clone().find(|record| record.record_type() == RecordType::NS)?;
+    let is_answer = metadata.response_code != ResponseCode::NoError
+        || metadata.authoritative
+        || recurses
+        || !response.answers.is_empty()
+        || authorities.any(|record| record.record_type() == RecordType::SOA);
+    let zone = presentation(&zone.name);
+    (!is_answer).then(|| format!("does not recurse: it refers to the nameservers of {zone}"))
 }
 
 /// Returns the names to which the CNAME records of a response lead from a name, in their order: the answers to the

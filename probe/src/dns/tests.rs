@@ -4,7 +4,7 @@ use super::testing::{a, record, response, serve_tcp, serve_udp, sockets, udp};
 use super::*;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
-use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::rdata::{CNAME, NS};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::Ipv4Addr;
@@ -140,6 +140,28 @@ async fn streams_that_trickle_or_close_end_in_time() {
     assert!(["closed", "reset"].contains(&failure.reason), "{failure:?}");
 }
 
+#[tokio::test]
+async fn records_of_another_class_are_no_answer() {
+    for section in ["answer", "authority", "additional"] {
+        let server = udp(move |query| {
+            let mut response = response(&query);
+            let mut foreign = a("shop.example.", [192, 0, 2, 1]);
+            foreign.dns_class = DNSClass::CH;
+            match section {
+                "answer" => response.add_answer(foreign),
+                "authority" => response.add_authority(foreign),
+                _ => response.add_additional(foreign),
+            };
+            vec![response.to_vec().unwrap()]
+        })
+        .await;
+        let failure = ask(Protocol::Udp, server, LIMIT).await.unwrap_err();
+        assert_eq!((failure.stage, failure.reason), (Stage::Dns, "malformed"), "{section}");
+        let detail = "a record of class CH in a response to a question of class IN";
+        assert_eq!(failure.detail.as_deref(), Some(detail));
+    }
+}
+
 #[test]
 fn cname_records_are_followed_and_loops_end() {
     let alias =
@@ -181,6 +203,17 @@ async fn names_are_resolved_in_both_families() {
     let resolver = Resolver::udp("test", server);
     let failure = addresses(&name, Some(&resolver), &trust(), LIMIT).await.unwrap_err();
     assert_eq!((failure.stage, failure.reason), (Stage::Resolve, "nxdomain"));
+    // A nameserver of other zones says nothing of this name.
+    let server = udp(|query| {
+        let mut response = response(&query);
+        let nameserver = NS(Name::from_ascii("ns.example.").unwrap());
+        response.add_authority(record("example.", RData::NS(nameserver)));
+        vec![response.to_vec().unwrap()]
+    })
+    .await;
+    let resolver = Resolver::udp("test", server);
+    let failure = addresses(&name, Some(&resolver), &trust(), LIMIT).await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Resolve, "refused"));
     let localhost = Name::from_ascii("localhost.").unwrap();
     let found = addresses(&localhost, None, &trust(), LIMIT).await.unwrap();
     assert!(found.iter().all(IpAddr::is_loopback));

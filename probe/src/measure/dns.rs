@@ -9,7 +9,7 @@ mod tests;
 use super::{Context, Failure, Stage, begin, finish, milliseconds, printable};
 use crate::dns::{
     Exchange, Protocol, Question, Resolver, Security, Validation, aliases, exchange, presentation,
-    rcode_reason, type_name,
+    rcode_reason, referral, type_name,
 };
 use crate::failure::{OPEN_FILES, SOURCE_ADDRESS};
 use crate::target::{DnsTarget, Target};
@@ -136,6 +136,10 @@ async fn ask(
     let names = chain.as_deref().unwrap_or_default();
     describe(fields, &found, names.last().unwrap_or(&dns.name), dns.record_type)?;
     fields.cname_chain = names.iter().map(presentation).collect();
+    if let Some(refers) = referral(&found.response) {
+        let detail = format!("the server {refers}");
+        return Err(Failure::new(Stage::Dns, "refused").with_detail(detail));
+    }
     if is_validated {
         // After the exchange, so that its latency is what other clients see.
         let validated = match unsigned {

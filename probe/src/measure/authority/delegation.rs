@@ -1,7 +1,7 @@
 //! The delegation of a zone, as a server of its parent gives it.
 
 use super::Asking;
-use crate::dns::{Protocol, Question, exchange, presentation, rcode_reason};
+use crate::dns::{Protocol, Question, exchange, presentation, rcode_reason, referral};
 use crate::failure::{Failure, Stage};
 use crate::failure::{OPEN_FILES, SOURCE_ADDRESS};
 use hickory_proto::dnssec::DigestType;
@@ -94,9 +94,13 @@ pub(super) async fn resolve_ns(
     let found = exchange(asking.resolver, asking.trust, &question, limit).await;
     let found = found.map_err(|failure| Failure { stage: Stage::Resolve, ..failure })?;
     match found.response.metadata.response_code {
-        ResponseCode::NoError | ResponseCode::NXDomain => {
-            Ok(ns_names(&found.response.answers, zone))
-        }
+        ResponseCode::NoError | ResponseCode::NXDomain => match referral(&found.response) {
+            Some(refers) => {
+                let detail = format!("resolver {} {refers}", asking.resolver);
+                Err(Failure::new(Stage::Resolve, "refused").with_detail(detail))
+            }
+            None => Ok(ns_names(&found.response.answers, zone)),
+        },
         rcode => {
             let detail = format!("{} NS by resolver {}", presentation(zone), asking.resolver);
             Err(Failure::new(Stage::Resolve, rcode_reason(rcode)).with_detail(detail))

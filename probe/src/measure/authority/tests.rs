@@ -41,6 +41,8 @@ struct World {
     servers: Vec<HostName>,
     /// Whether the parent answers.
     is_parent_silent: bool,
+    /// Whether the resolver refers to others, as a nameserver does.
+    resolver_refers: bool,
 }
 
 impl Default for World {
@@ -52,6 +54,7 @@ impl Default for World {
             unrouted: None,
             servers: Vec::new(),
             is_parent_silent: false,
+            resolver_refers: false,
         }
     }
 }
@@ -67,6 +70,10 @@ fn ns(zone: &str, server: &str) -> hickory_proto::rr::Record {
 impl World {
     fn resolve(&self, query: &Message) -> Message {
         let mut response = response(query);
+        if self.resolver_refers {
+            response.add_authority(ns("example.", "ns.parent.test."));
+            return response;
+        }
         let question = &query.queries[0];
         let owner = question.name().to_ascii();
         match (owner.as_str(), question.query_type()) {
@@ -214,6 +221,12 @@ async fn nameservers_that_agree_are_good() {
         assert_eq!(fields.address, Some(address.to_string()));
         assert_eq!(fields.answers, ["ns1.shop.example", "ns2.shop.example"]);
     }
+}
+
+#[tokio::test]
+async fn a_nameserver_in_place_of_the_resolver_finds_no_parent() {
+    let world = World { resolver_refers: true, ..World::default() };
+    assert_eq!(reasons(world).await, [(String::new(), Some("refused".to_owned()))]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use hickory_proto::dnssec::crypto::Ed25519SigningKey;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS, RRSIG, SigInput};
 use hickory_proto::dnssec::{DigestType, PublicKey as _, SigningKey as _, TBS};
 use hickory_proto::op::Message;
-use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::rdata::{CNAME, NS, SOA};
 use hickory_proto::rr::{DNSClass, RData, SerialNumber};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -247,6 +247,36 @@ async fn long_signed_answers_are_validated_over_tcp() {
     let fields = probe(server, trust).await;
     assert_eq!(result(&fields), ("", "secure"), "{fields:?}");
     assert_eq!(fields.protocol.as_deref(), Some("tcp"));
+}
+
+#[tokio::test]
+async fn a_referral_says_nothing_of_the_name() {
+    // What the server says besides its nameservers: whether it recurses or has authority, and an SOA record.
+    for (recurses, authoritative, has_soa, expected) in [
+        (false, false, false, "refused"),
+        (true, false, false, "no_data"),
+        (false, true, false, "no_data"),
+        (false, false, true, "no_data"),
+    ] {
+        let server = udp(move |query| {
+            let mut message = response(&query);
+            message.metadata.recursion_desired = true;
+            message.metadata.recursion_available = recurses;
+            message.metadata.authoritative = authoritative;
+            message.add_authority(record("test.", RData::NS(NS(name("ns.test.")))));
+            if has_soa {
+                let soa = SOA::new(name("ns.test."), name("admin.test."), 1, 1, 1, 1, 1);
+                message.add_authority(record("test.", RData::SOA(soa)));
+            }
+            vec![message.to_vec().unwrap()]
+        })
+        .await;
+        let trust = Trust { anchors: Arc::from([]), ..Trust::load(Some(&[]), None).unwrap() };
+        let error = probe(server, trust).await.error.unwrap();
+        assert_eq!((error.stage.as_str(), error.reason.as_str()), ("dns", expected));
+        let detail = "the server does not recurse: it refers to the nameservers of test";
+        assert_eq!(error.detail.as_deref() == Some(detail), expected == "refused");
+    }
 }
 
 #[tokio::test]
