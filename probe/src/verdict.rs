@@ -17,6 +17,7 @@ mod tests;
 pub use change::{Change, Maintenance};
 pub use rule::{Alert, Cause, Condition, Entity, Figure, Rule, Severity};
 
+use crate::handshake::ProblemKind;
 use crate::measure::Round;
 use crate::target::Service;
 use change::Changes;
@@ -252,12 +253,15 @@ impl ServiceVerdicts {
             answers: of_kind(&["zone_change", "deploy", "maintenance"]),
             certificate: of_kind(&["certificate", "deploy", "maintenance"]),
         };
-        let verdicts = classify::classify(&all);
+        // What this probe cannot verify is no fault of the service.
+        let is_judged = |one: &Measurement| one.error().1 != ProblemKind::Unsupported.reason();
+        let judged: Vec<_> = all.iter().copied().filter(|one| is_judged(one)).collect();
+        let verdicts = classify::classify(&judged);
         let verdicts = verdicts.iter().filter(|one| {
             let key = (one.cause.rule(), Entity::service(service));
-            self.episodes.contains_key(&key) || options.rounds == 1 || is_settled(&all, one, now)
+            self.episodes.contains_key(&key) || options.rounds == 1 || is_settled(&judged, one, now)
         });
-        let verdicts = verdicts.map(|one| verdict(service, &all, one, now, options, changes));
+        let verdicts = verdicts.map(|one| verdict(service, &judged, one, now, options, changes));
         let mut found: Vec<Condition> = verdicts.collect();
         found.extend(rules::conditions(options, &all, announced));
         found.retain(|one| !options.disabled.contains(&one.rule));

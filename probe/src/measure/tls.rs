@@ -5,6 +5,7 @@
 //! are verified as always: the server must have the certificate's key.
 
 mod certificate;
+mod key;
 mod ocsp;
 mod revocation;
 mod starttls;
@@ -37,6 +38,11 @@ use tokio_rustls::client::TlsStream;
 
 /// Longest time that a server may take to refuse a certificate of the probe.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// Signatures that are offered last and never accepted: a server that has a key for these alone would send no
+/// certificate otherwise.
+const UNVERIFIED_SCHEMES: [SignatureScheme; 2] =
+    [SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448];
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(ring::default_provider()));
@@ -126,7 +132,10 @@ pub(super) async fn handshake(
         let found = inspect(&presented, &context.trust.roots, &name, Timestamp::now());
         (fields.cert, problems) = found;
     }
-    let stream = connected.map_err(|failure| with_problems(failure, &problems))?;
+    let stream = match connected {
+        Ok(stream) => stream,
+        Err(failure) => return Err(explained(failure, &presented, problems)),
+    };
     if let Some(cert) = &mut fields.cert {
         revocation::check(&context.trust, &presented, cert, &mut problems, deadline).await;
     }
@@ -137,13 +146,29 @@ pub(super) async fn handshake(
         name.replace("TLS13_", "TLS_")
     });
     fields.alpn = connection.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned());
-    match problems.split_first() {
-        None => Ok(stream),
-        Some(_) if !verify => Ok(stream),
-        Some(((kind, detail), others)) => {
-            let failure = Failure::new(Stage::Tls, kind.reason()).with_detail(detail.clone());
-            Err(with_problems(failure, others))
+    match worst(&problems) {
+        Some(failure) if *verify => Err(failure),
+        _ => Ok(stream),
+    }
+}
+
+/// Returns the failure that the heaviest problem is; its detail has all.
+fn worst(problems: &[Problem]) -> Option<Failure> {
+    let (kind, _) = problems.first()?;
+    Some(with_problems(Failure::new(Stage::Tls, kind.reason()), problems))
+}
+
+/// Explains a handshake that failed by the certificate that the server presented: its key may be one that this
+/// probe cannot verify.
+fn explained(failure: Failure, presented: &Presented, mut problems: Vec<Problem>) -> Failure {
+    let may_be_of_key = matches!(failure.reason, "certificate_untrusted" | "handshake_failed");
+    match presented.key_problem().filter(|_| may_be_of_key) {
+        Some(problem) => {
+            problems.push(problem);
+            problems.sort();
+            worst(&problems).unwrap_or(failure)
         }
+        None => with_problems(failure, &problems),
     }
 }
 
@@ -248,7 +273,8 @@ impl ServerCertVerifier for Recorder {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        PROVIDER.signature_verification_algorithms.supported_schemes()
+        let verified = PROVIDER.signature_verification_algorithms.supported_schemes();
+        [verified, UNVERIFIED_SCHEMES.to_vec()].concat()
     }
 }
 

@@ -1,11 +1,11 @@
 //! What a server's certificates say, and what is wrong with them. No I/O: chain, staple, roots and time are arguments.
 
-use super::ocsp;
 use super::x509::{
     contents, date, day, from_seconds, hex, names, operator, presentation, seconds, timestamp,
     unix, wrapped,
 };
-use crate::handshake::unsuitable;
+use super::{key, ocsp};
+use crate::handshake::{ProblemKind, certificate_problem, other};
 use dnscribe_record::CertificateFields;
 use dnscribe_record::time::Timestamp;
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -18,7 +18,7 @@ use std::fmt::Write as _;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::FromDer as _;
-use x509_parser::x509::X509Name;
+use x509_parser::x509::{X509Name, X509Version};
 
 /// Names of a certificate that are listed where none of them matches.
 const NAMES_SHOWN: usize = 5;
@@ -33,42 +33,12 @@ pub(super) struct Presented {
     pub(super) ocsp: Vec<u8>,
 }
 
-/// A reason not to accept a certificate. Where several apply, the first in this order names the failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum ProblemKind {
-    /// Not a certificate that can be read.
-    Malformed,
-    /// Revoked, as the stapled OCSP response or its issuer's list says.
-    Revoked,
-    /// Expired, or another of its chain has.
-    Expired,
-    /// Not yet valid, or another of its chain is not.
-    NotYetValid,
-    /// Signed with its own key and not trusted itself.
-    SelfSigned,
-    /// Sent without the certificate of its issuer, which only a root that is trusted could replace.
-    ChainIncomplete,
-    /// Issued by none that is trusted.
-    Untrusted,
-    /// Trusted, and not for a server, or by an issuer that may not issue.
-    Unsuitable,
-    /// For other names.
-    NameMismatch,
-}
-
-impl ProblemKind {
-    pub(super) const fn reason(self) -> &'static str {
-        match self {
-            Self::Malformed => "certificate_malformed",
-            Self::Revoked => "certificate_revoked",
-            Self::Expired => "certificate_expired",
-            Self::NotYetValid => "certificate_not_yet_valid",
-            Self::SelfSigned => "self_signed",
-            Self::ChainIncomplete => "chain_incomplete",
-            Self::Untrusted => "certificate_untrusted",
-            Self::Unsuitable => "certificate_unsuitable",
-            Self::NameMismatch => "name_mismatch",
-        }
+impl Presented {
+    /// Returns why no handshake with the server's own key can be verified.
+    pub(super) fn key_problem(&self) -> Option<Problem> {
+        let leaf = self.chain.first().and_then(parse)?;
+        let (kind, what) = key::problem(leaf.public_key().raw)?;
+        Some((kind, format!("{} {what}", presentation(leaf.subject()))))
     }
 }
 
@@ -210,19 +180,19 @@ impl<'a> Chain<'a> {
         let is_self_issued =
             |one: &X509Certificate<'_>| one.subject().as_raw() == one.issuer().as_raw();
         let subject = presentation(self.leaf.subject());
-        if is_self_issued(&self.leaf) {
+        if is_self_issued(&self.leaf) && !self.is_trusted_itself() {
             return (ProblemKind::SelfSigned, format!("{subject} is signed with its own key"));
         }
         if let Error::InvalidCertificate(error) = error
-            && let Some(what) = unsuitable(error)
+            && *error != CertificateError::UnknownIssuer
         {
-            return (ProblemKind::Unsuitable, format!("{subject} {what}"));
+            return self.unusable_issuer(error).unwrap_or_else(|| {
+                let (kind, what) = certificate_problem(error);
+                (kind, format!("{} {what}", presentation(self.culprit(error).subject())))
+            });
         }
         let top = self.top();
         let issuer = presentation(top.issuer());
-        if !matches!(error, Error::InvalidCertificate(CertificateError::UnknownIssuer)) {
-            return (ProblemKind::Untrusted, format!("{subject}: {error}"));
-        }
         if is_self_issued(top) {
             return (ProblemKind::Untrusted, format!("the root {issuer} is not trusted"));
         }
@@ -231,6 +201,50 @@ impl<'a> Chain<'a> {
             return (ProblemKind::ChainIncomplete, missing);
         }
         (ProblemKind::Untrusted, format!("the issuer {issuer} is not trusted, and was not sent"))
+    }
+
+    /// Returns the certificate that an error is about: the server's own where that cannot be known.
+    fn culprit(&self, error: &CertificateError) -> &X509Certificate<'a> {
+        let is_meant = |one: &&X509Certificate<'_>| match error {
+            CertificateError::UnsupportedSignatureAlgorithmContext {
+                signature_algorithm_id,
+                ..
+            } => contents(signature_algorithm_id) == one.signature_algorithm.algorithm.as_bytes(),
+            _ => match other(error) {
+                Some(webpki::Error::UnsupportedCertVersion) => one.version() != X509Version::V3,
+                Some(webpki::Error::UnsupportedCriticalExtension) => one
+                    .extensions()
+                    .iter()
+                    .any(|one| one.critical && one.parsed_extension().unsupported()),
+                _ => true,
+            },
+        };
+        self.all().find(is_meant).unwrap_or(&self.leaf)
+    }
+
+    /// Returns the issuer whose key is why a signature cannot be verified.
+    fn unusable_issuer(&self, error: &CertificateError) -> Option<Problem> {
+        let is_of_signature = matches!(
+            error,
+            CertificateError::BadSignature
+                | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+                | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. }
+        );
+        let mut issuers = self.all().map(|one| one.issuer()).filter(|_| is_of_signature);
+        issuers.find_map(|issuer| {
+            let (kind, what) = key::problem(&self.key_of(issuer)?)?;
+            Some((kind, format!("{} {what}", presentation(issuer))))
+        })
+    }
+
+    /// Returns the public key of an issuer that was sent or is trusted, as certificates have it.
+    fn key_of(&self, issuer: &X509Name<'_>) -> Option<Vec<u8>> {
+        let sent = self.others.iter().find(|one| one.subject().as_raw() == issuer.as_raw());
+        sent.map(|one| one.public_key().raw.to_vec()).or_else(|| {
+            let mut roots = self.roots.roots.iter();
+            let root = roots.find(|root| contents(issuer.as_raw()) == &*root.subject);
+            root.map(|root| wrapped(&root.subject_public_key_info))
+        })
     }
 
     /// Returns the last certificate on the way from the server's own along the issuers that were sent.
@@ -283,6 +297,16 @@ impl<'a> Chain<'a> {
                 _ => {}
             }
         }
+        // Another intermediate leads to a root, and the server's own certificate does not lead to it.
+        let is_astray = |one: &&X509Certificate<'_>| {
+            !std::ptr::eq(*one, top)
+                && one.subject().as_raw() != one.issuer().as_raw()
+                && self.is_root(one.issuer())
+        };
+        if let Some(sent) = self.others.iter().find(is_astray) {
+            let [sent, root] = [sent.subject(), sent.issuer()].map(presentation);
+            return Some(format!("{sent} was, of {root}, which is trusted"));
+        }
         let operator = operator(issuer)?;
         let root = self.roots.roots.iter().map(|root| wrapped(&root.subject)).find(|root| {
             X509Name::from_der(root).is_ok_and(|(_, name)| self::operator(&name) == Some(operator))
@@ -322,14 +346,8 @@ impl<'a> Chain<'a> {
         if self.presented.ocsp.is_empty() {
             return None;
         }
-        let issuer = self.leaf.issuer().as_raw();
-        let sent = self.others.iter().find(|one| one.subject().as_raw() == issuer);
-        let key = sent.map(|one| one.public_key().raw.to_vec()).or_else(|| {
-            let mut roots = self.roots.roots.iter();
-            let root = roots.find(|root| contents(issuer) == &*root.subject);
-            root.map(|root| wrapped(&root.subject_public_key_info))
-        });
-        let status = key
+        let status = self
+            .key_of(self.leaf.issuer())
             .ok_or_else(|| "its issuer is not known".to_owned())
             .and_then(|key| ocsp::status(&self.presented.ocsp, &self.leaf, &key, self.now));
         match status {

@@ -1,7 +1,8 @@
 //! Whether a server's certificate is revoked: by the stapled OCSP response, else by the lists of its issuer.
 
-use super::certificate::{Presented, Problem, ProblemKind};
+use super::certificate::{Presented, Problem};
 use super::x509::{day, from_seconds};
+use crate::handshake::ProblemKind;
 use crate::revocation::{Revocation, Unknown};
 use crate::trust::Trust;
 use dnscribe_record::CertificateFields;

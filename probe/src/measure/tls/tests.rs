@@ -1,6 +1,7 @@
 //! The kind `tls` against servers on loopback.
 
 mod client;
+mod keys;
 mod revocation;
 
 use crate::measure::testing::{
@@ -11,8 +12,9 @@ use crate::measure::{Context, Round, measure};
 use crate::target::{DialogueStep, SecretText, Target, TargetKind, TlsTarget};
 use dnscribe_record::ProbeFields;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyPair, NameConstraints, SanType,
+    date_time_ymd,
 };
 use rustls::version::{TLS12, TLS13};
 use rustls::{RootCertStore, ServerConfig};
@@ -245,6 +247,92 @@ async fn names_what_is_wrong_with_a_certificate() {
 }
 
 #[tokio::test]
+async fn generic_names_of_authorities_are_no_evidence() {
+    let root = authority("Root A", "", None);
+    let first = authority("Int 1", "", Some(&root));
+    let second = authority("Int 2", "", Some(&first));
+    let stranger = authority("Root B", "", None);
+    let good = server_params(NAME);
+    for (identity, expected, detail) in [
+        (
+            identity(&good, &stranger, &[]),
+            "certificate_untrusted",
+            "the issuer CN=Root B is not trusted, and was not sent",
+        ),
+        (
+            identity(&good, &second, &[&first]),
+            "chain_incomplete",
+            "the issuer CN=Int 2 was not sent (CN=Int 1 was, of CN=Root A, which is trusted)",
+        ),
+        (
+            identity(&good, &stranger, &[&root]),
+            "certificate_untrusted",
+            "the issuer CN=Root B is not trusted, and was not sent",
+        ),
+    ] {
+        let address = serve_tls(simple(&identity)).await;
+        let fields = probe(roots(&[root.der()]), address).await;
+        assert_eq!(reason(&fields), ("tls", expected, detail));
+    }
+}
+
+#[tokio::test]
+async fn constraints_of_issuers_are_named() {
+    let root = authority("Root", "Lab", None);
+    let constrained = |change: fn(&mut CertificateParams)| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Constrained");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        change(&mut params);
+        CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &root).unwrap()
+    };
+    let good = server_params(NAME);
+    let names = constrained(|params| {
+        let permitted_subtrees = vec![GeneralSubtree::DnsName("other.example".to_owned())];
+        let excluded_subtrees = Vec::new();
+        params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees });
+    });
+    let length = constrained(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0)));
+    let below = authority("Below", "Lab", Some(&length));
+    let extended = constrained(|params| {
+        let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+    });
+    for (identity, detail) in [
+        (
+            identity(&good, &names, &[&names]),
+            "CN=shop.example has a name that an issuer may not certify (name constraints)",
+        ),
+        (
+            identity(&good, &below, &[&below, &length]),
+            "CN=shop.example has more issuers than one of them allows (path length constraint)",
+        ),
+        (
+            identity(&good, &extended, &[&extended]),
+            "CN=Constrained has a critical extension that clients do not know",
+        ),
+    ] {
+        let address = serve_tls(simple(&identity)).await;
+        let fields = probe(roots(&[root.der()]), address).await;
+        assert_eq!(reason(&fields), ("tls", "certificate_unsuitable", detail));
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_resembles_an_address_is_told_from_it() {
+    let pki = Pki::new();
+    let mut params = server_params(NAME);
+    params.subject_alt_names = vec![SanType::DnsName("127.0.0.1".try_into().unwrap())];
+    let address = serve_tls(simple(&pki.identity(&params))).await;
+    let by_address =
+        |tls: &mut TlsTarget, _: &mut Duration| "127.0.0.1".clone_into(&mut tls.server_name);
+    let fields = probe_with(pki.trusted(), address, by_address).await;
+    let detail = "127.0.0.1 is not in the certificate, which has DNS:127.0.0.1";
+    assert_eq!(reason(&fields), ("tls", "name_mismatch", detail));
+}
+
+#[tokio::test]
 async fn certificates_need_not_be_valid() {
     let pki = Pki::new();
     let address = serve_tls(simple(&pki.identity(&server_params(NAME)))).await;
@@ -338,6 +426,11 @@ impl Openssl {
         write("own.der", &identity.chain[0]);
         write("own.key", identity.key.serialize_pem().as_bytes());
         write("clients.pem", clients.map_or_else(String::new, CertifiedIssuer::pem).as_bytes());
+        Self::start(folder, words).await
+    }
+
+    /// Starts the server with `own.der` and `own.key` of a folder.
+    async fn start(folder: TempDir, words: &str) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = free.local_addr().unwrap();
         drop(free);

@@ -3,7 +3,7 @@
 use dnscribe_record::time::Timestamp;
 use rustls::pki_types::UnixTime;
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 use x509_cert::der::asn1::AnyRef;
 use x509_cert::der::{Decode as _, Encode as _, Tag};
@@ -21,6 +21,8 @@ const MAX_NAME_CHARS: usize = 1000;
 pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
     let names = extension.value.general_names.iter().filter_map(|name| match name {
+        // Such a name is no address, whatever it resembles.
+        GeneralName::DNSName(name) if name.parse::<IpAddr>().is_ok() => Some(format!("DNS:{name}")),
         GeneralName::DNSName(name) => Some((*name).to_owned()),
         GeneralName::IPAddress(bytes) => match bytes.len() {
             4 => <[u8; 4]>::try_from(*bytes).ok().map(|ip| Ipv4Addr::from(ip).to_string()),
@@ -31,14 +33,74 @@ pub(super) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     names.collect()
 }
 
+/// Words of authorities' names that say nothing of who runs them. A word that begins with another one stands before it.
+const GENERIC_WORDS: [&str; 38] = [
+    "authority",
+    "ca",
+    "certificate",
+    "certification",
+    "cert",
+    "class",
+    "company",
+    "corporate",
+    "corp",
+    "default",
+    "dev",
+    "enterprise",
+    "global",
+    "intermediate",
+    "internal",
+    "int",
+    "issuing",
+    "local",
+    "my",
+    "network",
+    "new",
+    "our",
+    "policy",
+    "primary",
+    "private",
+    "prod",
+    "public",
+    "root",
+    "secure",
+    "server",
+    "ssl",
+    "subordinate",
+    "sub",
+    "test",
+    "the",
+    "tls",
+    "trust",
+    "web",
+];
+
+/// Organizations that openssl gives where nobody names one.
+const DEFAULT_ORGANIZATIONS: [&str; 2] = ["Internet Widgits Pty Ltd", "Default Company Ltd"];
+
 /// Returns who runs the authority of this name: its organization (`O`), else the first word of its common
-/// name (`Acme` of `Acme Issuing CA`), as private authorities often have no more.
+/// name (`Acme` of `Acme Issuing CA`), as private authorities often have no more. Returns nothing where that
+/// may be anybody.
 pub(super) fn operator<'a>(name: &'a X509Name<'_>) -> Option<&'a str> {
     let text = match name.iter_organization().next() {
         Some(organization) => organization.as_str().ok()?,
         None => name.iter_common_name().next()?.as_str().ok()?.split(' ').next()?,
     };
-    (text.len() > 2).then_some(text)
+    let is_anybody = is_generic(text) || DEFAULT_ORGANIZATIONS.contains(&text);
+    (text.len() > 2 && !is_anybody).then_some(text)
+}
+
+/// Returns whether a name is made of generic words and digits alone, such as `RootCA-2`.
+fn is_generic(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let mut rest = name.as_str();
+    loop {
+        rest = rest.trim_start_matches(|letter: char| !letter.is_alphabetic());
+        match GENERIC_WORDS.iter().find_map(|word| rest.strip_prefix(word)) {
+            Some(behind) => rest = behind,
+            None => return rest.is_empty(),
+        }
+    }
 }
 
 /// Returns a name as records have it (RFC 4514), or in the library's own way if its encoding is wrong. Clipped
@@ -101,6 +163,32 @@ pub(super) fn day(time: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn generic_words_name_no_operator() {
+        for (name, expected) in [
+            ("Acme Issuing CA", Some("Acme")),
+            ("Lab Root CA", Some("Lab")),
+            ("Interlink CA 1", Some("Interlink")),
+            ("Rootstock G2", Some("Rootstock")),
+            ("Root A", None),
+            ("Intermediate 2", None),
+            ("Internal-CA", None),
+            ("RootCA2", None),
+            ("SubCA_1", None),
+            ("Global Services", None),
+            ("Secure Site", None),
+            ("CertificationAuthority", None),
+            ("2026 Root", None),
+        ] {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            let certificate = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
+            let (_, certificate) = X509Certificate::from_der(certificate.der()).unwrap();
+            assert_eq!(operator(certificate.subject()), expected, "{name}");
+        }
+    }
 
     #[test]
     fn days_of_every_year_are_written() {

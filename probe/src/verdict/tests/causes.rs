@@ -74,6 +74,11 @@ const SITUATIONS: &[Situation] = &[
     ("one resolver is away", &["dns@c dns/timeout"], &["resolver warning"]),
     ("one resolver is closed", &["dns@c dns/port_unreachable"], &["resolver warning"]),
     ("one resolver refuses", &["dns@b dns/refused"], &["resolver warning"]),
+    (
+        "one resolver has a key that the probe cannot verify",
+        &["dns@b tls/certificate_unsupported"],
+        &[],
+    ),
     ("one resolver fails", &["dns@b dns/servfail"], &["resolver warning"]),
     ("one resolver denies the name", &["dns@b dns/nxdomain"], &["resolver warning"]),
     (
@@ -189,6 +194,11 @@ const SITUATIONS: &[Situation] = &[
         "revoked",
         &["tls tls/certificate_revoked", "http tls/certificate_revoked"],
         &["certificate critical"],
+    ),
+    (
+        "a key that the probe cannot verify",
+        &["tls tls/certificate_unsupported", "http tls/certificate_unsupported"],
+        &[],
     ),
     // Hosts.
     (
