@@ -691,4 +691,18 @@ fn suggested_policies_are_valid() {
     assert!(code == Some(1) && stderr.contains("capture.connections"), "{stderr}");
     let (code, _, stderr) = run(&["check", &records, "--records", &records]);
     assert!(code == Some(2) && stderr.contains("uses.ndjson"), "{stderr}");
+    let (code, _, stderr) = run(&["suggest", &records, "--selector", "app=web,app=api"]);
+    assert!(code == Some(2) && stderr.contains("names a label twice"), "{stderr}");
+    // A workload of another kind with the same name and labels, and a masked record.
+    let one = connection("job.example.com", "198.51.100.7", 443, "tcp");
+    let masked = one.replacen('{', "{\"masking\":{\"qname\":\"hash\"},", 1);
+    let lines = [one.replace("Deployment", "Job"), masked];
+    fs::write(&stranger, [fs::read_to_string(&records).unwrap(), lines.join("\n")].join("\n"))
+        .unwrap();
+    let (code, stdout, stderr) = run(&["suggest", &stranger, "--workload", "Job/web"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("job.example.com") && !stdout.contains("n1.example.com"), "{stdout}");
+    let warning = "the selector of shop/web (Job) also selects pods of shop/web (Deployment)";
+    assert!(stdout.contains(&format!("# {warning}\n")) && stderr.contains(warning), "{stderr}");
+    assert!(stderr.contains("left out 1 connections of masked records"), "{stderr}");
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// A subcommand of `dnscribe policy`.
 #[derive(Clone, Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Print a network policy that allows each workload what it was connected to
+    /// Print a network policy that allows each workload what it has reached
     Suggest(SuggestArgs),
     /// Compare connections with policies; exit with 1 if one would have been refused
     Check(CheckArgs),
@@ -90,7 +90,7 @@ pub struct TopicsArgs {
     #[arg(long, value_name = "NAME")]
     pub namespace: Option<String>,
 
-    /// Only this workload
+    /// Only this workload, or those of this name: NAME, or KIND/NAME such as Deployment/web
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
 

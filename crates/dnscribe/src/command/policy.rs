@@ -9,7 +9,9 @@ use dnscribe_cli::print;
 use dnscribe_config::{log, yaml};
 use dnscribe_delivery::{Stream, kafka};
 use dnscribe_record::time::Timestamp;
-use dnscribe_view::policy::{self, Policy, Refused, Uses, Verdict};
+use dnscribe_view::policy::{self, Destination, Policy, Refused, Uses, Verdict, WorkloadName};
+use dnscribe_view::top::clean;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -25,23 +27,29 @@ pub(super) fn policy(command: &PolicyCommand) -> Result<(), Exit> {
 
 fn suggest(args: &SuggestArgs) -> Result<(), Exit> {
     let uses = read(&args.uses.records, &args.uses.topics)?;
-    let selector = args.selector.iter().cloned().collect();
+    let selector: BTreeMap<_, _> = args.selector.iter().cloned().collect();
+    if selector.len() < args.selector.len() {
+        return Err(Exit::usage("--selector names a label twice"));
+    }
     let selector = (!args.selector.is_empty()).then_some(&selector);
     if selector.is_some() && uses.workloads.len() > 1 {
         let names: Vec<String> =
-            uses.workloads.keys().map(|(space, name)| format!("{space}/{name}")).collect();
+            uses.workloads.keys().map(|name| format!("{name} ({})", name.kind)).collect();
         return Err(Exit::usage(format!(
             "--selector is for one workload, not for {}",
             names.join(", ")
         ))
-        .with_remedy("choose one by --namespace and --workload"));
+        .with_remedy("choose one by --namespace and --workload, such as Deployment/web"));
     }
-    let text = policy::suggest(&uses, args.output, selector).map_err(|error| {
+    let suggestion = policy::suggest(&uses, args.output, selector).map_err(|error| {
         Exit::failed(error.to_string()).with_remedy(
             "name labels of pods in kubernetes.labels of the agents, or give --selector KEY=VALUE",
         )
     })?;
-    print(&text)
+    for warning in &suggestion.warnings {
+        tracing::warn!("{}", clean(warning));
+    }
+    print(&suggestion.text)
 }
 
 fn check(args: &PolicyCheckArgs) -> Result<(), Exit> {
@@ -52,7 +60,7 @@ fn check(args: &PolicyCheckArgs) -> Result<(), Exit> {
     let uses = read(&args.records, &args.topics)?;
     let verdict = policy::check(&uses, &policies);
     print(&describe(&verdict, &policies))?;
-    let refused: u64 = verdict.refused.iter().map(|refused| refused.count).sum();
+    let refused = verdict.refusals();
     if refused > 0 {
         return Err(Exit::failed(format!(
             "{refused} of {} connections would be refused",
@@ -100,9 +108,17 @@ fn read(files: &[PathBuf], topics: &TopicsArgs) -> Result<Uses, Exit> {
     if uses.elsewhere > 0 {
         tracing::info!("{} connections are of processes outside of Kubernetes", uses.elsewhere);
     }
-    uses.workloads.retain(|(namespace, workload), _| {
+    if uses.masked > 0 {
+        tracing::warn!(
+            "left out {} connections of masked records, whose names, addresses or pods are not the real ones",
+            uses.masked
+        );
+    }
+    uses.choose(|WorkloadName { namespace, name, kind }| {
         topics.namespace.as_ref().is_none_or(|wanted| wanted == namespace)
-            && topics.workload.as_ref().is_none_or(|wanted| wanted == workload)
+            && topics.workload.as_ref().is_none_or(|wanted| {
+                wanted == name || wanted.split_once('/') == Some((&**kind, &**name))
+            })
     });
     if uses.workloads.is_empty() {
         return Err(Exit::failed(format!(
@@ -119,24 +135,23 @@ fn read(files: &[PathBuf], topics: &TopicsArgs) -> Result<Uses, Exit> {
 fn describe(verdict: &Verdict, policies: &[Policy]) -> String {
     let Verdict { connections, allowed, undecided, refused, unselected } = verdict;
     let mut out = String::new();
-    for Refused { workload: (namespace, workload), destination, count } in
-        refused.iter().take(SHOWN)
-    {
+    for Refused { workload, destination, count } in refused.iter().take(SHOWN) {
         let names: Vec<&str> = destination.names.iter().map(String::as_str).collect();
         let names = if names.is_empty() { "by no name".to_owned() } else { names.join(" or ") };
-        let (address, port, protocol) =
-            (destination.address, destination.port, &destination.protocol);
+        let Destination { address, port, protocol, is_answered, .. } = destination;
+        let note = if *is_answered { "" } else { "  nobody answered" };
+        let names = clean(&names);
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "refused {count:>8}  {namespace}/{workload}  {names}  {address} port {port}/{protocol}"
+            "refused {count:>8}  {workload}  {names}  {address} port {port}/{protocol}{note}"
         );
     }
     if refused.len() > SHOWN {
         let _ = writeln!(out, "and {} more destinations", refused.len() - SHOWN);
     }
     let names: Vec<&str> = policies.iter().map(|policy| &*policy.name).collect();
-    let sum: u64 = refused.iter().map(|refused| refused.count).sum();
+    let sum = verdict.refusals();
     let _ = writeln!(
         out,
         "{}: {allowed} of {connections} connections allowed, {sum} refused, {undecided} undecided; {unselected} of \

@@ -10,13 +10,20 @@ pub struct Verdict {
     pub connections: u64,
     /// Connections that the policies allow, or say nothing about.
     pub allowed: u64,
-    /// Connections to an address of which several names are possible, some allowed and some not, and those about which
-    /// policies of one priority disagree.
+    /// Connections whose name is ambiguous, if it decides, and those about which policies of one priority disagree.
     pub undecided: u64,
     /// Connections that the policies do not allow, by workload and destination; the most first.
     pub refused: Vec<Refused>,
     /// Connections of workloads that no policy selects, and which are free.
     pub unselected: u64,
+}
+
+impl Verdict {
+    /// Returns the number of connections that are refused.
+    #[must_use]
+    pub fn refusals(&self) -> u64 {
+        self.refused.iter().fold(0, |sum, refused| sum.saturating_add(refused.count))
+    }
 }
 
 /// Connections that the policies do not allow.
@@ -40,13 +47,13 @@ pub fn check(uses: &Uses, policies: &[Policy]) -> Verdict {
             policies.iter().filter(|policy| policy.selects(name, workload)).collect();
         for (destination, count) in &workload.uses {
             if of_workload.is_empty() {
-                verdict.unselected += count;
+                verdict.unselected = verdict.unselected.saturating_add(*count);
                 continue;
             }
-            verdict.connections += count;
+            verdict.connections = verdict.connections.saturating_add(*count);
             match allows(&of_workload, destination) {
-                Some(true) => verdict.allowed += count,
-                None => verdict.undecided += count,
+                Some(true) => verdict.allowed = verdict.allowed.saturating_add(*count),
+                None => verdict.undecided = verdict.undecided.saturating_add(*count),
                 Some(false) => verdict.refused.push(Refused {
                     workload: name.clone(),
                     destination: destination.clone(),

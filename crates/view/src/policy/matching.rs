@@ -1,6 +1,6 @@
 //! What policies say about a connection: each on its own, and all that select a workload together.
 
-use super::{Destination, Workload, WorkloadName, service_of};
+use super::{Destination, Workload, WorkloadName, cluster_name};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -85,9 +85,9 @@ impl Policy {
     /// Returns whether it selects a workload's pods, to restrict where they connect to. Labels that no record names do
     /// not exclude them.
     #[must_use]
-    pub fn selects(&self, (namespace, _): &WorkloadName, workload: &Workload) -> bool {
+    pub fn selects(&self, name: &WorkloadName, workload: &Workload) -> bool {
         self.is_on_egress
-            && self.namespace.as_ref().is_none_or(|own| own == namespace)
+            && self.namespace.as_ref().is_none_or(|own| *own == name.namespace)
             && self
                 .selector
                 .iter()
@@ -105,16 +105,19 @@ impl Policy {
     }
 }
 
-/// Returns whether policies that select a workload allow it a connection, by whatever name of a destination; none if that
-/// depends on the name, or on which of two policies of one priority comes first.
+/// Returns whether policies that select a workload allow it a connection, by whatever name of a destination, and by another one
+/// if it is ambiguous; none if that depends on the name, or on which of two policies of one priority comes first.
 pub(super) fn allows(policies: &[&Policy], destination: &Destination) -> Option<bool> {
     let verdict = |name: Option<&str>| allows_name(policies, name, destination);
-    let mut names = destination.names.iter().map(|name| verdict(Some(name)));
-    let Some(first) = names.next() else { return verdict(None) };
-    first.filter(|_| names.all(|other| other == first))
+    let is_other = destination.is_ambiguous || destination.names.is_empty();
+    let other = is_other.then_some(None);
+    let mut verdicts = destination.names.iter().map(|name| Some(&**name)).chain(other).map(verdict);
+    let first = verdicts.next()?;
+    first.filter(|_| verdicts.all(|other| other == first))
 }
 
-fn allows_name(
+/// Returns whether policies that select a workload allow it a connection by a name, or by one that no policy knows.
+pub(super) fn allows_name(
     policies: &[&Policy],
     name: Option<&str>,
     destination: &Destination,
@@ -193,20 +196,20 @@ impl Rule {
 
 impl Peer {
     fn matches(&self, name: Option<&str>, address: IpAddr) -> bool {
-        let service = name.and_then(service_of);
+        let inside = name.and_then(cluster_name);
         match self {
             Self::All => true,
             Self::Prefix { is_outside: true, .. } | Self::Name { is_outside: true, .. }
-                if service.is_some() =>
+                if inside.is_some() =>
             {
                 false
             }
             Self::Prefix { prefix, .. } => prefix.contains(&address),
             Self::Name { pattern, .. } => name.is_some_and(|name| is_like(pattern, name)),
             Self::Cluster { namespace, service: wanted } => {
-                service.is_some_and(|(service, space)| {
+                inside.is_some_and(|(space, service)| {
                     namespace.as_ref().is_none_or(|one| one == space)
-                        && wanted.as_ref().is_none_or(|one| one == service)
+                        && wanted.as_ref().is_none_or(|one| service == Some(one))
                 })
             }
         }

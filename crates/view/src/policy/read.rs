@@ -11,6 +11,9 @@ use std::net::IpAddr;
 /// Label of an endpoint with its namespace, without the source of the label.
 const CILIUM_NAMESPACE: &str = "io.kubernetes.pod.namespace";
 
+/// Protocols of rules for ports, also those that no connection has.
+const PROTOCOLS: [&str; 8] = ["ANY", "TCP", "UDP", "SCTP", "ICMP", "ICMPV6", "VRRP", "IGMP"];
+
 /// Everything outside of the cluster, by address family.
 const EVERYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
@@ -23,6 +26,9 @@ pub enum PolicyError {
     /// It selects pods or peers in a way that is not evaluated.
     #[error("{0} is not evaluated")]
     Unsupported(String),
+    /// It lacks what it must have.
+    #[error("{0} has no {1}")]
+    Missing(String, &'static str),
     /// An address prefix cannot be read.
     #[error("{0:?} is no address prefix")]
     Prefix(String),
@@ -42,19 +48,23 @@ impl Policy {
         let name = text(&metadata["name"]);
         let name = namespace.as_ref().map_or(name.clone(), |space| format!("{space}/{name}"));
         let reader = Reader { name, namespace };
-        let spec = &document["spec"];
+        // Without one it would be applied to the namespace of whoever applies it.
+        if reader.namespace.is_none() && matches!(&*kind, "CiliumNetworkPolicy" | "NetworkPolicy") {
+            return Err(reader.missing("metadata.namespace"));
+        }
+        let spec = || present(document, "spec").ok_or_else(|| reader.missing("spec"));
         match &*kind {
             "CiliumNetworkPolicy" => {
                 reader.known(
                     document,
                     &["apiVersion", "kind", "metadata", "spec", "specs", "status"],
                 )?;
-                let own = Some(spec).filter(|spec| !spec.is_null());
-                let all = own.into_iter().chain(list(&document["specs"]));
-                all.map(|spec| reader.cilium(spec)).collect()
+                let specs = reader.list(document, "specs")?;
+                let own = if specs.is_empty() { Some(spec()?) } else { present(document, "spec") };
+                own.into_iter().chain(specs).map(|spec| reader.cilium(spec)).collect()
             }
-            "NetworkPolicy" => Ok(vec![reader.kubernetes(spec)?]),
-            "ClusterNetworkPolicy" => Ok(vec![reader.cluster(spec)?]),
+            "NetworkPolicy" => Ok(vec![reader.kubernetes(spec()?)?]),
+            "ClusterNetworkPolicy" => Ok(vec![reader.cluster(spec()?)?]),
             _ => Err(PolicyError::Kind(kind)),
         }
     }
@@ -72,10 +82,41 @@ impl Reader {
         PolicyError::Unsupported(format!("{what} of {}", self.name))
     }
 
+    fn missing(&self, what: &'static str) -> PolicyError {
+        PolicyError::Missing(self.name.clone(), what)
+    }
+
+    /// Returns the keys of an object, and their values; none if it is absent.
+    fn fields<'a>(
+        &self,
+        object: &'a Value,
+    ) -> Result<impl Iterator<Item = (&'a String, &'a Value)> + use<'a>> {
+        if !object.is_object() && !object.is_null() {
+            return Err(self.unsupported(&format!("value {object}")));
+        }
+        Ok(object.as_object().into_iter().flatten())
+    }
+
+    /// Returns the items below a key; none if it is absent.
+    fn list<'a>(&self, object: &'a Value, key: &str) -> Result<&'a [Value]> {
+        match &object[key] {
+            Value::Null => Ok(&[]),
+            Value::Array(list) => Ok(list),
+            _ => Err(self.unsupported(&format!("{key} that is no list"))),
+        }
+    }
+
+    /// Returns a scalar as text.
+    fn text(&self, value: &Value) -> Result<String> {
+        if value.is_object() || value.is_array() {
+            return Err(self.unsupported(&format!("value {value}")));
+        }
+        Ok(text(value))
+    }
+
     /// Refuses keys that it does not know.
     fn known(&self, object: &Value, keys: &[&str]) -> Result<()> {
-        let mut all =
-            object.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+        let mut all = self.fields(object)?.filter(|(_, value)| !value.is_null());
         match all.find(|(key, _)| !keys.contains(&&***key)) {
             Some((key, _)) => Err(self.unsupported(key)),
             None => Ok(()),
@@ -85,8 +126,8 @@ impl Reader {
     /// Reads labels that select.
     fn labels(&self, selector: &Value) -> Result<BTreeMap<String, String>> {
         self.known(selector, &["matchLabels"])?;
-        let labels = selector["matchLabels"].as_object().into_iter().flatten();
-        Ok(labels.map(|(label, value)| (label.clone(), text(value))).collect())
+        let labels = self.fields(&selector["matchLabels"])?;
+        labels.map(|(label, value)| Ok((label.clone(), self.text(value)?))).collect()
     }
 
     /// Reads a selector of namespaces: one of them by its name, or all.
@@ -111,19 +152,27 @@ impl Reader {
 
     fn port(&self, value: &Value) -> Result<u16> {
         let text = text(value);
-        text.parse().map_err(|_| self.unsupported(&format!("port {text:?}")))
+        // Nor does the API take zero, but for Cilium's.
+        let port = text.parse().ok().filter(|port| *port != 0);
+        port.ok_or_else(|| self.unsupported(&format!("port {text:?}")))
     }
 
     /// Reads a port, and the last one of its range.
     fn ports(&self, protocol: &Value, default: &str, first: &Value, last: &Value) -> Result<Ports> {
         let protocol = if protocol.is_null() { default.to_owned() } else { text(protocol) };
         let protocol = protocol.to_ascii_uppercase();
-        if first.is_null() {
+        if !PROTOCOLS.contains(&&*protocol) {
+            return Err(self.unsupported(&format!("protocol {protocol:?}")));
+        }
+        if first.is_null() && last.is_null() {
             return Ok(Ports { protocol, first: 0, last: u16::MAX });
         }
         let first = self.port(first)?;
         // Zero, of Kubernetes never: as if absent.
         let last = if last.is_null() || text(last) == "0" { first } else { self.port(last)? };
+        if last < first {
+            return Err(self.unsupported(&format!("port range {first} to {last}")));
+        }
         Ok(Ports { protocol, first, last })
     }
 
@@ -144,18 +193,32 @@ impl Reader {
         let of_egress = ["egress", "egressDeny", "enableDefaultDeny", "endpointSelector"];
         let of_others = ["ingress", "ingressDeny", "labels", "description", "log"];
         self.known(spec, &[&of_egress[..], &of_others].concat())?;
-        let selector = self.labels(&spec["endpointSelector"])?;
-        let selector = selector.into_iter().map(|(label, value)| (plain_label(&label), value));
-        let mut policy = self.policy(Tier::Namespace, selector.collect());
+        let selector =
+            present(spec, "endpointSelector").ok_or_else(|| self.missing("endpointSelector"))?;
+        let mut policy = self.policy(Tier::Namespace, BTreeMap::new());
+        for (label, value) in self.labels(selector)? {
+            let label = plain_label(&label);
+            let is_own = label == CILIUM_NAMESPACE && Some(&value) == self.namespace.as_ref();
+            let is_others = label == CILIUM_NAMESPACE && !is_own;
+            if is_others || label.starts_with("io.cilium.") || label.starts_with("reserved:") {
+                return Err(self.unsupported(&format!("label {label} in endpointSelector")));
+            }
+            if !is_own {
+                policy.selector.insert(label, value);
+            }
+        }
         for (key, action) in [("egress", Action::Accept), ("egressDeny", Action::Deny)] {
-            for rule in list(&spec[key]) {
+            for rule in self.list(spec, key)? {
                 policy.rules.push(self.cilium_rule(rule, action)?);
             }
         }
-        policy.isolates = match &*text(&spec["enableDefaultDeny"]["egress"]) {
+        let default_deny = &spec["enableDefaultDeny"];
+        self.known(default_deny, &["ingress", "egress"])?;
+        policy.isolates = match &*text(&default_deny["egress"]) {
             "true" => true,
             "false" => false,
-            _ => !policy.rules.is_empty(),
+            "" => !policy.rules.is_empty(),
+            other => return Err(self.unsupported(&format!("enableDefaultDeny {other}"))),
         };
         policy.is_on_egress = policy.isolates || !policy.rules.is_empty();
         Ok(policy)
@@ -163,48 +226,55 @@ impl Reader {
 
     fn cilium_rule(&self, rule: &Value, action: Action) -> Result<Rule> {
         let (mut peers, mut has_peers) = (Vec::new(), false);
-        for (key, value) in rule.as_object().into_iter().flatten() {
+        for (key, value) in self.fields(rule)? {
             match &**key {
                 _ if value.is_null() => continue,
                 "toPorts" | "icmps" => continue,
                 "authentication" if value["mode"] == "disabled" => continue,
                 "toFQDNs" => {
-                    for one in list(value) {
+                    for one in self.list(rule, key)? {
                         self.known(one, &["matchName", "matchPattern"])?;
                         let pattern =
-                            text(present(one, "matchName").unwrap_or(&one["matchPattern"]));
+                            match (present(one, "matchName"), present(one, "matchPattern")) {
+                                (Some(name), None) | (None, Some(name)) => self.text(name)?,
+                                _ => return Err(self.unsupported(&format!("{key} {one}"))),
+                            };
                         peers.push(Peer::Name { pattern, is_outside: true });
                     }
                 }
                 "toServices" => {
-                    for one in list(value) {
+                    for one in self.list(rule, key)? {
                         self.known(one, &["k8sService"])?;
                         let service = &one["k8sService"];
-                        let namespace = service["namespace"].as_str().map(str::to_owned);
+                        self.known(service, &["namespace", "serviceName"])?;
+                        let name = present(service, "serviceName")
+                            .ok_or_else(|| self.missing("serviceName"))?;
+                        let namespace = present(service, "namespace");
+                        let namespace = namespace.map(|space| self.text(space)).transpose()?;
                         peers.push(Peer::Cluster {
                             namespace: namespace.or_else(|| self.namespace.clone()),
-                            service: Some(text(&service["serviceName"])),
+                            service: Some(self.text(name)?),
                         });
                     }
                 }
                 "toCIDR" => {
-                    for one in list(value) {
+                    for one in self.list(rule, key)? {
                         peers.push(prefix(one, true)?);
                     }
                 }
                 "toCIDRSet" => {
-                    for one in list(value) {
+                    for one in self.list(rule, key)? {
                         self.known(one, &["cidr"])?;
                         peers.push(prefix(&one["cidr"], true)?);
                     }
                 }
                 "toEntities" => {
-                    for one in list(value) {
+                    for one in self.list(rule, key)? {
                         peers.extend(self.entity(&text(one))?);
                     }
                 }
                 "toEndpoints" => {
-                    for one in list(value) {
+                    for one in self.list(rule, key)? {
                         peers.push(self.endpoints(one, action)?);
                     }
                 }
@@ -213,11 +283,11 @@ impl Reader {
             has_peers = true;
         }
         let mut ports = Vec::new();
-        for entry in list(&rule["toPorts"]) {
+        for entry in self.list(rule, "toPorts")? {
             // Rules on what is said there, and who decrypts it, come after the connection.
             self.known(entry, &["ports", "rules", "terminatingTLS", "originatingTLS"])?;
             let before = ports.len();
-            for one in list(&entry["ports"]) {
+            for one in self.list(entry, "ports")? {
                 self.known(one, &["port", "protocol", "endPort"])?;
                 // Port 0 is any.
                 let first = Some(&one["port"]).filter(|port| text(port) != "0");
@@ -229,7 +299,7 @@ impl Reader {
             }
         }
         // ICMP is no connection.
-        let has_ports = !ports.is_empty() || list(&rule["icmps"]).next().is_some();
+        let has_ports = !ports.is_empty() || !self.list(rule, "icmps")?.is_empty();
         if !has_peers && has_ports {
             peers.push(Peer::All);
         }
@@ -270,14 +340,19 @@ impl Reader {
     fn kubernetes(&self, spec: &Value) -> Result<Policy> {
         self.known(spec, &["podSelector", "policyTypes", "ingress", "egress"])?;
         let mut policy = self.policy(Tier::Namespace, self.labels(&spec["podSelector"])?);
-        let mut types = list(&spec["policyTypes"]).peekable();
-        policy.isolates = match types.peek() {
-            Some(_) => types.any(|one| one == "Egress"),
-            None => list(&spec["egress"]).next().is_some(),
+        let (types, rules) = (self.list(spec, "policyTypes")?, self.list(spec, "egress")?);
+        if let Some(other) = types.iter().find(|one| *one != "Egress" && *one != "Ingress") {
+            return Err(self.unsupported(&format!("policyTypes {other}")));
+        }
+        policy.isolates = if types.is_empty() {
+            !rules.is_empty()
+        } else {
+            types.iter().any(|one| one == "Egress")
         };
         policy.is_on_egress = policy.isolates;
-        for rule in list(&spec["egress"]).filter(|_| policy.isolates) {
-            policy.rules.push(self.kubernetes_rule(rule)?);
+        if policy.isolates {
+            let rules = rules.iter().map(|rule| self.kubernetes_rule(rule));
+            policy.rules = rules.collect::<Result<_>>()?;
         }
         Ok(policy)
     }
@@ -285,8 +360,11 @@ impl Reader {
     fn kubernetes_rule(&self, rule: &Value) -> Result<Rule> {
         self.known(rule, &["to", "ports"])?;
         let mut peers = Vec::new();
-        for to in list(&rule["to"]) {
+        for to in self.list(rule, "to")? {
             self.known(to, &["ipBlock", "namespaceSelector", "podSelector"])?;
+            if self.fields(to)?.all(|(_, value)| value.is_null()) {
+                return Err(self.unsupported("to without a peer"));
+            }
             if let Some(block) = present(to, "ipBlock") {
                 self.known(block, &["cidr"])?;
                 peers.push(prefix(&block["cidr"], false)?);
@@ -299,11 +377,11 @@ impl Reader {
             };
             peers.push(Peer::Cluster { namespace, service: None });
         }
-        if list(&rule["to"]).next().is_none() {
+        if peers.is_empty() {
             peers.push(Peer::All);
         }
         let mut ports = Vec::new();
-        for one in list(&rule["ports"]) {
+        for one in self.list(rule, "ports")? {
             self.known(one, &["port", "protocol", "endPort"])?;
             ports.push(self.ports(&one["protocol"], "TCP", &one["port"], &one["endPort"])?);
         }
@@ -327,13 +405,16 @@ impl Reader {
         let subject = &spec["subject"];
         self.known(subject, &["namespaces", "pods"])?;
         let pods = &subject["pods"];
+        if pods.is_null() == subject["namespaces"].is_null() {
+            return Err(self.unsupported(&format!("subject {subject}")));
+        }
         self.known(pods, &["namespaceSelector", "podSelector"])?;
         let spaces =
             if pods.is_null() { &subject["namespaces"] } else { &pods["namespaceSelector"] };
         let selector = self.labels(&pods["podSelector"])?;
         let mut policy =
             Policy { namespace: self.namespace(spaces)?, ..self.policy(tier, selector) };
-        for rule in list(&spec["egress"]) {
+        for rule in self.list(spec, "egress")? {
             policy.rules.push(self.cluster_rule(rule)?);
         }
         policy.is_on_egress = !policy.rules.is_empty();
@@ -349,16 +430,17 @@ impl Reader {
             other => return Err(self.unsupported(&format!("action {other:?}"))),
         };
         let mut peers = Vec::new();
-        for to in list(&rule["to"]) {
+        for to in self.list(rule, "to")? {
+            let before = peers.len();
             self.known(to, &["namespaces", "pods", "networks", "domainNames"])?;
             // Here a single `*` is any number of labels.
-            peers.extend(list(&to["domainNames"]).map(|name| {
-                let name = text(name);
+            for name in self.list(to, "domainNames")? {
+                let name = self.text(name)?;
                 let pattern =
                     name.strip_prefix("*.").map_or(name.clone(), |rest| format!("**.{rest}"));
-                Peer::Name { pattern, is_outside: false }
-            }));
-            for one in list(&to["networks"]) {
+                peers.push(Peer::Name { pattern, is_outside: false });
+            }
+            for one in self.list(to, "networks")? {
                 peers.push(prefix(one, false)?);
             }
             if let Some(spaces) = present(to, "namespaces") {
@@ -370,13 +452,16 @@ impl Reader {
                 let namespace = self.namespace(&pods["namespaceSelector"])?;
                 peers.push(Peer::Cluster { namespace, service: None });
             }
+            if peers.len() == before {
+                return Err(self.unsupported("to without a peer"));
+            }
         }
         let mut ports = Vec::new();
-        for one in list(&rule["protocols"]) {
+        for one in self.list(rule, "protocols")? {
             self.known(one, &["tcp", "udp", "sctp"])?;
             let before = ports.len();
-            let all = one.as_object().into_iter().flatten();
-            for (protocol, port) in all.filter(|(_, port)| !port.is_null()) {
+            for (protocol, port) in self.fields(one)?.filter(|(_, port)| !port.is_null()) {
+                self.known(port, &["destinationPort"])?;
                 let port = &port["destinationPort"];
                 self.known(port, &["number", "range"])?;
                 let (first, last) = match present(port, "range") {
@@ -388,6 +473,9 @@ impl Reader {
             if ports.len() == before {
                 return Err(self.unsupported("protocols without a protocol"));
             }
+        }
+        if peers.is_empty() {
+            return Err(self.missing("to"));
         }
         let ports = Some(ports).filter(|ports| !ports.is_empty());
         Ok(Rule { action, peers, ports })
@@ -411,10 +499,6 @@ fn text(value: &Value) -> String {
 /// Returns the value of a key, unless it is null: that is absent.
 fn present<'a>(object: &'a Value, key: &str) -> Option<&'a Value> {
     object.get(key).filter(|value| !value.is_null())
-}
-
-fn list(value: &Value) -> impl Iterator<Item = &Value> {
-    value.as_array().into_iter().flatten()
 }
 
 fn prefix(value: &Value, is_outside: bool) -> Result<Peer> {

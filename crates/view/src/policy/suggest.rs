@@ -1,7 +1,12 @@
 //! Policies that allow what was used.
 
-use super::{Destination, METADATA_NAME, Uses, Workload, service_of, yaml_text};
+use super::matching::{allows, allows_name};
+use super::{
+    Destination, METADATA_NAME, Policy, Uses, Workload, WorkloadName, cluster_name, yaml_text,
+};
+use crate::top::clean;
 use dnscribe_record::named_enum;
+use dnscribe_sketch::hash_of;
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +36,9 @@ const MAX_CILIUM_PORTS: usize = 40;
 /// Priority of the first `ClusterNetworkPolicy` of a workload: in the middle of what is allowed.
 const PRIORITY: usize = 500;
 
+/// Longest name of a policy without a hash and its end, `-egress`: the API takes 253 bytes.
+const MAX_NAME: usize = 237;
+
 /// A port with its protocol.
 type Port<'a> = (&'a str, u16);
 
@@ -54,13 +62,30 @@ struct Allowed<'a> {
     names: BTreeMap<BTreeSet<Port<'a>>, BTreeSet<&'a str>>,
     /// Addresses of these names.
     addresses: BTreeMap<&'a str, BTreeSet<IpAddr>>,
-    /// Services: name and namespace.
+    /// Services: namespace and name.
     services: BTreeSet<(&'a str, &'a str)>,
-    /// What has no certain name, or none that a policy may have.
-    unnamed: Vec<(&'a Destination, u64)>,
+    /// What was not reached by a certain name that a policy may have.
+    left_out: Vec<(&'a Destination, u64)>,
 }
 
-/// Returns the policies of all workloads as documents of YAML. `selector` replaces the labels of the pods.
+/// What a policy is for.
+struct Subject<'a> {
+    workload: &'a WorkloadName,
+    /// Whether there is a workload of another kind with its name.
+    has_namesake: bool,
+    labels: &'a BTreeMap<String, String>,
+}
+
+/// Policies that allow what was used.
+#[derive(Clone, Debug, Default)]
+pub struct Suggestion {
+    /// Documents of YAML.
+    pub text: String,
+    /// What their comments warn of that is more than connections.
+    pub warnings: Vec<String>,
+}
+
+/// Returns the policies of all workloads. `selector` replaces the labels of the pods.
 ///
 /// # Errors
 /// The labels of a workload's pods are not known.
@@ -68,30 +93,80 @@ pub fn suggest(
     uses: &Uses,
     format: PolicyFormat,
     selector: Option<&BTreeMap<String, String>>,
-) -> Result<String, NoSelector> {
-    let mut out = String::new();
-    for ((namespace, name), workload) in &uses.workloads {
+) -> Result<Suggestion, NoSelector> {
+    let mut suggestion = Suggestion::default();
+    let out = &mut suggestion.text;
+    for (owner, workload) in &uses.workloads {
         let labels = selector.unwrap_or(&workload.labels);
         if labels.is_empty() {
-            let (namespace, workload) = (namespace.clone(), name.clone());
+            let (namespace, workload) = (owner.namespace.clone(), owner.name.clone());
             return Err(NoSelector { namespace, workload });
         }
+        let mut namesakes = uses.neighbours(owner).filter(|(other, _)| other.name == owner.name);
+        let has_namesake = namesakes.next().is_some();
+        let subject = Subject { workload: owner, has_namesake, labels };
         let allowed = Allowed::of(workload, format);
-        out.push_str("---\n");
-        comments(&mut out, format, &allowed);
         let policies = match format {
-            PolicyFormat::Cilium => vec![cilium(namespace, name, labels, &allowed)],
-            PolicyFormat::Cluster => cluster(namespace, name, labels, &allowed),
-            PolicyFormat::Kubernetes => vec![kubernetes(namespace, name, labels, &allowed)],
+            PolicyFormat::Cilium => vec![cilium(&subject, &allowed)],
+            PolicyFormat::Cluster => cluster(&subject, &allowed),
+            PolicyFormat::Kubernetes => vec![kubernetes(&subject, &allowed)],
         };
+        out.push_str("---\n");
+        if let Some(warning) = subject.also_selected(uses) {
+            comment(out, &warning);
+            suggestion.warnings.push(warning);
+        }
+        comments(out, format, &allowed, &policies);
         let texts: Vec<String> = policies.iter().map(yaml_text::document).collect();
         out.push_str(&texts.join("---\n"));
     }
-    Ok(out)
+    Ok(suggestion)
 }
 
-/// Returns whether a policy may have a name: DNS allows every byte, and one name that the API refuses spoils the policy.
+impl Subject<'_> {
+    /// Returns which other workloads the labels select, too, if any.
+    fn also_selected(&self, uses: &Uses) -> Option<String> {
+        let has = |one: &Workload, (label, value): (&String, &String)| {
+            one.values.get(label).is_some_and(|values| values.contains(value))
+        };
+        let others: Vec<String> = uses
+            .neighbours(self.workload)
+            .filter(|(_, one)| self.labels.iter().all(|pair| has(one, pair)))
+            .map(|(name, _)| format!("{name} ({})", name.kind))
+            .collect();
+        if others.is_empty() {
+            return None;
+        }
+        let (own, others) = (self.workload, others.join(", "));
+        Some(format!("the selector of {own} ({}) also selects pods of {others}", own.kind))
+    }
+
+    /// Returns the name of a policy: that of a subdomain (RFC 1123), which no other workload's has. In a name for the whole
+    /// cluster a dot ends the namespace, which has none itself. A hash tells apart what would be equal otherwise.
+    fn policy_name(&self, is_of_cluster: bool, part: usize) -> String {
+        let WorkloadName { namespace, name, kind } = self.workload;
+        let mut whole = if is_of_cluster { format!("{namespace}.{name}") } else { name.clone() };
+        if part > 1 {
+            whole = format!("{whole}-{part}");
+        }
+        let is_safe = |one: char| one.is_ascii_alphanumeric() || matches!(one, '-' | '.');
+        let safe = whole.chars().map(|one| if is_safe(one) { one } else { '-' }).take(MAX_NAME);
+        let mut safe = safe.collect::<String>().to_ascii_lowercase();
+        if part > 1 || self.has_namesake || safe != whole {
+            let of = format!("{namespace}/{kind}/{name}/{part}");
+            let hash = hash_of(of.as_bytes()) >> 32;
+            safe = format!("{}-{hash:08x}", safe.trim_end_matches(['-', '.']));
+        }
+        format!("{safe}-egress")
+    }
+}
+
+/// Returns whether a policy may have a name: DNS allows every byte, and one name that the API refuses spoils the policy. No rule
+/// has names of pods.
 fn is_valid(name: &str, format: PolicyFormat) -> bool {
+    if matches!(cluster_name(name), Some((_, None))) {
+        return false;
+    }
     let is_inner = |one: char| one.is_ascii_alphanumeric() || matches!(one, '-' | '_');
     let mut labels = name.split('.');
     match format {
@@ -116,12 +191,15 @@ impl<'a> Allowed<'a> {
         let mut allowed = Self::default();
         let mut ports: BTreeMap<&str, BTreeSet<Port<'_>>> = BTreeMap::new();
         for (destination, count) in &workload.uses {
-            let Some(name) = destination.name().filter(|name| is_valid(name, format)) else {
-                allowed.unnamed.push((destination, *count));
+            // Port 0 would be all ports in a policy.
+            let is_usable = destination.is_answered && destination.port != 0;
+            let name = destination.name().filter(|name| is_usable && is_valid(name, format));
+            let Some(name) = name else {
+                allowed.left_out.push((destination, *count));
                 continue;
             };
-            if let Some(service) = service_of(name) {
-                allowed.services.insert(service);
+            if let Some((namespace, Some(service))) = cluster_name(name) {
+                allowed.services.insert((namespace, service));
                 continue;
             }
             ports.entry(name).or_default().insert((&*destination.protocol, destination.port));
@@ -133,84 +211,95 @@ impl<'a> Allowed<'a> {
         allowed
     }
 
-    /// Returns by which of its names the policy allows a destination that has no certain one.
-    fn by_names(&self, format: PolicyFormat, destination: &'a Destination) -> BTreeSet<&'a str> {
-        let Destination { names, address, port, protocol } = destination;
-        let port: Port<'_> = (protocol, *port);
-        let groups = self.names.iter().filter(|(ports, _)| ports.contains(&port));
-        let on_port: BTreeSet<&str> = groups.flat_map(|(_, names)| names).copied().collect();
-        let has = |name: &&str| self.addresses.get(*name).is_some_and(|all| all.contains(address));
-        let is_by_address = format == PolicyFormat::Kubernetes && on_port.iter().any(has);
-        let spaces = self.namespaces();
-        let is_allowed = |name: &&str| match (format, service_of(name)) {
-            (PolicyFormat::Cilium, Some(service)) => self.services.contains(&service),
-            (_, Some((_, namespace))) => spaces.contains(namespace),
-            (PolicyFormat::Kubernetes, None) => is_by_address,
-            (_, None) => on_port.contains(name),
-        };
-        names.iter().map(String::as_str).filter(is_allowed).collect()
-    }
-
     /// Namespaces of the services.
     fn namespaces(&self) -> BTreeSet<&'a str> {
-        self.services.iter().map(|(_, namespace)| *namespace).collect()
+        self.services.iter().map(|(namespace, _)| *namespace).collect()
     }
 }
 
-/// Writes what the policy leaves out, and what its reader must know.
-fn comments(out: &mut String, format: PolicyFormat, allowed: &Allowed<'_>) {
+/// Writes a comment. Names may have every character, also one that ends the line.
+fn comment(out: &mut String, text: &str) {
     // Writing to a String cannot fail.
-    for (destination, count) in &allowed.unnamed {
-        let Destination { names, address, port, protocol } = destination;
-        let by_names = allowed.by_names(format, destination);
-        if !names.is_empty() && by_names.len() == names.len() {
+    let _ = writeln!(out, "# {}", clean(text));
+}
+
+/// Writes what policies leave out, and what their reader must know.
+fn comments(out: &mut String, format: PolicyFormat, allowed: &Allowed<'_>, policies: &[Value]) {
+    // What is allowed is judged as by a check of the same policies; nothing is if their selector is one that no check evaluates.
+    let policies: Vec<Policy> = policies.iter().flat_map(Policy::read).flatten().collect();
+    let policies: Vec<&Policy> = policies.iter().collect();
+    let is_allowed = |verdict| !policies.is_empty() && verdict == Some(true);
+    let mut perhaps = 0_u64;
+    for (destination, count) in &allowed.left_out {
+        if is_allowed(allows(&policies, destination)) {
             continue;
         }
+        let Destination { names, address, port, protocol, .. } = destination;
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let connections = if *count == 1 { "connection" } else { "connections" };
-        let by = match &names[..] {
-            [] => "no name was looked up".to_owned(),
-            [one] => format!("{one} is no name that such a policy may have"),
-            several => format!("one of {}", several.join(", ")),
-        };
+        let by_name = |name: &&str| is_allowed(allows_name(&policies, Some(*name), destination));
+        let by_names: Vec<&str> = names.iter().copied().filter(by_name).collect();
+        if !names.is_empty() && by_names.len() == names.len() {
+            perhaps = perhaps.saturating_add(*count);
+            continue;
+        }
         let verdict = if by_names.is_empty() {
             "not allowed".to_owned()
         } else {
-            format!("allowed only to {}", Vec::from_iter(by_names).join(" and "))
+            format!("allowed only to {}", by_names.join(" and "))
         };
-        let _ = writeln!(
+        let (connections, why) = (connections(*count), why(destination, &names));
+        comment(
             out,
-            "# {verdict}: {count} {connections} to {address} port {port}/{protocol}; {by}"
+            &format!("{verdict}: {connections} to {address} port {port}/{protocol}; {why}"),
+        );
+    }
+    if perhaps > 0 {
+        let connections = connections(perhaps);
+        comment(
+            out,
+            &format!(
+                "allowed unless answers were missed: {connections} by ambiguous names that are all allowed"
+            ),
         );
     }
     if format == PolicyFormat::Kubernetes {
         for (name, addresses) in &allowed.addresses {
             let addresses: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-            let _ = writeln!(
+            let addresses = addresses.join(", ");
+            comment(
                 out,
-                "# {name} was {}; a NetworkPolicy does not follow its changes",
-                addresses.join(", ")
+                &format!("{name} was {addresses}; a NetworkPolicy does not follow its changes"),
             );
         }
     }
-    if format != PolicyFormat::Cilium {
-        for (service, namespace) in &allowed.services {
-            let _ = writeln!(
-                out,
-                "# service {service} in {namespace}: every pod of that namespace is allowed"
-            );
-        }
+    let extent = match format {
+        PolicyFormat::Cilium => "all its ports are allowed",
+        _ => "every pod of that namespace is allowed, at all ports",
+    };
+    for (namespace, service) in &allowed.services {
+        comment(out, &format!("service {service} in {namespace}: {extent}"));
     }
 }
 
-fn metadata(namespace: Option<&str>, name: &str) -> Value {
-    // Names of policies are those of subdomains (RFC 1123).
-    let safe = |one: char| if one.is_ascii_alphanumeric() || one == '-' { one } else { '-' };
-    let name: String = name.chars().map(safe).collect::<String>().to_ascii_lowercase();
-    match namespace {
-        Some(namespace) => json!({ "name": format!("{name}-egress"), "namespace": namespace }),
-        None => json!({ "name": format!("{name}-egress") }),
+fn connections(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "connection" } else { "connections" })
+}
+
+/// Returns why a destination is left out.
+fn why(destination: &Destination, names: &[&str]) -> String {
+    match names {
+        [] if destination.is_ambiguous => "its name is not known".to_owned(),
+        [] => "no name was looked up".to_owned(),
+        [one] if destination.is_ambiguous => format!("{one}, or another name"),
+        [one] if !destination.is_answered => format!("{one}; nobody answered"),
+        [one] if destination.port == 0 => format!("{one}; port 0 would be all ports"),
+        [one] => format!("{one} is no name that such a policy may have"),
+        several => format!("one of {}", several.join(", ")),
     }
+}
+
+fn metadata(subject: &Subject<'_>) -> Value {
+    json!({ "name": subject.policy_name(false, 1), "namespace": subject.workload.namespace })
 }
 
 /// Selects a namespace.
@@ -231,12 +320,7 @@ fn name_servers() -> Value {
     pods("kube-system", &json!({ "k8s-app": "kube-dns" }))
 }
 
-fn cilium(
-    namespace: &str,
-    name: &str,
-    labels: &BTreeMap<String, String>,
-    allowed: &Allowed<'_>,
-) -> Value {
+fn cilium(subject: &Subject<'_>, allowed: &Allowed<'_>) -> Value {
     let mut egress = vec![json!({
         "toEndpoints": [{ "matchLabels": {
             "k8s:io.kubernetes.pod.namespace": "kube-system", "k8s:k8s-app": "kube-dns",
@@ -258,7 +342,7 @@ fn cilium(
         }));
     }
     if !allowed.services.is_empty() {
-        let service = |(name, namespace): &(&str, &str)| json!({ "k8sService": { "serviceName": name, "namespace": namespace } });
+        let service = |(namespace, name): &(&str, &str)| json!({ "k8sService": { "serviceName": name, "namespace": namespace } });
         egress.push(
             json!({ "toServices": allowed.services.iter().map(service).collect::<Vec<_>>() }),
         );
@@ -266,18 +350,13 @@ fn cilium(
     json!({
         "apiVersion": "cilium.io/v2",
         "kind": "CiliumNetworkPolicy",
-        "metadata": metadata(Some(namespace), name),
-        "spec": { "endpointSelector": { "matchLabels": labels }, "egress": egress },
+        "metadata": metadata(subject),
+        "spec": { "endpointSelector": { "matchLabels": subject.labels }, "egress": egress },
     })
 }
 
 /// Returns policies with as many rules as the API takes, of which the last one denies everything else.
-fn cluster(
-    namespace: &str,
-    name: &str,
-    labels: &BTreeMap<String, String>,
-    allowed: &Allowed<'_>,
-) -> Vec<Value> {
+fn cluster(subject: &Subject<'_>, allowed: &Allowed<'_>) -> Vec<Value> {
     let protocol = |(protocol, port): &Port<'_>| {
         let protocol = protocol.to_ascii_lowercase();
         json!({ protocol: { "destinationPort": { "number": port } } })
@@ -313,15 +392,14 @@ fn cluster(
         "to": [{ "networks": ["0.0.0.0/0", "::/0"] }],
     }));
     let policy = |(number, egress): (usize, &[Value])| {
-        let suffix = if number == 0 { String::new() } else { format!("-{}", number + 1) };
         json!({
             "apiVersion": "policy.networking.k8s.io/v1beta1",
             "kind": "ClusterNetworkPolicy",
-            "metadata": metadata(None, &format!("{namespace}-{name}{suffix}")),
+            "metadata": { "name": subject.policy_name(true, number + 1) },
             "spec": {
                 "tier": "Admin",
                 "priority": PRIORITY + number,
-                "subject": { "pods": pods(namespace, &json!(labels)) },
+                "subject": { "pods": pods(&subject.workload.namespace, &json!(subject.labels)) },
                 "egress": egress,
             },
         })
@@ -329,12 +407,7 @@ fn cluster(
     egress.chunks(MAX_CLUSTER).enumerate().map(policy).collect()
 }
 
-fn kubernetes(
-    namespace: &str,
-    name: &str,
-    labels: &BTreeMap<String, String>,
-    allowed: &Allowed<'_>,
-) -> Value {
+fn kubernetes(subject: &Subject<'_>, allowed: &Allowed<'_>) -> Value {
     let port = |(protocol, port): &Port<'_>| json!({ "protocol": protocol, "port": port });
     let mut egress = vec![json!({
         "to": [name_servers()],
@@ -355,9 +428,9 @@ fn kubernetes(
     json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": metadata(Some(namespace), name),
+        "metadata": metadata(subject),
         "spec": {
-            "podSelector": { "matchLabels": labels },
+            "podSelector": { "matchLabels": subject.labels },
             "policyTypes": ["Egress"],
             "egress": egress,
         },

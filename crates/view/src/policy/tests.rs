@@ -1,6 +1,8 @@
 use super::*;
 use serde_json::{Value, json};
 
+mod left_out;
+
 fn line(name: &str, address: &str, port: u16, more: &Value) -> Vec<u8> {
     let mut record = json!({
         "schema": SCHEMA, "protocol": "tcp", "address": address, "port": port, "match": "sole",
@@ -24,11 +26,16 @@ fn uses(lines: &[Vec<u8>]) -> Uses {
     uses
 }
 
+fn suggested(uses: &Uses, format: PolicyFormat) -> String {
+    suggest(uses, format, None).unwrap().text
+}
+
 /// What a workload does: names at one or two ports, one of them with two addresses, services, a literal, an ambiguous name.
 fn example() -> Uses {
     let plain = json!({});
     let mut other_pod =
         json!({ "k8s": { "namespace": "shop", "pod": "web-7d9-y", "workload": "web" } });
+    other_pod["k8s"]["workload_kind"] = json!("Deployment");
     other_pod["k8s"]["labels"] = json!({ "app": "web", "zone": "b" });
     uses(&[
         line("api.example.com", "198.51.100.7", 443, &plain),
@@ -53,7 +60,7 @@ fn example() -> Uses {
 fn reads_records_and_rows() {
     let row = json!({
         "address": "198.51.100.7", "port": 443, "protocol": "tcp", "name": "", "candidates": [],
-        "count": "7", "k8s": { "namespace": "", "pod": "", "workload": "" },
+        "match": "none", "outcome": "established", "count": "7", "k8s": { "namespace": "", "pod": "", "workload": "" },
     });
     let mut uses = example();
     let mut newer = row.clone();
@@ -64,20 +71,20 @@ fn reads_records_and_rows() {
     }
     assert_eq!((uses.records, uses.elsewhere, uses.unreadable.lines()), (9, 7, 4));
     assert!(uses.unreadable.to_string().contains("1 of schema dns.use/2"), "{}", uses.unreadable);
-    let [((namespace, name), workload)] =
-        uses.workloads.iter().collect::<Vec<_>>().try_into().unwrap();
-    assert_eq!((&**namespace, &**name), ("shop", "web"));
+    let [(name, workload)] = uses.workloads.iter().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((name.to_string(), &*name.kind), ("shop/web".to_owned(), "Deployment"));
     assert_eq!(workload.labels, BTreeMap::from([("app".to_owned(), "web".to_owned())]));
     assert_eq!(workload.uses.values().sum::<u64>(), 8 + 11 + 2);
 }
 
 #[test]
 fn suggests_what_was_used() {
-    let text = suggest(&example(), PolicyFormat::Cilium, None).unwrap();
+    let text = suggested(&example(), PolicyFormat::Cilium);
     let expected = "\
 ---
 # not allowed: 3 connections to 203.0.113.8 port 8443/TCP; no name was looked up
 # not allowed: 1 connection to 198.51.100.20 port 443/TCP; one of a.example.net, b.example.net
+# service db in prod: all its ports are allowed
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
 metadata:
@@ -135,7 +142,7 @@ fn names_that_the_api_refuses_are_left_out() {
         (PolicyFormat::Cilium, &["db", "-x.example", "good.example"][..]),
         (PolicyFormat::Cluster, &["good.example"]),
     ] {
-        let text = suggest(&uses(&lines), format, None).unwrap();
+        let text = suggested(&uses(&lines), format);
         let (comments, policy) = text.split_once("apiVersion").unwrap();
         for name in names {
             assert_eq!(policy.contains(name), kept.contains(&name), "{name}: {text}");
@@ -152,7 +159,7 @@ fn selector_must_be_known() {
     let error = suggest(&uses, PolicyFormat::Cilium, None).unwrap_err();
     assert_eq!(error.to_string(), "no label of the pods of shop/web is in the records");
     let selector = BTreeMap::from([("run".to_owned(), "yes".to_owned())]);
-    let text = suggest(&uses, PolicyFormat::Kubernetes, Some(&selector)).unwrap();
+    let text = suggest(&uses, PolicyFormat::Kubernetes, Some(&selector)).unwrap().text;
     assert!(text.contains("      run: \"yes\"\n"), "{text}");
 }
 
@@ -165,7 +172,7 @@ fn read(text: &str) -> Vec<Policy> {
 #[test]
 fn what_is_suggested_allows_what_was_used_and_no_more() {
     for format in PolicyFormat::ALL {
-        let policies = read(&suggest(&example(), format, None).unwrap());
+        let policies = read(&suggested(&example(), format));
         let verdict = check(&example(), &policies);
         assert_eq!((verdict.connections, verdict.unselected), (21, 0), "{format:?}");
         // The literal, and the ambiguous name.
@@ -207,7 +214,7 @@ fn policy_of_one_half_covers_the_other() {
     }
     let [first, second] = &halves;
     for format in [PolicyFormat::Cilium, PolicyFormat::Cluster] {
-        let text = suggest(first, format, None).unwrap();
+        let text = suggested(first, format);
         let verdict = check(second, &read(&text));
         let (allowed, all) = (verdict.allowed, verdict.connections);
         assert!(allowed * 100 >= all * 99, "{allowed} of {all}");
@@ -261,7 +268,7 @@ fn patterns_are_those_of_each_kind() {
             "matchExpressions of n/p is not evaluated",
         ),
         (
-            "kind: NetworkPolicy\nspec: { podSelector: {}, egress: [{ to: [{ ipBlock: { cidr: 1.2.3 } }] }] }\n",
+            "kind: NetworkPolicy\nmetadata: { name: p, namespace: n }\nspec: { podSelector: {}, egress: [{ to: [{ ipBlock: { cidr: 1.2.3 } }] }] }\n",
             "\"1.2.3\" is no address prefix",
         ),
     ];
@@ -538,7 +545,7 @@ fn suggestions_keep_to_the_limits_of_the_api() {
         ),
         (PolicyFormat::Kubernetes, &[]),
     ] {
-        let text = suggest(&all, format, None).unwrap();
+        let text = suggested(&all, format);
         let documents = dnscribe_config::yaml::documents(&text).unwrap();
         for (key, most) in limits {
             let longest = documents.iter().flat_map(|one| lengths(one, key)).max();
@@ -573,7 +580,7 @@ fn comments_do_not_deny_what_is_allowed() {
         either(&["db.prod.svc.cluster.local", "x.prod.svc.cluster.local"], "10.96.7.7", 5432),
     ]);
     let comments = |format| {
-        let text = suggest(&all, format, None).unwrap();
+        let text = suggested(&all, format);
         let said = text.lines().filter(|line| line.starts_with("# ") && line.contains("allowed"));
         let said = said.filter(|line| line.contains("connection"));
         said.map(str::to_owned).collect::<Vec<_>>()
@@ -590,13 +597,22 @@ fn comments_do_not_deny_what_is_allowed() {
             "# allowed only to db.prod.svc.cluster.local: 1 connection to 10.96.7.7 port 5432/TCP; {service}"
         ),
     ];
-    assert_eq!(comments(PolicyFormat::Cilium), named);
+    let perhaps = |count: u32| {
+        let connections = if count == 1 { "connection" } else { "connections" };
+        format!(
+            "# allowed unless answers were missed: {count} {connections} by ambiguous names that are all allowed"
+        )
+    };
+    let [port, name, services] = &named;
+    let of_cilium = [port.clone(), name.clone(), services.clone(), perhaps(1)];
+    assert_eq!(comments(PolicyFormat::Cilium), of_cilium);
     // Services by their namespaces.
-    assert_eq!(comments(PolicyFormat::Cluster), named[..2]);
-    // And names by their addresses.
+    assert_eq!(comments(PolicyFormat::Cluster), [port.clone(), name.clone(), perhaps(2)]);
+    // And names by their addresses, whatever they are.
     let by_address = [
-        named[0].clone(),
+        port.clone(),
         format!("# not allowed: 1 connection to 198.51.100.8 port 443/TCP; {third}"),
+        perhaps(1),
     ];
     assert_eq!(comments(PolicyFormat::Kubernetes), by_address);
 }
