@@ -80,6 +80,9 @@ impl Pipeline {
     /// Processes a query that has begun a transaction.
     fn begin(&mut self, query: &Message<'_>) {
         self.correlator.start_transaction(query);
+        if let Some(losses) = &mut self.losses {
+            losses.begin(query);
+        }
         let (analysis, mut export) = self.analysis_parts();
         analysis.begin(query, &mut export);
     }

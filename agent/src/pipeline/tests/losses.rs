@@ -309,6 +309,66 @@ fn each_socket_of_a_port_reads_its_own_messages() {
     assert_eq!(paths(packets(["0.0.0.0:53", "[::]:53"])), read([11.0, 50.0]));
 }
 
+/// Stubs such as musl's ask all servers by one socket with one id. One of them reads the query and does not answer; behind destination
+/// NAT, the address of the only one is another.
+#[test]
+fn lost_query_is_that_to_its_server() {
+    let other_server = "192.0.2.54:53";
+    let query = test_packets::query(1, "www");
+    let [alive, dead] = [SERVER, other_server].map(|to| test_packets::udp(CLIENT, to, &query));
+    let loss = Arc::new(Loss {
+        stage: LossStage::Neighbour,
+        reason: "NEIGH_FAILED".into(),
+        hook: None,
+        function: None,
+    });
+    let dropped = |bytes| Body::Dropped {
+        bytes,
+        wire_bytes: wire_bytes(bytes),
+        loss: Some(&loss),
+        is_unseen: false,
+    };
+    let (egress, ingress) = (Direction::Egress, Direction::Ingress);
+    let lost = |packets: Vec<Packet<'_>>| {
+        let records = run_held(packets.into_iter(), Some(HOLD), || true).unwrap();
+        let records = records.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut lost: Vec<_> = records
+            .filter(|record| {
+                record["schema"] == "dns.transaction/1" && !record["lost_at"].is_null()
+            })
+            .map(|record| {
+                let text = |name: &str| record[name].as_str().unwrap().to_owned();
+                (text("vantage"), text("server_ip"), record["lost_at"]["count"].clone())
+            })
+            .collect();
+        lost.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
+        lost
+    };
+    let both = vec![
+        packet(0, 1, egress, ip(&alive)),
+        packet(10, 2, egress, ip(&dead)),
+        packet(20, 3, ingress, ip(&alive)),
+        packet(300_000, 4, egress, dropped(&dead)),
+    ];
+    let client = |server: &str| ("client".to_owned(), server.to_owned(), Value::Null);
+    assert_eq!(lost(both), [client("192.0.2.54")]);
+    let translated = vec![
+        packet(0, 1, egress, ip(&alive)),
+        packet(20, 2, ingress, ip(&alive)),
+        packet(300_000, 3, egress, dropped(&dead)),
+    ];
+    assert_eq!(lost(translated), [client("192.0.2.53")]);
+    // The id is used again, for another name.
+    let next = test_packets::udp(CLIENT, SERVER, &test_packets::query(1, "next"));
+    let again = vec![
+        packet(0, 1, egress, ip(&alive)),
+        packet(10, 2, egress, dropped(&alive)),
+        packet(20, 3, egress, ip(&next)),
+        packet(30, 4, egress, dropped(&next)),
+    ];
+    assert_eq!(lost(again), [client("192.0.2.53"), client("192.0.2.53")]);
+}
+
 /// Client and server of two networks have the same addresses, and the id is the same.
 #[test]
 fn discarded_answer_is_that_of_its_network() {

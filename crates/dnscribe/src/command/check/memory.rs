@@ -19,8 +19,8 @@ const MIB: u64 = 1 << 20;
 const BASE: u64 = 25 * MIB;
 /// Most of the queue of a sink, and as much again in Kafka's client.
 const QUEUE: u64 = 64 * MIB;
-/// Most that the path of packets needs: those that wait, messages that were not read, exchanges and losses.
-const PATH: u64 = MAX_HELD_BYTES as u64 + 64 * MIB;
+/// Most that the path of packets needs: those that wait, messages that were not read, exchanges, queries and losses.
+const PATH: u64 = MAX_HELD_BYTES as u64 + 80 * MIB;
 /// Most that dnstap beside a hook needs for events that wait for their other view.
 const BESIDE: u64 = 512 * MIB;
 /// Most that detection needs.
