@@ -33,13 +33,13 @@ const MAX_SERVERS: usize = 1024;
 const MAX_CLIENTS: usize = 4096;
 /// Places where messages of one client are lost that are kept apart.
 const MAX_PLACES: usize = 4;
-/// Time from the first loss until the share is judged: what was answered before is not known, and a timeout comes late.
-const SETTLING: Duration = Duration::from_mins(1);
+/// Time from the first loss until the share is judged: other transactions have not ended yet.
+const SETTLING: Duration = Duration::from_secs(30);
 /// Time after which an idle server or client is forgotten.
 const IDLE: Duration = Duration::from_hours(1);
 
-/// Finds servers whose buffers are full, and clients whose messages die on this host. Knows only those that have lost
-/// something.
+/// Finds servers whose buffers are full, and clients whose messages die on this host. Counts all of them, since the share is
+/// one of all transactions.
 #[derive(Debug, Default)]
 pub struct LostMessages {
     servers: AssociativeTable<Server, MAX_SERVERS>,
@@ -48,7 +48,6 @@ pub struct LostMessages {
 
 #[derive(Debug)]
 struct Server {
-    since: Timestamp,
     resolver: Box<str>,
     counts: Rolling<Counts>,
     sample: EvidenceSample,
@@ -56,7 +55,6 @@ struct Server {
 
 #[derive(Debug)]
 struct Client {
-    since: Timestamp,
     attribution: Attribution,
     counts: Rolling<Counts>,
     /// Where messages were lost.
@@ -68,27 +66,37 @@ struct Client {
 struct Counts {
     transactions: u64,
     lost: u64,
+    first_lost: Option<Timestamp>,
 }
 
 impl Rolling<Counts> {
     /// Returns the number of transactions that lost a message, and their share; none if there are too few.
-    fn judge(&self, min_lost: u64, min_ratio: f64) -> Option<(u64, f64)> {
+    fn judge(&self, now: Timestamp, min_lost: u64, min_ratio: f64) -> Option<(u64, f64)> {
+        let first_lost = self.previous.first_lost.or(self.current.first_lost)?;
+        if now.since(first_lost) < SETTLING {
+            return None;
+        }
         let lost = self.sum(|counts| counts.lost);
         let ratio = to_f64(lost) / to_f64(self.sum(|counts| counts.transactions).max(1));
         (lost >= min_lost && ratio >= min_ratio).then_some((lost, ratio))
     }
 
     fn add(&mut self, ts: Timestamp, span: Duration, is_lost: bool) {
-        self.roll(ts, span);
-        self.current.transactions += 1;
-        self.current.lost += u64::from(is_lost);
+        // A timeout is known late, and counts where the answers of its time do.
+        let Some(counts) = self.span_of(ts, span) else { return };
+        counts.transactions += 1;
+        if is_lost {
+            counts.lost += 1;
+            counts.first_lost.get_or_insert(ts);
+        }
     }
 }
 
 impl Server {
-    fn finding(&self) -> Option<Finding> {
+    fn finding(&mut self, now: Timestamp) -> Option<Finding> {
+        self.counts.roll(now, SERVER_SPAN);
         let [warning, critical] = SERVER_MIN_RATIO;
-        let (lost, ratio) = self.counts.judge(SERVER_MIN_LOST, warning)?;
+        let (lost, ratio) = self.counts.judge(now, SERVER_MIN_LOST, warning)?;
         let summary = format!(
             "{} lost {lost} queries within 2 min since its socket's buffer was full: {:.1} % of all",
             self.resolver,
@@ -110,9 +118,8 @@ impl Server {
 
 impl Client {
     fn record(&mut self, ts: Timestamp, lost: &Lost) {
-        self.places.roll(ts, CLIENT_SPAN);
+        let Some(places) = self.places.span_of(ts, CLIENT_SPAN) else { return };
         let place = place(&lost.loss);
-        let places = &mut self.places.current;
         match places.iter().position(|(other, _)| **other == *place) {
             Some(at) => places[at].1 += 1,
             None if places.len() < MAX_PLACES => places.push((place.into(), 1)),
@@ -120,8 +127,10 @@ impl Client {
         }
     }
 
-    fn finding(&self) -> Option<Finding> {
-        let (lost, ratio) = self.counts.judge(CLIENT_MIN_LOST, CLIENT_MIN_RATIO)?;
+    fn finding(&mut self, now: Timestamp) -> Option<Finding> {
+        self.counts.roll(now, CLIENT_SPAN);
+        self.places.roll(now, CLIENT_SPAN);
+        let (lost, ratio) = self.counts.judge(now, CLIENT_MIN_LOST, CLIENT_MIN_RATIO)?;
         let all = self.places.current.iter().chain(&self.places.previous);
         let (place, _) = all.max_by_key(|(_, count)| *count)?;
         let summary = format!(
@@ -150,7 +159,7 @@ impl Detector for LostMessages {
     }
 
     fn observe(&mut self, observation: &TransactionView<'_>) {
-        if is_multicast(observation) {
+        if is_multicast(observation) || !observation.is_query() {
             return;
         }
         let (ts, lost) = (observation.ts, observation.lost);
@@ -159,17 +168,11 @@ impl Detector for LostMessages {
                 let lost =
                     lost.filter(|lost| !lost.is_response && &*lost.loss.reason == BUFFER_FULL);
                 let key = hash(observation.resolver.as_bytes());
-                let server = if lost.is_some() {
-                    Some(self.servers.entry(key, ts, || Server {
-                        since: ts,
-                        resolver: observation.resolver.into(),
-                        counts: Rolling::default(),
-                        sample: EvidenceSample::default(),
-                    }))
-                } else {
-                    self.servers.get_mut(key, ts)
-                };
-                let Some(server) = server else { return };
+                let server = self.servers.entry(key, ts, || Server {
+                    resolver: observation.resolver.into(),
+                    counts: Rolling::default(),
+                    sample: EvidenceSample::default(),
+                });
                 server.counts.add(ts, SERVER_SPAN, lost.is_some());
                 if lost.is_some() {
                     server.sample.record(observation);
@@ -178,18 +181,12 @@ impl Detector for LostMessages {
             Vantage::Client => {
                 let lost = lost.filter(|lost| lost.is_of_client());
                 let key = Attribution::hash(observation);
-                let client = if lost.is_some() {
-                    Some(self.clients.entry(key, ts, || Client {
-                        since: ts,
-                        attribution: Attribution::new(observation),
-                        counts: Rolling::default(),
-                        places: Rolling::default(),
-                        sample: EvidenceSample::default(),
-                    }))
-                } else {
-                    self.clients.get_mut(key, ts)
-                };
-                let Some(client) = client else { return };
+                let client = self.clients.entry(key, ts, || Client {
+                    attribution: Attribution::new(observation),
+                    counts: Rolling::default(),
+                    places: Rolling::default(),
+                    sample: EvidenceSample::default(),
+                });
                 client.counts.add(ts, CLIENT_SPAN, lost.is_some());
                 if let Some(lost) = lost {
                     client.record(ts, lost);
@@ -201,19 +198,8 @@ impl Detector for LostMessages {
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        let Self { servers, clients } = self;
-        servers.values_mut().for_each(|server| server.counts.roll(now, SERVER_SPAN));
-        clients.values_mut().for_each(|client| {
-            client.counts.roll(now, CLIENT_SPAN);
-            client.places.roll(now, CLIENT_SPAN);
-        });
-        servers.age(now, IDLE);
-        clients.age(now, IDLE);
-        let is_settled = |since: Timestamp| now.since(since) >= SETTLING;
-        let servers = servers.iter().filter(|server| is_settled(server.since));
-        servers.filter_map(Server::finding).for_each(&mut *each);
-        let clients = clients.iter().filter(|client| is_settled(client.since));
-        clients.filter_map(Client::finding).for_each(each);
+        self.servers.evaluate(now, IDLE, |server| server.finding(now), each);
+        self.clients.evaluate(now, IDLE, |client| client.finding(now), each);
     }
 }
 

@@ -36,6 +36,17 @@ impl<T: Default> Rolling<T> {
     }
 }
 
+impl<T: Default> Rolling<T> {
+    /// Moves on to `ts`, and returns the span that contains it; none if it is older than both.
+    pub(super) fn span_of(&mut self, ts: Timestamp, span: Duration) -> Option<&mut T> {
+        self.roll(ts, span);
+        if ts >= self.start {
+            return Some(&mut self.current);
+        }
+        (self.start.since(ts) <= span).then_some(&mut self.previous)
+    }
+}
+
 impl<T> Rolling<T> {
     /// Returns the sum of a count over both spans.
     pub(super) fn sum(&self, count: impl Fn(&T) -> u64) -> u64 {

@@ -47,12 +47,51 @@ fn full_buffer_is_reported_by_its_share() {
     ] {
         let mut detector = LostMessages::default();
         pass(&mut detector, 0.0, Vantage::Server, (lost_count, all), &full);
-        assert_eq!(findings(&mut detector, 30.0), [], "the share is not known yet");
+        assert_eq!(findings(&mut detector, 29.0), [], "the share is not known yet");
         let found = findings(&mut detector, 61.0);
         let levels: Vec<_> = found.iter().map(|finding| finding.level).collect();
         assert_eq!(levels, Vec::from_iter(expected), "{lost_count} of {all}");
         assert_eq!(findings(&mut detector, 200.0), [], "it is over");
     }
+}
+
+/// Timeouts are known after the answers of their time, and of the next minute.
+#[test]
+fn share_is_one_of_all() {
+    let full = lost(false, LossStage::Socket, BUFFER_FULL);
+    let rule = lost(false, LossStage::Netfilter, "NETFILTER_DROP");
+    for vantage in [Vantage::Server, Vantage::Client] {
+        let lost = if vantage == Vantage::Server { &full } else { &rule };
+        let mut detector = LostMessages::default();
+        pass(&mut detector, 0.0, vantage, (0, 3_000), lost);
+        pass(&mut detector, 58.0, vantage, (0, 9), lost);
+        assert_eq!(findings(&mut detector, 60.0), []);
+        pass(&mut detector, 61.0, vantage, (0, 1), lost);
+        pass(&mut detector, 58.0, vantage, (21, 21), lost);
+        let found = findings(&mut detector, 110.0);
+        if vantage == Vantage::Server {
+            let [server] = &found[..] else { panic!("{found:#?}") };
+            assert_eq!(server.level, Severity::Warning, "{}", server.summary);
+            assert!(server.summary.ends_with(" 0.7 % of all"), "{}", server.summary);
+        } else {
+            assert_eq!(found, [], "below a hundredth");
+        }
+        assert_eq!(findings(&mut detector, 120.0), [], "those of the first minute are forgotten");
+    }
+}
+
+#[test]
+fn late_response_is_no_other_query() {
+    let mut detector = LostMessages::default();
+    let full = lost(false, LossStage::Socket, BUFFER_FULL);
+    pass(&mut detector, 0.0, Vantage::Server, (10, 200), &full);
+    for number in 0..10_000 {
+        let ts = at(1.0 + f64::from(number) / 1e6);
+        let (vantage, status) = (Vantage::Server, Status::Late);
+        detector.observe(&TransactionView { vantage, status, ..example(ts) });
+    }
+    let found = findings(&mut detector, 31.0);
+    assert_eq!(found.iter().map(|one| one.level).collect::<Vec<_>>(), [Severity::Critical]);
 }
 
 #[test]
