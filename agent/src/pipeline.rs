@@ -49,6 +49,7 @@ use dnscribe_analysis::detect::Detection;
 use dnscribe_analysis::indicators::IndicatorTable;
 use dnscribe_analysis::losses::LossTable;
 use dnscribe_analysis::path::PathTable;
+use dnscribe_analysis::uses::UseOptions;
 use dnscribe_analysis::window::WindowOptions;
 use dnscribe_delivery::{Sink, SinkReplacement, SinkRouter, Stream};
 use dnscribe_record::ledger::{self, Counters, DnstapSender, Kernel, Ring, SeenBy};
@@ -137,8 +138,8 @@ pub struct PipelineOptions {
     pub ledger_every: Duration,
     /// Whether the ledger has counters of sampling, in live capture.
     pub sampling: bool,
-    /// Whether connections that processes open are captured.
-    pub connects: bool,
+    /// How connections that processes open are matched with lookups, if they are captured.
+    pub uses: Option<UseOptions>,
     /// Whether packets that the kernel discards are captured.
     pub path: bool,
 }
@@ -160,7 +161,7 @@ impl PipelineOptions {
             masker: Masker::default(),
             ledger_every: LEDGER_INTERVAL,
             sampling: false,
-            connects: false,
+            uses: None,
             path: false,
         }
     }
@@ -210,7 +211,7 @@ impl Pipeline {
         let resolvers = ResolverNames::new(masker.hides_servers());
         let router = SinkRouter::new(sinks, masker, options.wait_for_sinks);
         let analysis =
-            Analysis::new(options.windows, options.connects, options.detection, &identity, &router);
+            Analysis::new(options.windows, options.uses, options.detection, &identity, &router);
         Self {
             correlator: CorrelateStage::new(options.correlation),
             pod_metrics: options

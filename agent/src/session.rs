@@ -19,6 +19,7 @@ use crate::pipeline::{
 use crate::record::RecordBuilder;
 use dnscribe_admin::{Phase, Request, Requests, Server};
 use dnscribe_analysis::detect::{self, DetectOptions, Detection, ExpectedResolvers, HostFacts};
+use dnscribe_analysis::uses::UseOptions;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary::balance;
 use dnscribe_config::host::{self, HOSTS, RESOLV_CONF};
@@ -172,7 +173,7 @@ pub fn pipeline_options(
             }
         }),
         filters: config.filters.clone(),
-        connects: config.capture.connects,
+        uses: config.capture.connects.then_some(UseOptions::DEFAULT),
         path: config.capture.path,
         masker: Masker::new(config.privacy.clone())
             .map_err(|why| Exit::failed(format!("the key of the pseudonyms {why}")))?,

@@ -54,10 +54,10 @@ pub(super) struct Analysis {
 }
 
 impl Analysis {
-    /// Creates the analyses that the sinks want. `has_connects`: connections are captured.
+    /// Creates the analyses that the sinks want. `uses`: where connections are captured.
     pub(super) fn new(
         window_options: WindowOptions,
-        has_connects: bool,
+        uses: Option<UseOptions>,
         detection: Option<Detection>,
         identity: &RecordBuilder,
         router: &SinkRouter,
@@ -68,9 +68,9 @@ impl Analysis {
         Self {
             clock: identity.clock,
             lookup_options,
-            lookups: (has_connects || router.wants(Stream::Lookups))
+            lookups: (uses.is_some() || router.wants(Stream::Lookups))
                 .then(|| LookupTable::new(lookup_options)),
-            uses: has_connects.then(|| UseTable::new(UseOptions::DEFAULT)),
+            uses: uses.map(UseTable::new),
             qname: String::new(),
             window_options,
             windows: has_windows

@@ -108,8 +108,9 @@ impl Run {
     ) -> Result<Self, Exit> {
         let Start { sources, config, signals, mut endpoint, sinks, .. } = start;
         let (max_sleep, summary) = (start.max_sleep, start.summary);
+        let is_watched = start.scope.is_some();
         // All later packets wait as well: long only where one program is watched.
-        let unread_hold = if start.scope.is_some() { HOLD_UNREAD_WATCHED } else { HOLD_UNREAD };
+        let unread_hold = if is_watched { HOLD_UNREAD_WATCHED } else { HOLD_UNREAD };
         capture.start()?;
         let pods = config.kubernetes.clone().map(watch_pods).transpose()?;
         let epoch = capture.now();
@@ -120,12 +121,16 @@ impl Run {
             })?;
         let enricher =
             Enricher::new(cgroup2_mount().as_deref(), processes, pods).with_scope(start.scope);
-        let options = PipelineOptions {
+        let mut options = PipelineOptions {
             enricher: Some(enricher),
             ledger_every: start.ledger_every,
             sampling: true,
             ..pipeline_options(&config, epoch, true)?
         };
+        if is_watched && let Some(uses) = &mut options.uses {
+            // A sum does not say when each of its connections took its time.
+            uses.max_kinds = 0;
+        }
         let mut pipeline = Pipeline::new(options, sinks);
         let threads = config.capture.rings as usize;
         let mut flow_options = flow_options(&config);

@@ -215,7 +215,7 @@ pub struct UseOptions {
     pub max_answers: usize,
     /// Most connections without an outcome.
     pub max_pending: usize,
-    /// Most kinds of uses that are summed up.
+    /// Most kinds of uses that are summed up; 0: each use has a record of its own.
     pub max_kinds: usize,
 }
 
@@ -593,6 +593,9 @@ impl UseTable {
     /// Adds a use whose outcome is known, and emits it if it is the first of its kind.
     fn add(&mut self, process: ProcessKey, of: Use, each: Each<'_>) {
         self.outcomes[of.matched as usize][of.outcome as usize] += 1;
+        if self.options.max_kinds == 0 {
+            return each(&of);
+        }
         let kind = Kind {
             process,
             transport: of.transport,

@@ -89,7 +89,7 @@ proptest! {
         let loss = Loss { stage: LossStage::Socket, reason, hook: None, function: None };
         let loss = Arc::new(loss);
         let identity = RecordBuilder::new("node".into(), None, EPOCH, HashMap::new());
-        let options = PipelineOptions { path: true, connects: true, ..PipelineOptions::new(identity) };
+        let options = PipelineOptions { path: true, uses: Some(UseOptions::DEFAULT), ..PipelineOptions::new(identity) };
         let mut pipeline = Pipeline::new(options, Vec::new());
         let hold = Some(Duration::from_millis(100));
         let mut stages = pipeline.flow_stages(&FlowOptions { hold, ..flow_options() }, shards);

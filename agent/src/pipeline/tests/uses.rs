@@ -74,7 +74,7 @@ fn a_connection_has_the_lookup_that_it_used() {
     let facts = HostFacts { connects_since_ns: Some(1), ..HostFacts::default() };
     let detectors = create_detectors(&options, &facts);
     let options = PipelineOptions {
-        connects: true,
+        uses: Some(UseOptions::DEFAULT),
         detection: Some(Detection::new(options, detectors)),
         ..PipelineOptions::new(identity)
     };
@@ -145,6 +145,29 @@ fn a_connection_has_the_lookup_that_it_used() {
     );
 }
 
+/// A trace adds up the times of all connections.
+#[test]
+fn without_kinds_no_connection_is_summed_up() {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let inner = NullSink::new("keeper".into(), StreamSet::EMPTY.with(Stream::Uses));
+    let keeper = Keeper { inner, kept: Arc::clone(&kept) };
+    let identity = RecordBuilder::new("node".into(), None, EPOCH, HashMap::new());
+    let uses = Some(UseOptions { max_kinds: 0, ..UseOptions::DEFAULT });
+    let options = PipelineOptions { uses, ..PipelineOptions::new(identity) };
+    let mut pipeline = Pipeline::new(options, vec![Box::new(keeper)]);
+    let mut flow = pipeline.flow_stage(flow_options());
+    let mut traffic = Traffic { seq: 0, connects: 0, steps: 0 };
+    for cookie in 1..7 {
+        let packet = traffic.packet(cookie * 100, Direction::Egress, begun(cookie));
+        flow.observe(&packet, &mut pipeline);
+    }
+    let now = EPOCH.plus(Duration::from_secs(1));
+    flow.finish(now, &mut pipeline);
+    pipeline.finish(now);
+    let lines = String::from_utf8(kept.lock().unwrap().clone()).unwrap();
+    assert_eq!(lines.matches(r#""count":1"#).count(), 6, "{lines}");
+}
+
 /// A name that sampling or a full ring may have left out is not taken for the only one, of later connections and of one that has no
 /// record yet.
 #[test]
@@ -153,7 +176,8 @@ fn what_is_not_exported_makes_names_uncertain() {
         |at_ms, cut| Control::Sample(Change { at: EPOCH.plus(Duration::from_millis(at_ms)), cut });
     for (cause, expected) in [("none", 2), ("sampling", 1), ("loss", 0)] {
         let identity = RecordBuilder::new("node".into(), None, EPOCH, HashMap::new());
-        let options = PipelineOptions { connects: true, ..PipelineOptions::new(identity) };
+        let options =
+            PipelineOptions { uses: Some(UseOptions::DEFAULT), ..PipelineOptions::new(identity) };
         let mut pipeline = Pipeline::new(options, Vec::new());
         let mut flow = pipeline.flow_stage(flow_options());
         let mut traffic = Traffic { seq: 0, connects: 0, steps: 0 };

@@ -504,6 +504,23 @@ fn answers_to_others_lead_nowhere() {
     assert_eq!(bench.found(), found(&[(Match::None, "-")]));
 }
 
+/// A sum of connections would not say when each of them waited.
+#[test]
+fn without_kinds_each_connection_has_its_record() {
+    let mut bench = Bench::with(UseOptions { max_kinds: 0, ..UseOptions::DEFAULT });
+    bench.answer(1, 0, "a.example", &[SHARED]);
+    let begun: Vec<u64> = (0..6).map(|number| 100 + number * 1_500).collect();
+    for (cookie, ms) in (1..).zip(&begun) {
+        bench.begin(1, *ms, cookie, SHARED);
+        bench.step(1, ms + 1_100, cookie, ConnectStep::Failed { errno: ETIMEDOUT }, 0);
+    }
+    bench.finish(60_000);
+    let firsts: Vec<_> = bench.uses.iter().map(|one| (one.first, one.count)).collect();
+    assert_eq!(firsts, begun.iter().map(|ms| (at(*ms), 1)).collect::<Vec<_>>());
+    let took = Some(Duration::from_millis(1_100));
+    assert!(bench.uses.iter().all(|one| one.connect_time == took), "{:?}", bench.uses);
+}
+
 #[test]
 fn memory_is_bounded_and_nothing_is_lost() {
     let options = UseOptions { max_answers: 64, max_pending: 8, max_kinds: 16 };

@@ -286,6 +286,31 @@ fn names_the_connection_that_took_longer_than_dns() {
     assert_eq!(traced(1.0, 40.0, "refused"), "curl waited 0.0010 of 8.0 s for DNS");
 }
 
+/// What each connection took counts: in the sum, and in the first line by peer and outcome.
+#[test]
+fn adds_up_the_connections_to_one_peer() {
+    let mut collector = collect(&[transaction(1, 10, "A", Some(1.0))], &[lookup(&[1])]);
+    collector.has_uses = true;
+    let mut add = |millis: u64, port: u16, outcome: &str, connect_ms: f64| {
+        let record = json!({"ts": at(millis), "protocol": "tcp", "address": "192.0.2.80", "port": port, "match": "sole",
+            "name": "www.example.com", "lookup_event_id": LOOKUP, "outcome": outcome, "connect_ms": connect_ms, "count": 1,
+            "process": {"pid": 7, "uid": 0, "comm": "curl"}});
+        collector.line(Stream::Uses, record.to_string().as_bytes());
+    };
+    add(20, 80, "established", 1_200.0);
+    for number in 0..40 {
+        add(2_000 + number * 100, 443, "timeout", 100.0);
+    }
+    // At the same time as another one.
+    add(2_050, 443, "timeout", 50.0);
+    let text = render(&collector.finish(&subject(8_000)), None, true);
+    let first = "curl spent 4.000 of 8.0 s connecting to 192.0.2.80:443 (www.example.com), which did not answer\n";
+    assert!(text.starts_with(first), "{text}");
+    assert!(text.contains(" + 5.200 s connecting + "), "{text}");
+    assert_eq!(text.matches(" connects to ").count(), 32, "{text}");
+    assert!(text.contains("└─ and 10 more connections (-o json has all)\n"), "{text}");
+}
+
 #[test]
 fn leaves_out_other_processes_and_counts_what_it_asked_alone() {
     let mut other = transaction(1, 10, "A", Some(2.0));

@@ -5,6 +5,7 @@ use dnscribe_record::host_and_port;
 use dnscribe_record::trace::{
     Trace, TracedConnection, TracedLookup, TracedProcess, TracedQuery, TracedUse, Wait, WaitCause,
 };
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Number of answers of a query that are shown.
@@ -15,6 +16,9 @@ const NOTABLE: f64 = 0.05;
 
 /// Waits that the list shows.
 const WAITS: usize = 8;
+
+/// Connections of a lookup, or of a process without one, that are shown.
+const USES: usize = 32;
 
 /// Characters that draw the branches.
 struct Branches {
@@ -83,7 +87,7 @@ fn headline(trace: &Trace) -> String {
     let failed = first_failure(trace);
     let wait = trace.waits.first().filter(|wait| wait.wait_ms >= duration * NOTABLE);
     let waited_ms = wait.map_or(duration * NOTABLE, |wait| wait.wait_ms);
-    let connection = slowest_connection(trace).filter(|(_, took)| *took > waited_ms);
+    let connection = slowest_peer(trace).filter(|(_, took)| *took > waited_ms);
     if let Some((one, took)) = connection {
         let spent = format!("spent {} of {total} s connecting to {}", seconds(took), peer_of(one));
         return match failed {
@@ -126,9 +130,20 @@ fn uses(trace: &Trace) -> impl Iterator<Item = &TracedUse> {
     })
 }
 
-/// Returns the connection that took longest, with its time.
-fn slowest_connection(trace: &Trace) -> Option<(&TracedUse, f64)> {
-    let took = uses(trace).filter_map(|one| Some((one, one.connect_ms?)));
+/// Returns a connection to the peer that it took longest to connect to with the same outcome, and the time that it took at
+/// all. Times in which several connections were being opened count once.
+fn slowest_peer(trace: &Trace) -> Option<(&TracedUse, f64)> {
+    let mut opened: Vec<_> =
+        uses(trace).filter_map(|one| Some((one.start_ms, one.connect_ms?, one))).collect();
+    opened.sort_by(|(one, ..), (other, ..)| one.total_cmp(other));
+    let mut peers = BTreeMap::new();
+    for (start, took, one) in opened {
+        let peer = (&one.address, one.port, &one.name, &one.outcome);
+        let (_, until, total) = peers.entry(peer).or_insert((one, start, 0.0));
+        *total += (took - (*until - start).max(0.0)).max(0.0);
+        *until = until.max(start + took);
+    }
+    let took = peers.into_values().map(|(one, _, total)| (one, total));
     took.max_by(|(_, one), (_, other)| one.total_cmp(other))
 }
 
@@ -304,7 +319,7 @@ fn process_node(process: &TracedProcess) -> Node {
     let lookups = process.lookups.iter().map(lookup_node);
     let others = process.others.iter().map(|query| query_node(query, &Widths::of([query])));
     let encrypted = process.encrypted.iter().map(connection_node);
-    let uses = process.uses.iter().map(use_node);
+    let uses = use_nodes(&process.uses);
     let name = if process.comm.is_empty() { "unknown process" } else { &*process.comm };
     let pid = if process.pid == 0 { String::new() } else { format!(" ({})", process.pid) };
     Node {
@@ -337,7 +352,20 @@ fn lookup_node(lookup: &TracedLookup) -> Node {
     }
     let widths = Widths::of(&lookup.queries);
     let queries = lookup.queries.iter().map(|query| query_node(query, &widths));
-    Node { text, below: queries.chain(lookup.uses.iter().map(use_node)).collect() }
+    Node { text, below: queries.chain(use_nodes(&lookup.uses)).collect() }
+}
+
+/// Returns nodes for connections, and one that says how many more there are.
+fn use_nodes(uses: &[TracedUse]) -> impl Iterator<Item = Node> {
+    let more = uses.len().saturating_sub(USES);
+    let rest = (more > 0).then(|| Node {
+        text: format!(
+            "and {} (-o json has all)",
+            count(more as u64, "more connection", "more connections")
+        ),
+        below: Vec::new(),
+    });
+    uses.iter().take(USES).map(use_node).chain(rest)
 }
 
 /// Returns a node for connections.
