@@ -113,7 +113,8 @@ pub const METRICS: &[Metric] = &[
     otlp(Metric::counter(
         "dnscribe_otlp_rejected_total",
         "items",
-        "Log records, data points and spans that the server rejected; of a whole request, 1.",
+        "Log records, data points and spans that the server rejected; of a whole request, 1. Spans that were lost when the \
+         sink ended.",
     )),
     otlp(Metric::gauge(
         "dnscribe_otlp_up",

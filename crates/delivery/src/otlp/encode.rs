@@ -34,7 +34,8 @@ pub(super) struct Encoder {
 pub(super) enum Inclusion {
     /// It is in the requests of these signals.
     Sent(SignalSet),
-    /// A window that others contain, a record that none of the signals has, or one without a span where traces are all.
+    /// A record that none of the signals has: a window that others contain, one without a span where traces are all, or a lookup
+    /// that is no call where metrics are all.
     Filtered,
     /// It is no record.
     Invalid,
@@ -60,7 +61,7 @@ impl<T: Default> ByResource<T> {
         &mut self.0[place].1
     }
 
-    /// Adds the request of a signal, if it has items.
+    /// Adds the request of a signal, if it has items. Resources without items are left out.
     fn encode<M: Message + Default + Debug>(
         self,
         signal: Signal,
@@ -68,13 +69,11 @@ impl<T: Default> ByResource<T> {
         requests: &mut Vec<(Signal, Vec<u8>)>,
     ) {
         let scope = || Scope { name: "dnscribe".into(), version: env!("CARGO_PKG_VERSION").into() };
-        let resources = self.0.into_iter().map(|(resource, all)| OfResource {
+        let with_items = self.0.into_iter().map(|(resource, all)| (resource, items(all)));
+        let with_items = with_items.filter(|(_, items)| !items.is_empty());
+        let resources = with_items.map(|(resource, items)| OfResource {
             resource: Some(Resource { attributes: key_values(resource) }),
-            scopes: vec![OfScope {
-                scope: Some(scope()),
-                items: items(all),
-                schema_url: SCHEMA_URL.into(),
-            }],
+            scopes: vec![OfScope { scope: Some(scope()), items, schema_url: SCHEMA_URL.into() }],
         });
         let request = Request { resources: resources.collect() };
         if !request.resources.is_empty() {
@@ -120,17 +119,13 @@ impl Encoder {
                 }
                 self.resource.clone_from(&head.resource);
             }
-            let mut inclusion = Inclusion::Sent(signals);
             if self.signals.contains(Signal::Metrics) {
                 self.metrics.note_slow(stream, &record, head.time, event_id);
             }
-            if signals == SignalSet::default()
-                || stream == Stream::Metrics
-                    && signals.contains(Signal::Metrics)
-                    && !self.metrics.is_own(&record, head.time)
-            {
-                inclusion = Inclusion::Filtered;
-            } else if signals.contains(Signal::Metrics) {
+            if !self.metrics.has_points(stream, &record, head.time) {
+                signals = signals.without(Signal::Metrics);
+            }
+            if signals.contains(Signal::Metrics) {
                 let set = metrics.of(&head.resource);
                 set.before = *self.latest.of(&head.resource);
                 self.metrics.add(&self.otel, stream, &record, head.time, set);
@@ -144,7 +139,8 @@ impl Encoder {
                 log.attributes = key_values(head.attributes);
                 logs.of(&head.resource).push(log);
             }
-            inclusions.push(inclusion);
+            let is_sent = signals != SignalSet::default();
+            inclusions.push(if is_sent { Inclusion::Sent(signals) } else { Inclusion::Filtered });
         }
         let mut requests = Vec::new();
         logs.encode(Signal::Logs, |all| all, &mut requests);
@@ -154,9 +150,13 @@ impl Encoder {
             *latest = set.latest.max(*latest);
         }
         metrics.encode(Signal::Metrics, MetricSet::into_metrics, &mut requests);
-        spans.0.retain(|(_, all)| !all.is_empty());
         spans.encode(Signal::Traces, |all| all, &mut requests);
         Encoded { requests, inclusions }
+    }
+
+    /// Number of transactions whose spans wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.tracer.waiting()
     }
 
     /// Makes a request of the spans that wait, because the sink ends.

@@ -58,6 +58,8 @@ pub(super) struct Progress {
     failed: AtomicU64,
     sent_bytes: AtomicU64,
     rejected: AtomicU64,
+    /// Transactions that count as delivered, and whose spans wait or are in a request that is not accepted yet.
+    unsent_spans: AtomicU64,
 }
 
 impl Progress {
@@ -147,6 +149,15 @@ impl Destination for Exporter {
     fn purge(&mut self) {
         self.progress.stop.set(true);
         self.jobs = None;
+        let lost = self.progress.unsent_spans.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            self.progress.rejected.fetch_add(lost, Ordering::Relaxed);
+            warn!(
+                spans = lost,
+                "spans are lost, as the sink ends and the OTLP server has not accepted them: they waited for what caused \
+                 their transactions, which count as delivered"
+            );
+        }
     }
 }
 
@@ -165,7 +176,9 @@ impl Worker {
             self.export(&jobs);
         }
         let left = if self.progress.stop.get() { None } else { self.encoder.end() };
-        left.and_then(|(signal, request)| self.deliver(signal, request));
+        if left.is_some_and(|(signal, request)| self.deliver(signal, request).is_some()) {
+            self.progress.unsent_spans.store(0, Ordering::Relaxed);
+        }
         self.progress.ended.set(true);
     }
 
@@ -218,6 +231,8 @@ impl Worker {
             let refusals = self.deliver(signal, request)?;
             reject(&mut outcomes, &inclusions, records, signal, &refusals);
         }
+        // Until here, those of earlier records counted, also if they are in these requests.
+        self.progress.unsent_spans.store(self.encoder.waiting() as u64, Ordering::Relaxed);
         for ((number, ..), outcome) in records.iter().zip(outcomes) {
             self.in_flight.settle(*number, outcome);
         }

@@ -86,9 +86,12 @@ struct LookupSeries {
     attributes: Vec<KeyValue>,
     start: Timestamp,
     last: Timestamp,
-    counts: [u64; LOOKUP_BOUNDS.len() + 1],
+    counts: LookupCounts,
     sum: f64,
 }
+
+/// Lookups by bucket.
+type LookupCounts = [u64; LOOKUP_BOUNDS.len() + 1];
 
 impl Metrics {
     pub(super) fn new(config: &OtlpConfig) -> Self {
@@ -121,8 +124,11 @@ impl Metrics {
         }
     }
 
-    /// Returns whether a window is one of those that become metrics: others overlap them.
-    pub(super) fn is_own(&self, record: &Record, time: Timestamp) -> bool {
+    /// Returns whether a record becomes metrics: a lookup that is a call, or a window that no other one overlaps.
+    pub(super) fn has_points(&self, stream: Stream, record: &Record, time: Timestamp) -> bool {
+        if stream == Stream::Lookups {
+            return is_call(record);
+        }
         let number = |name: &str| record.get(name).and_then(Value::as_u64);
         let (seconds, step) = self.window;
         let is_own =
@@ -144,28 +150,33 @@ impl Metrics {
         let own = |name: &String| Some((name.clone(), record.get(name)?.clone()));
         let group: Record = self.groups.iter().filter_map(own).collect();
         let mut key = format!("{grouping} {} {}", text("node"), Value::Object(group.clone()));
-        let mut fresh = WindowSeries { start, ..WindowSeries::default() };
         let is_delta = self.temporality == Temporality::Delta;
-        let mut is_overflow = false;
-        if is_delta || self.windows.contains_key(&key) {
-            fresh.attributes = key_values(otel.attributes(Stream::Metrics, group));
-        } else {
-            if self.windows.len() >= self.max_series {
-                self.windows.retain(|_, series| end.since(series.last) < IDLE);
-            }
-            if self.windows.len() >= self.max_series {
-                key = format!("{grouping} {}", text("node"));
-                fresh.attributes = overflow();
-                is_overflow = true;
-            } else {
-                fresh.attributes = key_values(otel.attributes(Stream::Metrics, group));
-            }
+        if !self.windows.contains_key(&key) && self.windows.len() >= self.max_series {
+            self.windows.retain(|key, series| {
+                set.overflow.contains_key(key) || end.since(series.last) < IDLE
+            });
         }
+        let is_overflow = !self.windows.contains_key(&key) && self.windows.len() >= self.max_series;
         if is_overflow {
+            key = format!("{grouping} {}", text("node"));
             set.overflow.insert(key.clone(), grouping.clone());
         }
-        let series = if is_delta { &mut fresh } else { self.windows.entry(key).or_insert(fresh) };
+        let series = self.windows.entry(key).or_insert_with(|| {
+            let own = || key_values(otel.attributes(Stream::Metrics, group));
+            let attributes = if is_overflow { overflow() } else { own() };
+            WindowSeries { attributes, start, ..WindowSeries::default() }
+        });
         series.last = series.last.max(end);
+        match (is_delta, is_overflow) {
+            // What it was before has been sent.
+            (true, false) => {
+                (series.start, series.last) = (start, end);
+                series.sums.clear();
+                series.latency = Latencies::default();
+            }
+            (true, true) => series.start = series.start.min(start),
+            (false, _) => {}
+        }
         for (number, field) in self.fields.iter().enumerate() {
             let Some(value) = record.get(&field.field) else { continue };
             if value.get("sketch").is_some() {
@@ -187,13 +198,15 @@ impl Metrics {
     fn add_lookup(&mut self, record: &Record, start: Timestamp, set: &mut MetricSet) {
         let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
         let milliseconds = record.get("duration_ms").and_then(Value::as_f64);
-        let Some(milliseconds) = milliseconds.filter(|_| is_call(record)) else { return };
+        let Some(milliseconds) = milliseconds else { return };
         let error = error_type(Stream::Lookups, record).unwrap_or_default();
         let mut key = (text("node").to_owned(), Some((text("qname").to_owned(), error)));
         let end =
             start.plus(Duration::try_from_secs_f64(milliseconds / 1000.0).unwrap_or_default());
         if !self.lookups.contains_key(&key) && self.lookups.len() >= self.max_series {
-            self.lookups.retain(|_, series| end.since(series.last) < IDLE);
+            self.lookups.retain(|key, series| {
+                set.lookups.contains_key(key) || end.since(series.last) < IDLE
+            });
             if self.lookups.len() >= self.max_series {
                 key.1 = None;
             }
@@ -208,6 +221,9 @@ impl Metrics {
             });
             LookupSeries { attributes, start, ..LookupSeries::default() }
         });
+        if series.counts == LookupCounts::default() {
+            series.start = start;
+        }
         let seconds = milliseconds / 1000.0;
         let bucket = LOOKUP_BOUNDS.iter().position(|bound| seconds <= *bound);
         series.counts[bucket.unwrap_or(LOOKUP_BOUNDS.len())] += 1;
@@ -254,8 +270,10 @@ impl Metrics {
     /// Adds the points of series that have one for each request.
     pub(super) fn finish(&mut self, set: &mut MetricSet) {
         for (key, grouping) in std::mem::take(&mut set.overflow) {
-            if let Some(series) = self.windows.get_mut(&key) {
-                set.push_window(series, &grouping, None, &self.fields, self.temporality);
+            let Some(series) = self.windows.get_mut(&key) else { continue };
+            set.push_window(series, &grouping, None, &self.fields, self.temporality);
+            if self.temporality == Temporality::Delta {
+                self.windows.remove(&key);
             }
         }
         if set.lookups.is_empty() {
@@ -266,7 +284,9 @@ impl Metrics {
         let time = if is_delta { set.lookups_end } else { set.stamp(set.lookups_end, after) };
         let mut points = Vec::new();
         for (key, exemplars) in std::mem::take(&mut set.lookups) {
-            let Some(series) = self.lookups.get(&key) else { continue };
+            let found = self.lookups.get_mut(&key);
+            let found = found.filter(|series| series.counts != LookupCounts::default());
+            let Some(series) = found else { continue };
             points.push(HistogramPoint {
                 attributes: series.attributes.clone(),
                 start_time_unix_nano: series.start.as_nanos(),
@@ -278,7 +298,8 @@ impl Metrics {
                 exemplars,
             });
             if is_delta {
-                self.lookups.remove(&key);
+                // The series stays, so that it is one of those that there may be.
+                (series.counts, series.sum) = (LookupCounts::default(), 0.0);
             }
         }
         let temporality = self.temporality.number();
@@ -436,7 +457,8 @@ fn slow_key(grouping: &str, record: &Record) -> String {
 /// Returns whether a lookup is the call of a process of this host, with its end.
 fn is_call(record: &Record) -> bool {
     let text = |name: &str| record.get(name).and_then(Value::as_str);
-    text("vantage") == Some("client")
+    record.get("duration_ms").is_some_and(Value::is_number)
+        && text("vantage") == Some("client")
         && text("outcome") != Some("open")
         && !record.contains_key("evicted")
 }

@@ -352,6 +352,82 @@ fn overflowing_windows_are_one_point() {
     assert!(found.iter().all(|metric| metric.name != "dnscribe.resolver_zone.retries"));
 }
 
+/// Names and overflow are bounded over all requests, and nothing is counted twice or left out.
+#[test]
+fn series_of_deltas_are_bounded() {
+    let config =
+        OtlpConfig { max_series: 2, temporality: Temporality::Delta, ..OtlpConfig::default() };
+    let mut encoder = Encoder::new(&config, signals(&[Signal::Metrics]));
+    let series = |attributes: &[proto::KeyValue]| format!("{attributes:?}");
+    let (mut windows, mut lookups) = (BTreeMap::new(), BTreeMap::new());
+    for second in 0..6 {
+        let ts = format!("2026-11-26T10:00:{second}0Z");
+        let window =
+            |zone: String| (Stream::Metrics, window(&ts, 10, 10, &json!({ "zone": zone })));
+        let lookup = |name: String| {
+            let record = json!({
+                "event_id": "00", "ts": ts, "vantage": "client", "qname": name, "outcome": "answered", "duration_ms": 7.0,
+            });
+            (Stream::Lookups, record)
+        };
+        // Two that are always there, and two that are there once.
+        let names = ["a".to_owned(), "b".to_owned(), format!("c{second}"), format!("d{second}")];
+        let records: Vec<_> =
+            names.clone().map(window).into_iter().chain(names.map(lookup)).collect();
+        for metric in metrics(&encode(&mut encoder, &records).0) {
+            match &metric.data {
+                Some(Data::Sum(sum)) if metric.name == "dnscribe.resolver_zone.queries" => {
+                    for point in &sum.points {
+                        assert_eq!(
+                            point.time_unix_nano - point.start_time_unix_nano,
+                            10_000_000_000
+                        );
+                        *windows.entry(series(&point.attributes)).or_insert(0) +=
+                            point.as_int.unwrap();
+                    }
+                }
+                Some(Data::Histogram(histogram)) => {
+                    for point in &histogram.points {
+                        *lookups.entry(series(&point.attributes)).or_insert(0) += point.count;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    let sorted = |mut counts: Vec<u64>| {
+        counts.sort_unstable();
+        counts
+    };
+    let windows: Vec<u64> = windows.into_values().map(i64::cast_unsigned).collect();
+    assert_eq!(sorted(windows), [18, 18, 36], "a, b, and all others");
+    assert_eq!(sorted(lookups.into_values().collect()), [6, 6, 12], "a, b, and all others");
+}
+
+/// Others cannot be acknowledged.
+#[test]
+fn requests_have_items() {
+    let mut encoder = Encoder::new(&OtlpConfig::default(), signals(&[Signal::Metrics]));
+    let lookup = |more: Value| {
+        let mut record = json!({
+            "event_id": "00", "ts": "2026-11-26T10:00:00Z", "vantage": "client", "outcome": "answered", "duration_ms": 7.0,
+        });
+        record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        (Stream::Lookups, record)
+    };
+    let no_calls = [
+        json!({ "vantage": "server" }),
+        json!({ "outcome": "open" }),
+        json!({ "evicted": true }),
+        json!({ "duration_ms": null }),
+    ];
+    for more in no_calls {
+        let (requests, inclusions) = encode(&mut encoder, &[lookup(more.clone())]);
+        assert_eq!((requests, inclusions), (vec![], vec![Inclusion::Filtered]), "{more}");
+    }
+    assert_eq!(encode(&mut encoder, &[lookup(json!({}))]).0.len(), 1);
+}
+
 /// A server that gives these answers, each on a connection of its own, and sends what it received.
 fn server(answers: Vec<Vec<u8>>) -> (String, thread::JoinHandle<Vec<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -438,6 +514,37 @@ fn answers_decide_what_is_delivered() {
         let request = Request::<LogRecord>::decode(&**request).unwrap();
         assert_eq!(request.resources[0].scopes[0].items.len(), 10);
     }
+}
+
+/// Ends a sink of traces whose transactions wait for their lookup. Returns the counter of what was rejected.
+fn end_with_waiting_spans(url: &str) -> f64 {
+    let kafka = crate::KafkaConfig::default();
+    let with = crate::OpenWith::new("n", &kafka);
+    let mut sink = crate::open(&[url.parse().unwrap()], &with).unwrap().remove(0);
+    let mut batch = Batch::default();
+    for number in 0..10 {
+        let (stream, record) = transaction(number, &json!({}));
+        batch.push_json(stream, number, &record, b"");
+    }
+    sink.offer(&Arc::new(batch));
+    assert!(sink.flush(Duration::from_secs(30)));
+    assert_eq!(sink.counters()["transactions"].delivered, 10);
+    sink.close();
+    let gauges = sink.gauges();
+    gauges.iter().find(|gauge| gauge.name == "dnscribe_otlp_rejected_total").unwrap().value
+}
+
+#[test]
+fn spans_that_are_lost_at_the_end_are_counted() {
+    let (url, served) = server(vec![answer("200 OK", "", b"")]);
+    assert!(end_with_waiting_spans(&url.replace("#logs", "#traces")) < 0.5);
+    let request = &served.join().unwrap()[0];
+    let request = Request::<Span>::decode(&**request).unwrap();
+    assert_eq!(request.resources[0].scopes[0].items.len(), 10);
+
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let lost = end_with_waiting_spans(&format!("otlp:http://{closed}#traces"));
+    assert!((lost - 10.0).abs() < 0.5, "{lost}");
 }
 
 /// Probes a server that speaks TLS, or without an acceptor answers one connection with `answer`. Returns the problem and the remedy.

@@ -161,6 +161,10 @@ impl Tracer {
         Trace::Known(trace)
     }
 
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Appends the spans of transactions that nothing claimed, because the sink ends.
     pub(super) fn end(&mut self, spans: &mut Vec<Span>) {
         while !self.order.is_empty() {
