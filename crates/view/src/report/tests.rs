@@ -1,4 +1,5 @@
 use super::*;
+use dnscribe_record::ledger::{Counters, Delivery};
 use dnscribe_record::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -79,6 +80,54 @@ fn says_first_what_a_dead_resolver_costs() {
     // Two queries may be lost anywhere.
     let text = report(&records[..4], TimeSpan::default());
     assert!(!text.contains("None of the"), "{text}");
+}
+
+/// A ledger without packets, with these counters of transactions at each sink.
+fn ledger(node: &str, sinks: &[(&str, Delivery)]) -> Value {
+    let ts = &transaction(1, "", "", "", None)["ts"];
+    let mut counters = Counters::default();
+    for (sink, transactions) in sinks {
+        let streams = [("transactions".to_owned(), transactions.clone())].into();
+        counters.delivery.insert((*sink).to_owned(), streams);
+    }
+    let mut record = json!(counters);
+    let fields = json!({"schema": "dns.ledger/1", "event_id": "1", "ts": ts, "node": node, "epoch": ts,
+        "uptime_seconds": 9.0, "final": true, "balanced": true});
+    record.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    record
+}
+
+#[test]
+fn says_what_filters_and_sinks_left_out() {
+    const COMPLETE: &str = "No packet was lost: the ledger accounts for every one.";
+    let delivery = |delivered: u64, filtered: u64, full: u64| Delivery {
+        records: delivered + filtered + full,
+        delivered,
+        filtered,
+        dropped: [("queue_full".into(), full)].into(),
+        ..Delivery::default()
+    };
+    let page = |ledgers: &[Value]| {
+        let mut records = vec![transaction(1, "corp-a", "a.example.com", "timeout", None)];
+        records.extend_from_slice(ledgers);
+        report(&records, TimeSpan::default())
+    };
+    let text = page(&[ledger("a", &[("file", delivery(212, 0, 0))])]);
+    assert!(text.contains(COMPLETE) && !text.contains("The figures are without"), "{text}");
+
+    // Two sinks lack the same transactions; another capture lacks one of its own.
+    let both = [("file", delivery(23, 189, 0)), ("stdout", delivery(23, 189, 0))];
+    let text = page(&[ledger("a", &both), ledger("b", &[("file", delivery(211, 1, 0))])]);
+    let sentence = "The figures are without 190 transactions that filters left out.";
+    assert!(text.contains(sentence) && !text.contains(COMPLETE), "{text}");
+
+    let text = page(&[ledger("a", &[("file", delivery(211, 0, 1))])]);
+    let sentence = "The figures are without 1 transaction that a sink dropped.";
+    assert!(text.contains(sentence) && !text.contains(COMPLETE), "{text}");
+
+    let text = report(&[ledger("a", &[("file", delivery(0, 212, 0))])], TimeSpan::default());
+    assert!(text.contains("There is no DNS transaction in this time."), "{text}");
+    assert!(text.contains("The figures are without 212 transactions that filters"), "{text}");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use super::group::Figures;
 use super::incident::{self, Incident};
-use super::model::{LookupFigures, ReportModel};
+use super::model::{LookupFigures, ReportModel, STREAMS};
 use crate::top::OutcomeKind;
+use dnscribe_delivery::Stream;
+use dnscribe_record::ledger::Delivery;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use dnscribe_report::{Tone, clock, count, milliseconds, percent, time, time_range};
@@ -34,7 +36,8 @@ pub(super) fn failure_tone(failures: u64, queries: u64) -> Tone {
 pub(super) fn summary(model: &ReportModel) -> Vec<(Tone, String)> {
     if model.total.counts.sum() == 0 {
         let none = (Tone::Warning, "There is no DNS transaction in this time.".to_owned());
-        return std::iter::once(none).chain(left_out(model)).collect();
+        let missing = left_out(model).into_iter().chain(undelivered(model));
+        return std::iter::once(none).chain(missing).collect();
     }
     let mut sentences = silent_resolvers(model);
     sentences.extend(slow_lookups(model));
@@ -45,7 +48,10 @@ pub(super) fn summary(model: &ReportModel) -> Vec<(Tone, String)> {
     sentences.extend(waste(model));
     sentences.extend(model.lost.sentence());
     sentences.extend(left_out(model));
-    sentences.push(losses(model));
+    let undelivered = undelivered(model);
+    let is_complete = undelivered.is_empty();
+    sentences.extend(undelivered);
+    sentences.extend(losses(model, is_complete));
     sentences
 }
 
@@ -239,10 +245,42 @@ fn left_out(model: &ReportModel) -> Option<(Tone, String)> {
     (unreadable.lines() > 0).then_some((Tone::Bad, text))
 }
 
-fn losses(model: &ReportModel) -> (Tone, String) {
+/// Says which records were made, and are in no figure: what filters left out, and what sinks dropped. The ledger does not
+/// say which of several sinks wrote the input: the most that one of them lacks counts.
+fn undelivered(model: &ReportModel) -> Vec<(Tone, String)> {
+    let sentence = |count: fn(&Delivery) -> u64, why: &str| {
+        let lacking = STREAMS.map(|stream| (stream, most_lacking(model, stream, count)));
+        let lacking = lacking.into_iter().filter(|(_, number)| *number > 0);
+        let kinds: Vec<String> = lacking.map(|(stream, number)| noun(stream, number)).collect();
+        let text = format!("The figures are without {} that {why}.", kinds.join(", "));
+        (!kinds.is_empty()).then_some((Tone::Warning, text))
+    };
+    let filtered = sentence(|one| one.filtered, "filters left out");
+    let dropped = sentence(|one| one.dropped.values().sum(), "a sink dropped");
+    filtered.into_iter().chain(dropped).collect()
+}
+
+/// Returns the sum over all captures of the records of a stream that one sink lacks.
+fn most_lacking(model: &ReportModel, stream: Stream, count: fn(&Delivery) -> u64) -> u64 {
+    let captures = model.ledgers.values().map(|ledger| ledger.counters.delivery.values());
+    let most = captures.map(|sinks| {
+        sinks.filter_map(|streams| streams.get(stream.name())).map(count).max().unwrap_or(0)
+    });
+    most.sum()
+}
+
+/// Returns a number of records with the name of their stream, such as "1 transaction".
+fn noun(stream: Stream, number: u64) -> String {
+    let name = if stream == Stream::Ledger { "ledgers" } else { stream.name() };
+    let name = if number == 1 { name.trim_end_matches('s') } else { name };
+    format!("{} {name}", count(number))
+}
+
+/// Says whether packets are missing. Where records are, only bad news: good ones would hide that.
+fn losses(model: &ReportModel, is_complete: bool) -> Option<(Tone, String)> {
     if model.ledgers.is_empty() {
         let text = "There is no ledger in the input: whether packets are missing cannot be told.";
-        return (Tone::Warning, text.to_owned());
+        return Some((Tone::Warning, text.to_owned()));
     }
     let kernels = || model.ledgers.values().flat_map(|ledger| ledger.counters.kernel.values());
     let lost: u64 = kernels().map(|kernel| kernel.lost_ring_full).sum();
@@ -253,7 +291,7 @@ fn losses(model: &ReportModel) -> (Tone, String) {
         let text = format!(
             "The ledger of {open} captures does not close: packets or records are missing without a reason."
         );
-        return (Tone::Bad, text);
+        return Some((Tone::Bad, text));
     }
     if lost + left_out > 0 {
         let text = format!(
@@ -261,9 +299,10 @@ fn losses(model: &ReportModel) -> (Tone, String) {
             count(lost),
             count(left_out)
         );
-        return (Tone::Warning, text);
+        return Some((Tone::Warning, text));
     }
-    (Tone::Good, "No packet was lost: the ledger accounts for every one.".to_owned())
+    let text = "No packet was lost: the ledger accounts for every one.";
+    is_complete.then(|| (Tone::Good, text.to_owned()))
 }
 
 pub(super) const fn second(ts: Timestamp) -> u64 {
