@@ -278,28 +278,35 @@ fn swap_ports(threads: u32) {
 }
 
 #[test]
-fn failed_new_sink_keeps_present_sinks() {
+fn failed_new_sink_keeps_the_whole_configuration() {
     let Some((lab, _alone)) = lab() else { return };
     let directory = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();
     let path = |directory: &Path| directory.join("out");
-    let with = |directory: &Path, streams: &[&str]| {
+    let with = |directory: &Path, qname: &str| {
         json!({
             "version": 1,
             "sinks": [format!("file:{}", path(directory).display())],
-            "streams": streams,
+            "streams": ["transactions", "ledger"],
+            "privacy": { "qname": qname },
         })
     };
     let config = directory.path().join("dnscribe.yaml");
-    let usual = ["transactions", "ledger"];
-    let mut agent = ReloadedAgent::start(&config, &with(directory.path(), &usual));
+    let agent = ReloadedAgent::start(&config, &with(directory.path(), "hash"));
     // Privileges were dropped, and with them access to all directories except the configured ones.
-    agent.reload(&with(elsewhere.path(), &usual), "the sinks stay unchanged");
-    assert!(agent.agent.log().contains("restart to write elsewhere"), "{}", agent.agent.log());
+    fs::write(&config, with(elsewhere.path(), "keep").to_string()).unwrap();
+    agent.agent.signal(Signal::HUP).unwrap();
+    let refused =
+        || Ok(agent.agent.log().contains("the configuration stays as it was").then_some(()));
+    shell::wait_for("the refusal", RECORD_LIMIT, refused).unwrap();
     lab.dig(&["+short", "www.example.com"]).unwrap();
-    agent.finish();
+    let end = agent.finish();
+    assert!(end.stderr.contains("restart to write elsewhere"), "{}", end.stderr);
     assert!(!path(elsewhere.path()).exists());
     let written = records(&path(directory.path()));
-    assert!(written.iter().any(|record| record["qname"] == "www.example.com"), "{written:?}");
+    let transactions = || written.iter().filter(|one| one["schema"] == "dns.transaction/1");
+    assert!(transactions().count() > 0, "{written:?}");
+    // The present sink gets no name that it was not to have.
+    assert!(transactions().all(|one| one["qname"] != "www.example.com"), "{written:?}");
     assert_eq!(written.last().unwrap()["final"], true);
 }

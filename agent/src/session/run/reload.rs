@@ -37,8 +37,25 @@ pub(super) struct Reloaded {
     config: Config,
     settings: Arc<Settings>,
     /// The sinks, if they change.
-    sinks: Option<Result<Vec<SinkReplacement>, SinkError>>,
+    sinks: Option<Vec<SinkReplacement>>,
 }
+
+/// Reason why nothing of a configuration is applied.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReloadError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{} is not a regular file, and can be read at the start only", .0.display())]
+    NotAFile(PathBuf),
+    /// A sink cannot be opened, with the likely reason.
+    #[error("{0}{1}")]
+    Sink(SinkError, &'static str),
+    #[error("the thread that reads it has failed; this is a bug, please report it")]
+    Failed,
+}
+
+/// Time after which a warning says that a reload is not done yet.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Time between two checks of the files of indicators.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
@@ -107,7 +124,11 @@ impl IndicatorWatch {
 }
 
 /// A reload under way. Files are read and sinks opened in a thread of its own: either may block.
-pub(super) struct Reload(Receiver<Result<Reloaded, ConfigError>>);
+pub(super) struct Reload {
+    done: Receiver<Result<Reloaded, ReloadError>>,
+    /// When to warn that it is not done; none once that is said.
+    late_at: Option<Instant>,
+}
 
 impl Reload {
     /// Starts to read the configuration again. `names` are those of the sinks in use. Wakes `waker` when done.
@@ -117,33 +138,51 @@ impl Reload {
         names: Vec<String>,
         waker: Waker,
     ) -> io::Result<Self> {
-        let (sender, receiver) = bounded(1);
+        let (sender, done) = bounded(1);
         let work = move || {
-            let reloaded = Config::load(&sources).map(|new| {
-                let (before, detected) = (config.sink_plans(), config.detect.is_some());
-                let changed = config.with_sinks_of(&new);
-                let after = changed.sink_plans();
-                let is_changed = before != after || detected != changed.detect.is_some();
-                let sinks = is_changed.then(|| open_changes(&names, &before, &after));
-                Reloaded { settings: Arc::new(settings(&new)), config: new, sinks }
-            });
             // Fails if the agent ends.
-            let _ = sender.send(reloaded);
+            let _ = sender.send(Reloaded::read(&sources, config, &names));
             waker.wake();
         };
         thread::Builder::new().name("reload".to_owned()).spawn(work)?;
-        Ok(Self(receiver))
+        Ok(Self { done, late_at: Some(Instant::now() + PATIENCE) })
     }
 
     /// Returns the configuration once it is read and its sinks are open.
-    fn poll(&self) -> Option<Result<Reloaded, ConfigError>> {
-        match self.0.try_recv() {
+    fn poll(&self) -> Option<Result<Reloaded, ReloadError>> {
+        match self.done.try_recv() {
             Ok(reloaded) => Some(reloaded),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => Some(Err(ConfigError::Invalid(
-                "the thread that reads it has failed; this is a bug, please report it".to_owned(),
-            ))),
+            Err(TryRecvError::Disconnected) => Some(Err(ReloadError::Failed)),
         }
+    }
+
+    /// Returns once that it takes long.
+    fn is_late(&mut self, now: Instant) -> bool {
+        self.late_at.take_if(|at| now >= *at).is_some()
+    }
+}
+
+impl Reloaded {
+    /// Reads the configuration again, and opens the sinks in which it differs from `config`.
+    fn read(sources: &Sources, config: Config, names: &[String]) -> Result<Self, ReloadError> {
+        // Opening a pipe waits for somebody who writes to it.
+        let irregular = sources
+            .file
+            .as_deref()
+            .filter(|path| path.metadata().is_ok_and(|metadata| !metadata.is_file()));
+        if let Some(path) = irregular {
+            return Err(ReloadError::NotAFile(path.to_path_buf()));
+        }
+        let new = Config::load(sources)?;
+        let (before, detected) = (config.sink_plans(), config.detect.is_some());
+        let hint = write_hint(&config);
+        let changed = config.with_sinks_of(&new);
+        let after = changed.sink_plans();
+        let is_changed = before != after || detected != changed.detect.is_some();
+        let sinks = is_changed.then(|| open_changes(names, &before, &after)).transpose();
+        let sinks = sinks.map_err(|error| ReloadError::Sink(error, hint))?;
+        Ok(Self { settings: Arc::new(settings(&new)), config: new, sinks })
     }
 }
 
@@ -167,6 +206,12 @@ impl Run {
                 Err(error) => tracing::error!("the configuration stays as it was: {error}"),
             }
         }
+        if self.reloading.as_mut().is_some_and(|reload| reload.is_late(Instant::now())) {
+            tracing::warn!(
+                "the configuration is still being read and its sinks opened: until that is done, it stays as it was, \
+                 and so it does after another SIGHUP"
+            );
+        }
         if self.reload_is_due && self.reloading.is_none() {
             self.reload_is_due = false;
             let names = self.pipeline.router.sinks.names();
@@ -186,7 +231,7 @@ impl Run {
         // In this order: no new sink gets fields that are to be masked.
         if self.apply_settings(&new, settings) {
             self.apply_sinks(&new, sinks);
-        } else if let Some(Ok(sinks)) = sinks {
+        } else if let Some(sinks) = sinks {
             self.pipeline.router.sinks.discard(sinks);
         }
         if new.capture.ports != self.config.capture.ports {
@@ -240,11 +285,7 @@ impl Run {
     }
 
     /// Replaces the sinks by those that were opened, and flushes those that are not wanted any more.
-    fn apply_sinks(
-        &mut self,
-        new: &Config,
-        sinks: Option<Result<Vec<SinkReplacement>, SinkError>>,
-    ) {
+    fn apply_sinks(&mut self, new: &Config, sinks: Option<Vec<SinkReplacement>>) {
         let changed = self.config.clone().with_sinks_of(new);
         match sinks {
             None if changed.messages_wire == self.config.messages_wire => {}
@@ -252,7 +293,7 @@ impl Run {
                 let options = self.pipeline.set_wire(changed.messages_wire);
                 self.apply(&Control::Render(options));
             }
-            Some(Ok(sinks)) => {
+            Some(sinks) => {
                 let detection = detection_change(&self.config, &changed);
                 let flush_timeout = changed.drain_timeout;
                 let wire = changed.messages_wire;
@@ -262,23 +303,18 @@ impl Run {
                 // The name of a sink that has failed may now be that of another.
                 self.watch = SinkWatch::default();
             }
-            Some(Err(error)) => {
-                let hint = self.write_hint();
-                tracing::error!("the sinks stay unchanged: {error}{hint}");
-                return;
-            }
         }
         self.config = changed;
     }
+}
 
-    /// Likely reason why a file cannot be written, as a phrase.
-    fn write_hint(&self) -> &'static str {
-        if self.config.privileges.drop == Drop::Off {
-            return "";
-        }
-        "; since privileges were dropped, files can be opened only in directories of the configuration at the \
-         start: restart to write elsewhere"
+/// Likely reason why a file cannot be written, as a phrase.
+fn write_hint(config: &Config) -> &'static str {
+    if config.privileges.drop == Drop::Off {
+        return "";
     }
+    "; since privileges were dropped, files can be opened only in directories of the configuration at the \
+     start: restart to write elsewhere"
 }
 
 /// What becomes of detection, which runs if a sink wants alerts, or if that is configured.
@@ -367,12 +403,17 @@ fn needs_restart(now: &Config, new: &Config) -> Vec<&'static str> {
         drain_timeout: _,
     } = new;
     // Ports are applied.
-    let now_capture = LiveOptions { ports: capture.ports.clone(), ..now.capture.clone() };
+    let (ports, encrypted) = (capture.ports.clone(), capture.encrypted.clone());
+    let now_capture = LiveOptions { ports, encrypted, ..now.capture.clone() };
     let differs = [
         ("node", now.node != *node),
         ("region", now.region != *region),
         ("labels", now.labels != *labels),
         ("capture (but for ports)", now_capture != *capture),
+        (
+            "capture of encrypted DNS (its ports and resolvers)",
+            now.capture.encrypted != capture.encrypted,
+        ),
         ("capture.dnstap", now.dnstap != *dnstap || now.is_beside() != new.is_beside()),
         ("capture.dnstap_tls", now.dnstap_tls != *dnstap_tls),
         ("join", now.correlation != *correlation),

@@ -27,7 +27,9 @@ const BASE: [(&str, &str); 5] = [
 ];
 
 /// Other values of keys for which [`other_value`] finds none.
-const OTHER_VALUES: [(&str, &str); 39] = [
+const OTHER_VALUES: [(&str, &str); 41] = [
+    ("filters.include.resolver", "[192.0.2.53]"),
+    ("filters.exclude.resolver", "[192.0.2.53]"),
     ("file.format", "ecs"),
     ("otlp.temporality", "delta"),
     ("capture.hook", "socket"),
@@ -70,7 +72,9 @@ const OTHER_VALUES: [(&str, &str); 39] = [
 ];
 
 /// Keys that are valid only with others, or with files that exist. They are part of the sinks or need a restart.
-const NOT_ALONE: [&str; 39] = [
+const NOT_ALONE: [&str; 41] = [
+    "filters.include.namespace",
+    "filters.include.pod",
     "capture.connections",
     "capture.dnstap_tls.cert_file",
     "capture.dnstap_tls.key_file",
@@ -238,6 +242,61 @@ fn every_stage_has_the_new_value_of_every_key() {
     }
     assert_eq!(problems, [""; 0]);
     assert!(applied > 100, "{applied}");
+}
+
+/// Sources with this text as their file.
+fn sources(file: PathBuf, text: &str) -> Sources {
+    std::fs::write(&file, text).unwrap();
+    let (environment, flags) = (Vec::new(), Layer::default());
+    Sources { purpose: Purpose::Live, file: Some(file), environment, flags }
+}
+
+/// Settings without their sinks could send to the present ones what these must not get.
+#[test]
+fn sink_that_does_not_open_keeps_all_settings() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let text = |sink: &str, rest: &str| {
+        format!("version: 1\nsinks: [\"file:{}\"]\n{rest}", at(sink).display())
+    };
+    let masked = text("records", "privacy: { qname: hash }\n");
+    let config = Config::load(&sources(at("dnscribe.yaml"), &masked)).unwrap();
+    let read = |sink: &str| {
+        let new = sources(at("dnscribe.yaml"), &text(sink, ""));
+        Reloaded::read(&new, config.clone(), &["file".to_owned()])
+    };
+    let why = read("missing/records").err().unwrap().to_string();
+    assert!(why.contains("missing/records"), "{why}");
+    assert!(read("other").unwrap().sinks.is_some());
+    assert!(read("records").unwrap().sinks.is_none(), "the sink is the same");
+}
+
+#[test]
+fn ports_of_encrypted_dns_wait_for_a_restart_by_their_name() {
+    let base = with("version", "1").unwrap();
+    let left = needs_restart(&base, &with("encrypted.ports", "[8853]").unwrap());
+    assert_eq!(left, ["capture of encrypted DNS (its ports and resolvers)"]);
+    let left = needs_restart(&base, &with("capture.snap_bytes", "4096").unwrap());
+    assert_eq!(left, ["capture (but for ports)"]);
+}
+
+#[test]
+fn reload_reads_no_pipe_and_says_if_it_is_late() {
+    let directory = tempfile::tempdir().unwrap();
+    let sources = sources(directory.path().join("dnscribe.yaml"), "version: 1\n");
+    let config = Config::load(&sources).unwrap();
+    let pipe = directory.path().join("pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+    let piped = Sources { file: Some(pipe), ..sources };
+    let why = Reloaded::read(&piped, config, &[]).err().unwrap().to_string();
+    assert!(why.contains("pipe is not a regular file"), "{why}");
+
+    let (_sender, done) = bounded(1);
+    let now = Instant::now();
+    let mut reload = Reload { done, late_at: Some(now + PATIENCE) };
+    assert!(reload.poll().is_none() && !reload.is_late(now));
+    assert!(reload.is_late(now + PATIENCE));
+    assert!(!reload.is_late(now + PATIENCE), "said once");
 }
 
 /// The capture is a stage as well: its programs sample a late response like its query.
