@@ -372,6 +372,8 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     let rotation = sinks::rotation(&layer.file)?;
     let windows = capture::windows(&layer.windows, pairing.query_timeout);
     let otlp = otlp::resolve(layer.otlp.clone(), windows.spans.shortest().seconds())?;
+    let resolvers = resolvers(layer.resolvers.clone())?;
+    let kubernetes = kubernetes::resolve(layer.kubernetes.clone(), environment, purpose)?;
     Ok(Config {
         output: layer.output(),
         dnstap_tls: capture::dnstap_tls(&layer.capture)?,
@@ -400,8 +402,10 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         files: layer.file.format(),
         // In a replay, files do not age.
         rotation: Rotation { every: rotation.every.filter(|_| is_live), ..rotation },
-        resolvers: resolvers(layer.resolvers)?,
-        kubernetes: kubernetes::resolve(layer.kubernetes, environment, purpose)?,
+        // A replay may read the configuration of an agent whose pods have names.
+        filters: filters::resolve(layer.filters, &resolvers, kubernetes.is_some() || !is_live)?,
+        resolvers,
+        kubernetes,
         metrics_listen: layer.metrics.listen().0,
         health_window: layer.health.window().0,
         messages_wire,
@@ -414,7 +418,6 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         secret_files,
         indicators: indicators::resolve(layer.indicators)?,
         first_seen: layer.first_seen.resolve(),
-        filters: filters::resolve(layer.filters)?,
         privacy,
         log: log::resolve(&layer.log),
         duration: layer.duration.map(|span| span.0),

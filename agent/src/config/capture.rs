@@ -232,6 +232,10 @@ pub(super) fn dnstap_tls(capture: &CaptureLayer) -> Result<Option<DnstapTls>, Co
             Ok(Some(DnstapTls { cert_file, key_file, client_ca_file }))
         }
         (None, None) if !is_wanted && client_ca_file.is_none() => Ok(None),
+        (None, None) if is_wanted && client_ca_file.is_none() => ConfigError::in_section(
+            "capture.dnstap",
+            "tls: needs a certificate: give cert_file and key_file in capture.dnstap_tls",
+        ),
         _ => ConfigError::in_section("capture.dnstap_tls", "give both cert_file and key_file"),
     }
 }

@@ -337,16 +337,37 @@ pub(super) fn resolve(
             span: unused.r#for().0,
         },
     };
+    check_severities(&options)?;
+    Ok(layer.enabled.map_or(has_alerts, |enabled| enabled.0).then_some(options))
+}
+
+/// Refuses rules whose alerts are critical before they are a warning.
+fn check_severities(options: &DetectOptions) -> Result<(), ConfigError> {
+    let wrong = |rule: &str, critical: f64, side: &str, warning: f64| {
+        ConfigError::in_section(
+            &format!("detect.rules.{rule}"),
+            format!(
+                "critical {critical} is {side} warning {warning}: what is critical must be worse"
+            ),
+        )
+    };
     let SuccessOptions { warning, critical, .. } = options.success;
     if critical > warning {
-        return ConfigError::in_section(
-            "detect.rules.success_ratio",
-            format!(
-                "critical {critical} is above warning {warning}: what is critical must be worse"
-            ),
-        );
+        return wrong("success_ratio", critical, "above", warning);
     }
-    Ok(layer.enabled.map_or(has_alerts, |enabled| enabled.0).then_some(options))
+    let usual = [
+        ("query_rate", options.query_rate),
+        ("latency", options.latency),
+        ("nxdomain", options.nxdomain),
+        ("servfail", options.servfail),
+        ("timeout", options.timeout),
+    ];
+    for (rule, AnomalyOptions { warning, critical, .. }) in usual {
+        if let Some(critical) = critical.filter(|critical| *critical < warning) {
+            return wrong(rule, critical, "below", warning);
+        }
+    }
+    Ok(())
 }
 
 impl RulesLayer {

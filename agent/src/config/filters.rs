@@ -7,12 +7,17 @@ use dnscribe_config::reader::{Field as _, PerStream};
 use dnscribe_config::value::Name;
 use dnscribe_config::{ConfigError, section, value};
 use dnscribe_dns::{rcode_name, type_number};
+use dnscribe_record::Stream;
 use dnscribe_transaction::packet::encrypted::Prefix;
 use dnscribe_transaction::pair::Status;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Largest response code: 12 bits (RFC 6891, section 6.1.3).
 const MAX_RCODE: u16 = 0xFFF;
+
+/// Bytes of a process's name that the kernel keeps.
+const COMM_BYTES: usize = 15;
 
 section! {
     /// Section `filters`.
@@ -47,7 +52,7 @@ section! {
         items resolver: Option<Vec<ResolverName>> = example("[corp-dns, 192.0.2.53]"),
         /// Statuses of transactions, outcomes of lookups and connections, and response codes.
         items status: Option<Vec<StatusName>> = example("[timeout, icmp_error, servfail]"),
-        /// Names of processes, or paths of executables, which contain a slash.
+        /// Names of processes (their first 15 bytes count), or paths of executables, with a slash.
         items process: Option<Vec<Name>> = example("[curl, /usr/bin/dig]"),
         /// Ids of containers, or their first digits.
         items container: Option<Vec<ContainerId>> = example("[4b6ee1d1c3c2]"),
@@ -117,7 +122,8 @@ impl CriteriaLayer {
             qtype: qtype.map(|types| types.into_iter().map(|qtype| qtype.0).collect()),
             resolver: resolver.map(|names| names.into_iter().map(|name| name.0).collect()),
             status: status.map(|names| names.into_iter().map(|name| name.0).collect()),
-            process: process.map(names),
+            process: process
+                .map(|names| names.into_iter().map(|name| comm_or_path(name.0)).collect()),
             namespace: namespace.map(names),
             pod: pod.map(names),
             container: container.map(|ids| ids.into_iter().map(|id| id.0).collect()),
@@ -125,15 +131,94 @@ impl CriteriaLayer {
     }
 }
 
-/// Checks the section.
-pub(super) fn resolve(layer: FiltersLayer) -> Result<StreamFilters, ConfigError> {
+/// Cuts the name of a process as the kernel does. A path stays whole.
+fn comm_or_path(mut name: String) -> String {
+    if !name.contains('/') {
+        let end = (0..=COMM_BYTES).rev().find(|end| name.is_char_boundary(*end));
+        name.truncate(end.unwrap_or_default());
+    }
+    name
+}
+
+/// What decides whether a criterion can be met.
+struct Known<'a> {
+    /// Names of resolvers by address.
+    resolvers: &'a BTreeMap<IpAddr, String>,
+    /// Whether pods have names.
+    has_pods: bool,
+}
+
+impl Known<'_> {
+    /// Refuses criteria that no record can meet.
+    fn check(&self, section: &str, layer: &FilterLayer) -> Result<(), ConfigError> {
+        let FilterLayer { include, exclude } = layer;
+        self.check_resolvers(&format!("{section}.exclude"), exclude)?;
+        let section = format!("{section}.include");
+        self.check_resolvers(&section, include)?;
+        let CriteriaLayer { qname, client, qtype, resolver, status, process, container, .. } =
+            include;
+        let (namespace, pod) = (&include.namespace, &include.pod);
+        let empty = [
+            ("qname", qname.as_ref().is_some_and(Vec::is_empty)),
+            ("client", client.as_ref().is_some_and(Vec::is_empty)),
+            ("qtype", qtype.as_ref().is_some_and(Vec::is_empty)),
+            ("resolver", resolver.as_ref().is_some_and(Vec::is_empty)),
+            ("status", status.as_ref().is_some_and(Vec::is_empty)),
+            ("process", process.as_ref().is_some_and(Vec::is_empty)),
+            ("container", container.as_ref().is_some_and(Vec::is_empty)),
+            ("namespace", namespace.as_ref().is_some_and(Vec::is_empty)),
+            ("pod", pod.as_ref().is_some_and(Vec::is_empty)),
+        ];
+        if let Some((key, _)) = empty.into_iter().find(|(_, is_empty)| *is_empty) {
+            let problem = "no record matches an empty list: give a value, or leave it out";
+            return ConfigError::in_section(&format!("{section}.{key}"), problem);
+        }
+        let of_pods = [("namespace", namespace), ("pod", pod)];
+        let unknown = of_pods.into_iter().find(|(_, names)| names.is_some() && !self.has_pods);
+        if let Some((key, _)) = unknown {
+            let problem = "needs the names of pods, which this agent does not ask for: set kubernetes.enabled: true, and \
+                           kubernetes.kubeconfig outside of a pod";
+            return ConfigError::in_section(&format!("{section}.{key} (--{key})"), problem);
+        }
+        Ok(())
+    }
+
+    fn check_resolvers(&self, section: &str, layer: &CriteriaLayer) -> Result<(), ConfigError> {
+        let problem = layer.resolver.iter().flatten().find_map(|ResolverName(name)| {
+            match name.parse::<IpAddr>().map(|address| self.resolvers.get(&address)) {
+                Ok(called) => {
+                    called.map(|called| format!("records call {name} \"{called}\": give that name"))
+                }
+                Err(_) if self.resolvers.values().any(|known| known == name) => None,
+                Err(_) => Some(format!(
+                    "\"{name}\" is neither in section resolvers nor an address: give one of these"
+                )),
+            }
+        });
+        let section = format!("{section}.resolver (--resolver)");
+        problem.map_or(Ok(()), |problem| ConfigError::in_section(&section, problem))
+    }
+}
+
+/// Checks the section. `resolvers` are their names by address. `has_pods`: pods have names.
+pub(super) fn resolve(
+    layer: FiltersLayer,
+    resolvers: &BTreeMap<IpAddr, String>,
+    has_pods: bool,
+) -> Result<StreamFilters, ConfigError> {
     let FiltersLayer { general, streams } = layer;
     let mut own = streams.0;
     if let Some(stream) = own.keys().find(|stream| !FILTERED_STREAMS.contains(stream)) {
+        let filtered = FILTERED_STREAMS.map(Stream::name).join(", ");
         return ConfigError::in_section(
             &format!("filters.streams.{}", stream.name()),
-            "all records of this stream are exported: filter messages, transactions, lookups or connections",
+            format!("all records of this stream are exported: filter one of {filtered}"),
         );
+    }
+    let known = Known { resolvers, has_pods };
+    known.check("filters", &general)?;
+    for (stream, layer) in &own {
+        known.check(&format!("filters.streams.{}", stream.name()), layer)?;
     }
     Ok(FILTERED_STREAMS.into_iter().fold(StreamFilters::default(), |filters, stream| {
         let layer = own.remove(&stream).unwrap_or_default().over(general.clone());

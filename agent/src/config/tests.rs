@@ -251,6 +251,18 @@ fn says_where_and_what_is_wrong() {
             "line 2, column 18: detect.rules.success_ratio: critical 0.9 is above warning 0.8: what is critical must be worse",
         ),
         (
+            "version: 1\ndetect: {rules: {timeout: {warning: 0.5, critical: 0.1}}}\n",
+            "line 2, column 18: detect.rules.timeout: critical 0.1 is below warning 0.5: what is critical must be worse",
+        ),
+        (
+            "version: 1\ncapture:\n  dnstap: [\"tls:127.0.0.1:6000\"]\n",
+            "line 3, column 3: capture.dnstap: tls: needs a certificate: give cert_file and key_file in capture.dnstap_tls",
+        ),
+        (
+            "version: 1\nwindows:\n  spans: []\n",
+            "line 3, column 10: windows.spans: a window is missing: name at least one, or leave the stream metrics out",
+        ),
+        (
             "version: 1\ndetect: {maintenance: [{from: 22:00, to: 23:00}, {days: mon}]}\n",
             "line 2, column 10: detect.maintenance: number 2 has no time: give start and a later end, or from and another to, with days if not every day",
         ),
@@ -386,6 +398,64 @@ fn higher_layers_win() {
         [("client.id", "file"), ("client.rack", "env"), ("sasl.password", "p\"s: w")]
     );
     assert_eq!((config.capture.ports.to_string(), config.metrics_listen), ("5353".into(), None));
+}
+
+#[test]
+fn filters_that_no_record_can_match_are_refused() {
+    let known = "version: 1\nresolvers: { corp-dns: [192.0.2.53] }\n";
+    for (filters, why) in [
+        ("{include: {qname: []}}", "filters.include.qname: no record matches an empty list"),
+        (
+            "{streams: {lookups: {include: {pod: []}}}}",
+            "filters.streams.lookups.include.pod: no record matches an empty list",
+        ),
+        ("{include: {pod: [cart-1]}}", "filters.include.pod (--pod): needs the names of pods"),
+        (
+            "{streams: {uses: {include: {namespace: [shop]}}}}",
+            "filters.streams.uses.include.namespace (--namespace): needs the names of pods",
+        ),
+        (
+            "{include: {resolver: [corp]}}",
+            "\"corp\" is neither in section resolvers nor an address",
+        ),
+        ("{exclude: {resolver: [corp]}}", "filters.exclude.resolver (--resolver): \"corp\" is"),
+        ("{include: {resolver: [\"::ffff:192.0.2.53\"]}}", "records call 192.0.2.53 \"corp-dns\""),
+        ("{include: {qname: [\"http://example.com\"]}}", "is not a domain name"),
+        (
+            "{streams: {metrics: {include: {qtype: [A]}}}}",
+            "filter one of transactions, messages, lookups, connections, uses",
+        ),
+    ] {
+        let found = complaint(&format!("{known}filters: {filters}\n"));
+        assert!(found.contains(why), "{found}");
+        assert!(found.starts_with("line 3, column "), "{found}");
+    }
+    let found =
+        load(None, &[("DNSCRIBE_FILTERS__INCLUDE__QTYPE", ",")], Layer::default(), Purpose::Live);
+    let found = found.unwrap_err().to_string();
+    assert!(found.contains("no record matches an empty list"), "{found}");
+    for good in [
+        // Takes back what is above, for one stream.
+        "{exclude: {qname: [a.example]}, streams: {lookups: {exclude: {qname: []}}}}",
+        // The same file may be for hosts without pods.
+        "{exclude: {namespace: [shop]}}",
+        "{include: {resolver: [corp-dns, 192.0.2.54]}}",
+    ] {
+        from_file(&format!("{known}filters: {good}\n")).unwrap();
+    }
+    let pods = "version: 1\nfilters: {include: {pod: [cart-1]}}\n";
+    load(Some(pods), &[], Layer::default(), Purpose::Replay).unwrap();
+    from_file(&format!("{pods}kubernetes: {{kubeconfig: /etc/kube}}\n")).unwrap();
+}
+
+/// The kernel keeps 15 bytes of a name.
+#[test]
+fn names_of_processes_are_cut_as_the_kernel_does() {
+    let yaml = "version: 1\nfilters: {include: {process: [systemd-resolved, curl, äääääääää, /usr/bin/systemd-resolved]}}\n";
+    let config = from_file(yaml).unwrap();
+    let names = config.filters.get(Stream::Transactions).unwrap().include.process.clone();
+    let expected = ["systemd-resolve", "curl", "äääääää", "/usr/bin/systemd-resolved"];
+    assert_eq!(names, Some(expected.map(str::to_owned).into()));
 }
 
 #[test]

@@ -24,22 +24,53 @@ impl FromStr for NameSuffix {
         if text == "." {
             return Ok(Self(String::new()));
         }
-        let name = text.strip_suffix('.').unwrap_or(text);
+        // An escaped dot is part of the last label.
+        let is_escaped =
+            |name: &str| name.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1;
+        let name = text.strip_suffix('.').filter(|name| !is_escaped(name)).unwrap_or(text);
         let name = name.strip_prefix('.').unwrap_or(name);
         let name = if name.is_ascii() {
             name.to_ascii_lowercase()
         } else {
             idna::domain_to_ascii(name).map_err(|_| bad())?
         };
-        let has_empty_label = name.is_empty() || name.split('.').any(str::is_empty);
-        if has_empty_label
+        if !has_legal_labels(&name)
             || name.contains('*')
+            || name.contains("://")
             || !name.bytes().all(|byte| byte.is_ascii_graphic())
         {
             return Err(bad());
         }
         Ok(Self(name))
     }
+}
+
+/// Returns whether each label has 1 to 63 bytes, and all of them fit into a name. An escape, `\\.` or `\\DDD`, is one byte.
+fn has_legal_labels(name: &str) -> bool {
+    const LABEL: std::ops::RangeInclusive<usize> = 1..=63;
+    const MAX_BYTES: usize = 255;
+    // The root.
+    let mut bytes = 1;
+    let mut label = 0;
+    let mut rest = name.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        rest = match (first, behind) {
+            (b'.', _) if !LABEL.contains(&label) => return false,
+            (b'.', _) => {
+                bytes += 1 + label;
+                (label, rest) = (0, behind);
+                continue;
+            }
+            (b'\\', [a, b, c, behind @ ..]) if [a, b, c].iter().all(|one| one.is_ascii_digit()) => {
+                behind
+            }
+            (b'\\', [_, behind @ ..]) => behind,
+            (b'\\', []) => return false,
+            _ => behind,
+        };
+        label += 1;
+    }
+    LABEL.contains(&label) && bytes + 1 + label <= MAX_BYTES
 }
 
 /// A set of suffixes; a lookup takes one step per label.

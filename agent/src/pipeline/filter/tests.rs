@@ -38,8 +38,19 @@ fn matches_suffixes_by_label() {
 }
 
 #[test]
+fn an_escape_is_one_byte_of_a_label() {
+    assert!(suffixes(&["dot\\."]).matches("a.dot\\."));
+    assert!(suffixes(&["dot\\\\."]).matches("a.dot\\\\"), "an escaped backslash and the root");
+    let longest = format!("{}.0/25.in-addr.arpa", "\\255".repeat(63));
+    assert!(suffixes(&[&longest]).matches(&longest));
+}
+
+#[test]
 fn rejects_invalid_names() {
-    for bad in ["", "..", "a..b", "*.example", "a b", "\u{ad}"] {
+    let (label, long) = ("x".repeat(64), ["x"; 128].join("."));
+    for bad in
+        ["", "..", "a..b", "*.example", "a b", "\u{ad}", "http://example.com", "a\\", &label, &long]
+    {
         let why = bad.parse::<NameSuffix>().unwrap_err().to_string();
         assert!(why.contains("example.com"), "{why}");
     }

@@ -69,7 +69,7 @@ pub enum ChoiceError {
     #[error(transparent)]
     Unknown(#[from] UnknownName),
     /// Empty list.
-    #[error("no {0} given: name at least one, or leave the stream metrics out")]
+    #[error("{0} is missing: name at least one, or leave the stream metrics out")]
     Empty(&'static str),
 }
 

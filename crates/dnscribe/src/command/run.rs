@@ -9,13 +9,6 @@ use dnscribe_cli::service;
 /// threads may start.
 pub(super) fn run(args: &RunArgs, settle: fn()) -> Result<(), Exit> {
     let prepared = Prepared::new(args.sources())?;
-    let wants_pods = !(args.owner.namespace.is_empty() && args.owner.pod.is_empty());
-    if wants_pods && prepared.config.kubernetes.is_none() {
-        return Err(Exit::usage(
-            "--namespace and --pod need the names of pods, which this agent does not ask for",
-        )
-        .with_remedy("set kubernetes.enabled: true, and kubernetes.kubeconfig outside of a pod"));
-    }
     service::allow_open_files();
     run::run(prepared, settle)
 }
