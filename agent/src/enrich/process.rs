@@ -11,6 +11,7 @@ use helper::HelperClient;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -132,7 +133,7 @@ impl ProcFiles {
         let status = if_there(ProcStatus::read(self.pid))?;
         self.start_ns = status.map(|status| status.start_ns);
         self.parent = status.map_or(0, |status| status.parent);
-        self.exe = exe.map(|path| path.to_string_lossy().into_owned());
+        self.exe = exe.map(|path| unmarked(&path));
         self.cgroups = String::from_utf8_lossy(&cgroups).into_owned();
         self.comm = comm.unwrap_or_default();
         Ok(())
@@ -160,6 +161,14 @@ impl ProcFiles {
     }
 }
 
+/// Returns the path of an executable without the mark that the kernel adds once the file was removed, or replaced by a
+/// newer version.
+fn unmarked(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    let removed = path.strip_suffix(" (deleted)").filter(|_| !Path::new(&*path).exists());
+    removed.unwrap_or(&path).to_owned()
+}
+
 /// Returns whether the contents of /proc/PID/comm are this name.
 fn is_comm(text: &[u8], name: &[u8; 16]) -> bool {
     let length = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
@@ -170,6 +179,7 @@ fn is_comm(text: &[u8], name: &[u8; 16]) -> bool {
 mod tests {
     use super::super::Enricher;
     use super::*;
+    use std::process::Command;
 
     fn own(name: &[u8]) -> Task {
         let pid = std::process::id();
@@ -188,6 +198,26 @@ mod tests {
     fn reads_executable_of_live_process() {
         let exe = ProcessCache::default().get(&own(&name())).exe.unwrap();
         assert_eq!(&*exe, std::env::current_exe().unwrap().to_str().unwrap());
+    }
+
+    #[test]
+    fn executable_that_was_replaced_keeps_its_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().canonicalize().unwrap().join("program");
+        // Another process writes it: one of our own could be forked meanwhile, and keep it open for writing.
+        let copied = Command::new("cp").arg("/bin/sleep").arg(&program).status().unwrap();
+        assert!(copied.success());
+        let mut child = Command::new(&program).arg("60").spawn().unwrap();
+        fs::remove_file(&program).unwrap();
+        let exe = ProcFiles::read(child.id()).exe;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(exe.as_deref(), program.to_str());
+
+        let named = folder.path().join("program (deleted)");
+        assert_eq!(unmarked(&named), program.to_str().unwrap());
+        fs::write(&named, "").unwrap();
+        assert_eq!(unmarked(&named), named.to_str().unwrap(), "it is called so");
     }
 
     #[test]
