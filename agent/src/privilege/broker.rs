@@ -12,6 +12,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::geteuid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -61,6 +62,8 @@ enum Outcome {
     Path(PathBuf),
     /// The number of the system's error, if it is one, and its text.
     Failed(Option<i32>, String),
+    /// It is not on the list.
+    NotListed,
 }
 
 fn send(socket: &OwnedFd, message: &impl Serialize, file: Option<&File>) -> io::Result<()> {
@@ -145,6 +148,7 @@ impl Connection {
                         Err(io::Error::from_raw_os_error(number))
                     }
                     (Outcome::Failed(None, why), _) => Err(io::Error::other(why)),
+                    (Outcome::NotListed, _) => Err(not_listed()),
                 };
             }
         }
@@ -172,6 +176,12 @@ pub(super) fn serve(socket: &OwnedFd, confine: impl FnOnce(&FileList)) -> io::Re
             Ok(FileAnswer::Done) => (Outcome::Done, None),
             Ok(FileAnswer::File(file)) => (Outcome::File, Some(file)),
             Ok(FileAnswer::Path(path)) => (Outcome::Path(path), None),
+            Err(error)
+                if error.kind() == ErrorKind::PermissionDenied
+                    && error.raw_os_error().is_none() =>
+            {
+                (Outcome::NotListed, None)
+            }
             Err(error) => (Outcome::Failed(error.raw_os_error(), error.to_string()), None),
         };
         send(socket, &Numbered { number: request.number, body: outcome }, file.as_ref())?;
@@ -242,9 +252,19 @@ impl FileList {
     }
 }
 
+/// Refuses, without a number of the system's, what is not on the list.
 fn allow(is_allowed: bool) -> io::Result<()> {
-    let refused = || io::Error::other("not one of the files that were named at the start");
-    is_allowed.then_some(()).ok_or_else(refused)
+    is_allowed.then_some(()).ok_or_else(|| ErrorKind::PermissionDenied.into())
+}
+
+/// The error of whoever asked for a file that is not on the list: that user may not open it either.
+fn not_listed() -> io::Error {
+    let user = geteuid().as_raw();
+    let why = format!(
+        "permission denied for user {user}: let it access the file, or restart, since what it may not open at the start is \
+         opened for it"
+    );
+    io::Error::new(ErrorKind::PermissionDenied, why)
 }
 
 fn open_with(path: &Path, flags: OFlags) -> io::Result<File> {
