@@ -3,8 +3,13 @@
 use super::ConfigError;
 use super::reader::{Field, Section, section};
 use super::yaml::{Node, Place};
+use dnscribe_delivery::files;
 use std::ffi::OsString;
+use std::io::{self, Read as _};
 use std::path::Path;
+
+/// Size limit of a file in bytes: far more than any configuration.
+const MAX_BYTES: u64 = 16 << 20;
 
 /// Settings of librdkafka that are spelled with `_` instead of dots. There are others, which cannot be
 /// given as text.
@@ -19,13 +24,25 @@ pub fn placed<T>(
     of_file: impl FnOnce() -> Result<T, ConfigError>,
 ) -> ConfigError {
     let (ConfigError::Invalid(message), Some(path)) = (&error, file) else { return error };
-    if !of_file().is_err_and(|of_file| of_file.to_string() == *message) {
+    // A pipe can be read only once.
+    let is_file = path.metadata().is_ok_and(|metadata| metadata.is_file());
+    if !is_file || !of_file().is_err_and(|of_file| of_file.to_string() == *message) {
         return error;
     }
-    let yaml = dnscribe_delivery::files::read_to_string(path).unwrap_or_default();
+    let yaml = read(path).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     let document = Node::parse(&yaml).unwrap_or_default();
     let Some(Place { line, column }) = document.place_of(message) else { return error };
     ConfigError::File { path: path.to_path_buf(), line, column, message: message.clone() }
+}
+
+/// Reads a whole file, which may be a device without an end.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    files::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(io::Error::other(format!("it is longer than {} MiB", MAX_BYTES >> 20)));
+    }
+    Ok(bytes)
 }
 
 /// Reads a YAML file. `has_version` returns whether the version of the file's format is given.
@@ -33,7 +50,7 @@ pub fn placed<T>(
 /// # Errors
 /// The file cannot be read, or a key or value in it is wrong.
 pub fn file<T: Section>(path: &Path, has_version: fn(&T) -> bool) -> Result<T, ConfigError> {
-    let bytes = dnscribe_delivery::files::read(path).map_err(|error| ConfigError::Unreadable {
+    let bytes = read(path).map_err(|error| ConfigError::Unreadable {
         path: path.to_path_buf(),
         error: error.into(),
     })?;
@@ -124,6 +141,28 @@ fn nest(name: &str, value: &str) -> Node {
 mod tests {
     use super::*;
     use crate::yaml::{Content, MapEntry};
+
+    #[test]
+    fn reads_no_file_without_an_end() {
+        let why = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert_eq!(why, "it is longer than 16 MiB");
+    }
+
+    /// Nobody writes to a pipe again.
+    #[test]
+    fn gives_errors_no_place_in_a_pipe() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let error = ConfigError::Invalid("node: wrong".to_owned());
+        let mut is_read = false;
+        let found = placed(error, Some(&pipe), || {
+            is_read = true;
+            Ok(())
+        });
+        assert!(!is_read && found.to_string() == "node: wrong", "{found}");
+    }
 
     #[test]
     fn variables_of_kubernetes_are_no_settings() {

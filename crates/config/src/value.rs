@@ -61,7 +61,7 @@ value! {
     Span(Duration): "a duration", "a number with its unit, such as 5s or 1m30s, at most 36500d"; read_duration; show_duration
 }
 
-/// A duration above zero.
+/// A duration of at least a millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PositiveSpan(pub Duration);
 
@@ -69,10 +69,11 @@ impl FromStr for PositiveSpan {
     type Err = BadValue;
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
-        match text.parse()? {
-            Span(Duration::ZERO) => Err(BadValue::new(text, "a positive duration", "at least 1ms")),
-            Span(duration) => Ok(Self(duration)),
+        let Span(duration) = text.parse()?;
+        if duration < Duration::from_millis(1) {
+            return Err(BadValue::new(text, "a positive duration", "at least 1ms"));
         }
+        Ok(Self(duration))
     }
 }
 
@@ -92,7 +93,7 @@ value! {
     /// A name: not empty, no control characters.
     #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
     Name(String): "a name", "at least one visible character, and no tab, newline or other control character";
-    |text| (!text.is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
+    |text| (!text.trim().is_empty() && !text.chars().any(char::is_control)).then(|| text.to_owned())
 }
 
 value! {
@@ -357,7 +358,11 @@ mod tests {
             let why = bad.parse::<Span>().unwrap_err().to_string();
             assert!(why.contains("5s"), "{why}");
         }
-        assert!("0s".parse::<PositiveSpan>().is_err());
+        for short in ["0s", "1ns", "999us"] {
+            let why = short.parse::<PositiveSpan>().unwrap_err().to_string();
+            assert!(why.contains("at least 1ms"), "{why}");
+        }
+        assert!("1ms".parse::<PositiveSpan>().is_ok());
     }
 
     #[test]

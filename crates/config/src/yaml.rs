@@ -10,6 +10,9 @@ use std::fmt;
 /// Limit of values in a document, with those that aliases repeat.
 const MAX_NODES: usize = 100_000;
 
+/// Bytes from which on the name of a key is not put together any more.
+const MAX_KEY: usize = 256;
+
 /// A value of a document.
 #[derive(Clone, Debug, Default)]
 pub struct Node {
@@ -72,10 +75,13 @@ pub struct YamlError {
 }
 
 impl YamlError {
-    /// Puts the key inside another one.
+    /// Puts the key inside another one. Of a long one, the end is left out.
     pub(crate) fn within(mut self, outer: &str) -> Self {
-        self.key =
-            if self.key.is_empty() { outer.to_owned() } else { format!("{outer}.{}", self.key) };
+        self.key = match self.key.as_str() {
+            "" => outer.to_owned(),
+            inner if inner.len() > MAX_KEY => format!("{outer}.…"),
+            inner => format!("{outer}.{inner}"),
+        };
         self
     }
 }
@@ -417,6 +423,14 @@ mod tests {
             let Place { line, column } = error.place;
             assert_eq!(format!("{line}:{column} {error}"), expected, "{yaml}");
         }
+    }
+
+    #[test]
+    fn names_of_deep_keys_end() {
+        let error =
+            (0..1000).fold(refusal(Place::default(), "wrong"), |error, _| error.within("a"));
+        let text = error.to_string();
+        assert!(text.starts_with("a.") && text.ends_with(": wrong") && text.len() < 300, "{text}");
     }
 
     #[test]
