@@ -18,6 +18,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 const IPV4_BITS: u8 = 24;
 /// Bits of a truncated IPv6 address that remain.
 const IPV6_BITS: u8 = 48;
+/// First 16 bits of an IPv6 address that contains an IPv4 address after them: 6to4 (RFC 3056).
+const SIX_TO_FOUR: u16 = 0x2002;
 
 /// An object's fields as unparsed JSON, in order.
 pub(super) struct RawObject<'a>(Vec<(&'a str, &'a RawValue)>);
@@ -257,7 +259,7 @@ impl FieldMasker<'_> {
     fn masked_address(&self, method: MaskingMethod, address: IpAddr) -> Option<IpAddr> {
         match method {
             MaskingMethod::Keep => Some(address),
-            MaskingMethod::Truncate => Some(prefix(address, IPV4_BITS, IPV6_BITS)),
+            MaskingMethod::Truncate => Some(prefix(address)),
             MaskingMethod::Hash => Some(self.key.address(address)),
             MaskingMethod::Drop => None,
         }
@@ -307,8 +309,7 @@ impl FieldMasker<'_> {
         let masked = self.masked_address(method, address)?;
         let prefix_bits = match method {
             MaskingMethod::Hash => 128,
-            _ if address.is_ipv4() => bits.min(IPV4_BITS),
-            _ => bits.min(IPV6_BITS),
+            _ => bits.min(kept_bits(address)),
         };
         Some(format!("{masked}/{prefix_bits}").into())
     }
@@ -339,8 +340,7 @@ impl Mask {
     pub fn left_of_resolver(self, text: &str) -> Option<Cow<'_, str>> {
         match (self.server, text.parse::<IpAddr>()) {
             (MaskingMethod::Truncate, Ok(address)) => {
-                let network = prefix(address.to_canonical(), IPV4_BITS, IPV6_BITS);
-                Some(network.to_string().into())
+                Some(prefix(address.to_canonical()).to_string().into())
             }
             (MaskingMethod::Drop, Ok(_)) => None,
             _ => Some(text.into()),
@@ -348,15 +348,25 @@ impl Mask {
     }
 }
 
-/// Returns the address with all bits after the prefix zero.
-fn prefix(address: IpAddr, ipv4: u8, ipv6: u8) -> IpAddr {
+/// Returns how many bits of an address remain if it is truncated.
+const fn kept_bits(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => IPV4_BITS,
+        IpAddr::V6(address) if address.segments()[0] == SIX_TO_FOUR => 16 + IPV4_BITS,
+        IpAddr::V6(_) => IPV6_BITS,
+    }
+}
+
+/// Returns the address with all bits zero that do not remain.
+fn prefix(address: IpAddr) -> IpAddr {
+    let kept = u32::from(kept_bits(address));
     match address {
         IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(ipv4)).unwrap_or(0);
+            let mask = u32::MAX.checked_shl(32 - kept).unwrap_or(0);
             Ipv4Addr::from_bits(address.to_bits() & mask).into()
         }
         IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(ipv6)).unwrap_or(0);
+            let mask = u128::MAX.checked_shl(128 - kept).unwrap_or(0);
             Ipv6Addr::from_bits(address.to_bits() & mask).into()
         }
     }

@@ -144,6 +144,14 @@ impl KeyRing {
         Self { root, constant, period_nanos: period_nanos.max(1), cached: VecDeque::new() }
     }
 
+    /// Takes over the key that never changes from the keys that were in force before.
+    pub(super) fn after(self, before: Option<Self>) -> Self {
+        match before {
+            Some(Self { constant, .. }) => Self { constant, ..self },
+            None => self,
+        }
+    }
+
     /// Returns the key for a time, in nanoseconds since 1970, and the key that never changes.
     pub(super) fn keys_at(&mut self, nanos: u64) -> (&Key, &Key) {
         let period = nanos / self.period_nanos;

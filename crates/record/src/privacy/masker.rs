@@ -50,7 +50,7 @@ impl Masker {
                 None => KeyMaterial::random()?,
             };
             let period = u64::try_from(privacy.keys.period.as_nanos()).unwrap_or(u64::MAX);
-            self.keys = Some(KeyRing::new(&material, period));
+            self.keys = Some(KeyRing::new(&material, period).after(self.keys.take()));
         }
         self.privacy = privacy;
         Ok(())

@@ -212,6 +212,29 @@ fn random_keys_survive_reload() {
     assert_eq!(meanwhile["qname"], "example.co.uk");
 }
 
+/// An alert that lasts keeps its id, also if the key or its lifetime is replaced meanwhile.
+#[test]
+fn alert_id_survives_another_key() {
+    let alert = json!({"schema": "dns.alert/1", "ts": "2026-11-20T12:00:00Z", "alert_id": "a1"});
+    let with = |text: &str, hours: u64| {
+        let material = Some(KeyMaterial::new(text).unwrap());
+        let keys = KeyOptions { material, period: Duration::from_hours(hours) };
+        MaskingRules { keys, ..privacy(HASHED) }
+    };
+    let mut masker = Masker::new(with(KEY, 1)).unwrap();
+    let id = |masker: &mut Masker| mask_record(masker, Stream::Alerts, &alert).0;
+    let first = id(&mut masker);
+    let other = "fedcba9876543210fedcba9876543210";
+    for (text, hours) in [(other, 1), (other, 2), (KEY, 2)] {
+        masker.reconfigure(with(text, hours)).unwrap();
+        let now = id(&mut masker);
+        assert_eq!(now["alert_id"], first["alert_id"], "{text} {hours}");
+        assert_ne!(now["masking"]["key_id"], first["masking"]["key_id"], "{text} {hours}");
+    }
+    let fresh = id(&mut Masker::new(with(other, 1)).unwrap());
+    assert_ne!(fresh["alert_id"], first["alert_id"], "another process");
+}
+
 #[test]
 fn truncates_to_prefix_and_zone() {
     let (record, _) = mask_record(&mut masker(TRUNCATED), Stream::Transactions, &transaction());
@@ -224,6 +247,12 @@ fn truncates_to_prefix_and_zone() {
     assert_eq!(record["edns"]["ecs"], "198.51.100.0/24");
     assert_eq!(record["process"]["comm"], "shopd");
     assert_eq!(record["masking"].get("key_id"), None);
+    let mut tunnelled = transaction();
+    tunnelled["client_ip"] = "2002:c000:201:1::5".into();
+    tunnelled["edns"]["ecs"] = "2002:c000:201::/48".into();
+    let (record, _) = mask_record(&mut masker(TRUNCATED), Stream::Transactions, &tunnelled);
+    assert_eq!(record["client_ip"], "2002:c000:200::", "192.0.2.0 by 6to4");
+    assert_eq!(record["edns"]["ecs"], "2002:c000:200::/40");
     let mut bare = transaction();
     bare["qname"] = "payroll".into();
     let (record, _) = mask_record(&mut masker(TRUNCATED), Stream::Transactions, &bare);
