@@ -1,13 +1,13 @@
 //! Dimension tables: what accounts, domains, campaigns, partners and top-level domains are, from when on.
 
-use crate::event::{Rejection, host_name};
-use crate::input::Row;
+use crate::event::{NAMELESS, Rejection, contradicts_itself, host_name};
+use crate::input::{FieldValue, Row, parse_fields};
 use clap::ValueEnum;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use std::collections::BTreeSet;
 
 /// What a dimension table describes.
 #[derive(
@@ -80,20 +80,25 @@ impl Attributes {
         let fields = match row {
             Row::Csv(_, fields) => fields.clone(),
             Row::Json(text) => {
-                let object: Map<String, Value> = serde_json::from_str(text)
-                    .map_err(|error| Rejection::new("bad_json", error))?;
-                let text = |(name, value)| match value {
-                    Value::Null => (name, String::new()),
-                    Value::String(text) => (name, text),
-                    other => (name, other.to_string()),
+                let fields =
+                    parse_fields(text).map_err(|error| Rejection::new("bad_json", error))?;
+                let text = |(name, value): (String, FieldValue)| match value {
+                    FieldValue::Nested(text) => {
+                        Err(Rejection::new("bad_type", format!("{name}: {text}")))
+                    }
+                    value => Ok((name, value.into_text())),
                 };
-                object.into_iter().map(text).collect()
+                fields.into_iter().map(text).collect::<Result<_, _>>()?
             }
             Row::Unreadable(_, why) => return Err(Rejection::new("unreadable", why)),
         };
         let mut attributes =
             Self { kind, key: String::new(), from_us: 0, values: Default::default() };
+        let mut seen = BTreeSet::new();
         for (name, text) in fields {
+            if !seen.insert(name.clone()) {
+                return Err(Rejection::new("ambiguous_column", name));
+            }
             let place = ATTRIBUTES.iter().position(|known| *known == name);
             match (name.as_str(), place) {
                 (name, _) if name == kind.key() => attributes.key = key(kind, &text)?,
@@ -102,6 +107,7 @@ impl Attributes {
                 (_, Some(place)) => {
                     attributes.values[place] = Some(text).filter(|text| !text.is_empty());
                 }
+                ("", None) => return Err(Rejection::new("unknown_field", NAMELESS)),
                 (name, None) => {
                     let known = ATTRIBUTES.join(", ");
                     let detail = format!("{name}: a table has {}, valid_from, {known}", kind.key());
@@ -133,6 +139,7 @@ fn time(text: &str) -> Result<i64, Rejection> {
         Rejection::new("bad_timestamp", detail)
     };
     let time = match text.parse::<Timestamp>() {
+        Ok(_) if contradicts_itself(text) => return Err(wrong()),
         Ok(time) => time,
         // A day; nothing that is longer, such as a time without offset.
         Err(_) if text.len() > 10 => return Err(wrong()),
@@ -164,10 +171,39 @@ mod tests {
             |text| parse(&[("account_id", "7"), ("valid_from", text)]).map(|row| row.from_us);
         assert_eq!(from("1970-01-02"), Ok(86_400_000_000));
         assert_eq!(from("1970-01-02T01:00:00+01:00"), Ok(86_400_000_000));
-        for wrong in ["2026-03-01T00:00:00", "01.03.2026", "1969-12-31"] {
+        for wrong in [
+            "2026-03-01T00:00:00",
+            "01.03.2026",
+            "1969-12-31",
+            "2026-07-01T00:00:00+01:00[Europe/Berlin]",
+        ] {
             assert_eq!(from(wrong), Err("bad_timestamp"), "{wrong}");
         }
         assert_eq!(parse(&[("segment", "smb")]), Err("missing_field"));
         assert_eq!(parse(&[("account_id", "7"), ("colour", "red")]), Err("unknown_field"));
+    }
+
+    #[test]
+    fn a_row_says_each_thing_once() {
+        for twice in ["account_id", "valid_from", "segment"] {
+            let fields = [("account_id", "7"), ("valid_from", ""), ("segment", "smb")];
+            let fields = [&fields[..], &[(twice, "8")]].concat();
+            assert_eq!(parse(&fields), Err("ambiguous_column"), "{twice}");
+        }
+        assert_eq!(parse(&[("account_id", "7"), ("", "")]), Err("unknown_field"));
+        let json = |text: &str| {
+            let row = Row::Json(text.to_owned());
+            let parsed = Attributes::parse(Kind::Account, &row);
+            parsed.map(|row| row.key).map_err(|rejection| rejection.reason)
+        };
+        let key = "123456789012345678901";
+        assert_eq!(json(&format!("{{\"account_id\": {key}}}")).as_deref(), Ok(key));
+        for (text, reason) in [
+            (r#"{"account_id":"7","segment":"a","segment":"b"}"#, "bad_json"),
+            (r#"{"account_id":"7","segment":{"a":1}}"#, "bad_type"),
+            (r#"{"account_id":["7"]}"#, "bad_type"),
+        ] {
+            assert_eq!(json(text), Err(reason), "{text}");
+        }
     }
 }

@@ -278,17 +278,18 @@ impl Gaps {
         sources: &Sources,
         first: Date,
     ) -> Result<(), KpiError> {
-        let replaced: BTreeSet<&str> = state
-            .imports
-            .values()
-            .filter_map(|(_, _, import)| import.replaces.as_deref())
-            .collect();
+        let imports = || state.imports.values().map(|(_, _, import)| import);
+        let replaced = imports().filter_map(|import| import.replaces.as_deref());
+        // A row of a table is of no day and type that could be marked.
+        let tables = imports().filter(|import| import.is_table());
+        let closed: BTreeSet<&str> =
+            replaced.chain(tables.map(|import| import.sha256.as_str())).collect();
         let mut open: BTreeMap<(Date, String), u64> = BTreeMap::new();
         let mut unplaced: BTreeMap<String, Unplaced> = BTreeMap::new();
         summary.of(Kind::Refused, |Count { day, source, name, detail, number, .. }| {
             let file = source.unwrap_or_default();
             let count = u64::try_from(number).unwrap_or_default();
-            if replaced.contains(file) {
+            if closed.contains(file) {
                 return;
             }
             if let Some(day) = day {

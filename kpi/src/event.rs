@@ -4,9 +4,9 @@ mod types;
 
 pub use types::{EVENT_TYPES, EventType};
 
+use crate::input::FieldValue;
 use dnscribe_record::RegistrarEventRecord;
 use dnscribe_record::time::Timestamp;
-use serde_json::{Map, Value};
 use std::fmt::Display;
 
 /// Why a row is refused.
@@ -31,6 +31,10 @@ impl Rejection {
         self.detail.truncate(if is_field { end } else { 0 });
     }
 }
+
+/// What is wrong with a column whose name is empty.
+pub(crate) const NAMELESS: &str =
+    "a column has no name: remove it, or the comma at the end of the header";
 
 /// Names of the fields, in the order of the schema.
 pub const FIELDS: [&str; 27] = [
@@ -63,18 +67,20 @@ pub const FIELDS: [&str; 27] = [
     "partner",
 ];
 
-/// Parses an event from a JSON object.
+/// Parses an event from the fields of a JSON object.
 ///
 /// # Errors
 /// A field is unknown, missing, or not of its type.
-pub fn from_json(object: &Map<String, Value>) -> Result<RegistrarEventRecord, Rejection> {
+pub fn from_json(fields: &[(String, FieldValue)]) -> Result<RegistrarEventRecord, Rejection> {
     let mut event = Draft::default();
-    for (name, value) in object {
+    for (name, value) in fields {
         match value {
-            Value::Null => event.set(name, "", true)?,
-            Value::String(text) => event.set(name, text, true)?,
-            Value::Number(number) => event.set(name, &number.to_string(), false)?,
-            _ => return Err(Rejection::new("bad_type", format!("{name}: {value}"))),
+            FieldValue::Text(text) => event.set(name, text, true)?,
+            FieldValue::Number(number) => event.set(name, number, false)?,
+            FieldValue::Bool(_) | FieldValue::Nested(_) => {
+                let value = value.clone().into_text();
+                return Err(Rejection::new("bad_type", format!("{name}: {value}")));
+            }
         }
     }
     event.finish()
@@ -164,6 +170,7 @@ impl Draft {
             "campaign" => event.campaign = some(),
             "endpoint" => event.endpoint = some(),
             "partner" => event.partner = some(),
+            "" => return Err(Rejection::new("unknown_field", NAMELESS)),
             _ => return Err(Rejection::new("unknown_field", name)),
         }
         Ok(())
@@ -243,8 +250,14 @@ fn required(event: &RegistrarEventRecord) -> Option<&'static str> {
 }
 
 /// Parses an RFC 3339 time. Without an offset the day is unknown, and the time is refused.
-fn time(name: &str, text: &str) -> Result<Timestamp, Rejection> {
-    text.parse().map_err(|_| Rejection::new("bad_timestamp", format!("{name}: \"{text}\"")))
+pub(crate) fn time(name: &str, text: &str) -> Result<Timestamp, Rejection> {
+    let time = text.parse().ok().filter(|_| !contradicts_itself(text));
+    time.ok_or_else(|| Rejection::new("bad_timestamp", format!("{name}: \"{text}\"")))
+}
+
+/// Returns whether a time names a zone (RFC 9557) that has another offset then.
+pub(crate) fn contradicts_itself(text: &str) -> bool {
+    text.contains('[') && text.parse::<jiff::Zoned>().is_err()
 }
 
 /// Returns a name in lower case with A-labels, as records of DNS have it; `None` if it has no such form.
@@ -316,11 +329,12 @@ pub fn event_id(kind: &str, business_key: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::input::parse_fields;
+    use serde_json::{Value, json};
     use std::collections::BTreeSet;
 
     fn parse(value: &Value) -> Result<RegistrarEventRecord, Rejection> {
-        from_json(value.as_object().unwrap())
+        from_json(&parse_fields(&value.to_string()).unwrap())
     }
 
     fn minimal() -> Value {
@@ -344,6 +358,21 @@ mod tests {
     }
 
     #[test]
+    fn keys_may_be_numbers_of_any_length() {
+        let text = minimal().to_string().replace("\"b\"", "123456789012345678901");
+        let event = from_json(&parse_fields(&text).unwrap()).unwrap();
+        assert_eq!(event.business_key, "123456789012345678901");
+    }
+
+    #[test]
+    fn times_may_name_their_zone() {
+        let mut event = minimal();
+        event["event_ts"] = json!("2026-07-01T00:30:00+02:00[Europe/Berlin]");
+        let time = parse(&event).unwrap().event_ts.to_string();
+        assert_eq!(time, "2026-06-30T22:30:00.000000000Z");
+    }
+
+    #[test]
     fn knows_the_fields_of_the_schema() {
         let schema = dnscribe_record::json_schema("registrar.event/1").unwrap();
         let names: BTreeSet<&str> =
@@ -355,6 +384,9 @@ mod tests {
     fn refuses_with_reason() {
         for (field, value, reason) in [
             ("event_ts", json!("2026-01-31T23:30:00"), "bad_timestamp"),
+            // At this time Berlin is two hours ahead.
+            ("event_ts", json!("2026-07-01T00:30:00+01:00[Europe/Berlin]"), "bad_timestamp"),
+            ("event_ts", json!("2026-07-01T00:30:00+01:00[Europe/Nowhere]"), "bad_timestamp"),
             ("event_ts", json!(1_700_000_000), "bad_type"),
             ("event_ts", json!(null), "missing_field"),
             ("event_id", json!(""), "missing_field"),
@@ -367,6 +399,8 @@ mod tests {
             ("event_type", json!("payment_captured"), "missing_field"),
             ("event_type", json!("registration_reversed"), "missing_field"),
             ("amount_micro", json!(5), "unknown_field"),
+            ("", json!(""), "unknown_field"),
+            ("domain", json!(true), "bad_type"),
             ("corrects", json!("b2"), "corrects_with_effect"),
             ("corrects_event_id", json!("2"), "corrects_with_effect"),
             ("schema", json!("registrar.event/2"), "wrong_schema"),

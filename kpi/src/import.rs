@@ -23,9 +23,7 @@ use crate::tombstones::Tombstones;
 use datafusion::arrow::array::RecordBatch;
 use dnscribe_delivery::KafkaConfig;
 use dnscribe_record::RegistrarEventRecord;
-use dnscribe_record::time::Timestamp;
 use jiff::civil::Date;
-use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -290,6 +288,7 @@ impl<'a> Importer<'a> {
             name: request.name.to_owned(),
             bytes: digest.bytes,
             format: Some(format),
+            dimension: request.dimension,
             rows: 0,
             accepted: 0,
             skipped: 0,
@@ -506,12 +505,10 @@ impl<'a> Importer<'a> {
         }
         let (raw, fields) = match row {
             Row::Json(text) => {
-                let fields = serde_json::from_str::<Map<String, Value>>(&text).unwrap_or_default();
-                let texts = fields.into_iter().map(|(name, value)| match value {
-                    Value::String(text) => (name, text),
-                    other => (name, other.to_string()),
-                });
-                (text, texts.collect::<BTreeMap<_, _>>())
+                let fields = input::readable_fields(&text).into_iter();
+                let texts = fields.map(|(name, value)| (name, value.into_text()));
+                let texts: BTreeMap<_, _> = texts.collect();
+                (text, texts)
             }
             Row::Csv(text, fields) => (text, fields.into_iter().collect()),
             Row::Unreadable(text, _) => (text, BTreeMap::new()),
@@ -525,7 +522,7 @@ impl<'a> Importer<'a> {
         };
         // A day that cannot be right says nothing about which day lacks the row.
         let time = field("event_ts").filter(|_| rejection.reason != "implausible_time");
-        let time = time.and_then(|text| text.parse::<Timestamp>().ok());
+        let time = time.and_then(|text| event::time("event_ts", &text).ok());
         self.rejected.push(Rejected {
             origin,
             rejection,
@@ -619,6 +616,7 @@ impl<'a> Importer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::{Map, Value};
 
     /// In each format, the row lacks what its source left out.
     #[test]
@@ -641,6 +639,12 @@ mod tests {
         };
         assert_eq!(parsed("b1"), ["expired/b1", "expired/b1"]);
         assert_eq!(parsed(""), ["business_key", "business_key"]);
+        let text = format!(
+            "{{\"event_type\":\"expired\",\"business_key\":123456789012345678901,\"event_ts\":\"{at}\"}}"
+        );
+        let Row::Json(text) = with_event_id(Row::Json(text)) else { panic!("another row") };
+        let id = "\"event_id\":\"expired/123456789012345678901\"}";
+        assert!(text.contains(":123456789012345678901,") && text.ends_with(id), "{text}");
     }
 
     /// Two that read the same place at the same time: the first one counts, whatever the other has read since.

@@ -3,7 +3,7 @@
 mod json;
 mod parquet;
 
-pub use json::{parse_json, parse_object};
+pub use json::{FieldValue, compact, parse_fields, parse_json, readable_fields};
 
 use crate::error::KpiError;
 use crate::event::event_id;
@@ -11,7 +11,7 @@ use crate::scratch::ScratchFile;
 use clap::ValueEnum;
 use dnscribe_cli::input::decompressed;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::cell::RefCell;
 use std::fs::File;
@@ -371,13 +371,19 @@ pub fn spooled(mut from: impl Read) -> Result<ScratchFile, KpiError> {
 #[must_use]
 pub fn with_event_id(row: Row) -> Row {
     match row {
-        Row::Json(text) => match parse_object(&text) {
-            Ok(mut object) if !object.contains_key("event_id") => {
-                let get = |name: &str| object.get(name).and_then(Value::as_str);
+        Row::Json(text) => match parse_fields(&text) {
+            Ok(fields) if !fields.iter().any(|(name, _)| name == "event_id") => {
+                let get = |name: &str| match fields.iter().find(|(field, _)| field == name)? {
+                    (_, FieldValue::Text(text) | FieldValue::Number(text)) => Some(text.as_str()),
+                    _ => None,
+                };
                 let id = get("event_type").zip(get("business_key"));
-                let id = id.map(|(kind, key)| event_id(kind, key));
-                object.extend(id.map(|id| ("event_id".to_owned(), Value::from(id))));
-                Row::Json(Value::Object(object).to_string())
+                let id = id.map(|(kind, key)| json!(event_id(kind, key)));
+                // Written anew, the row's numbers could become others.
+                match id.zip(text.trim_end().strip_suffix('}')) {
+                    Some((id, rest)) => Row::Json(format!("{rest},\"event_id\":{id}}}")),
+                    None => Row::Json(text),
+                }
             }
             _ => Row::Json(text),
         },

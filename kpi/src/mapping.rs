@@ -2,11 +2,10 @@
 
 use crate::error::KpiError;
 use crate::event::{FIELDS, Rejection};
-use crate::input::{Row, hex, parse_object, with_event_id};
+use crate::input::{FieldValue, Row, hex, parse_fields, with_event_id};
 use crate::sources::Zone;
 use jiff::fmt::strtime;
 use serde::Deserialize;
-use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -104,6 +103,11 @@ impl Mapping {
                 return Err(format!("columns.{field} is missing: name the column of the file"));
             }
         }
+        if map.time.as_ref().is_some_and(TimeFormat::lacks_half_of_day) {
+            return Err(
+                "time.format: %I and %l name each hour twice a day: add %p, or give %H".to_owned()
+            );
+        }
         if map.amount.as_ref().is_some_and(|amount| !matches!(amount.decimal, '.' | ',')) {
             return Err("amount.decimal: choose \".\" or \",\"".to_owned());
         }
@@ -135,10 +139,13 @@ impl Mapping {
     /// they say which day and type lacks it.
     pub fn apply(&self, row: &Row) -> (Row, Result<(), Rejection>) {
         let (text, fields) = match row {
-            Row::Csv(text, fields) => (text, fields.clone()),
-            Row::Json(text) => match json_fields(text) {
+            Row::Csv(text, fields) => {
+                let fields = fields.iter().cloned();
+                (text, fields.map(|(name, text)| (name, FieldValue::Text(text))).collect())
+            }
+            Row::Json(text) => match parse_fields(text) {
                 Ok(fields) => (text, fields),
-                Err(rejection) => return (row.clone(), Err(rejection)),
+                Err(error) => return (row.clone(), Err(Rejection::new("bad_json", error))),
             },
             Row::Unreadable(..) => return (row.clone(), Ok(())),
         };
@@ -151,7 +158,7 @@ impl Mapping {
             let kind = mapped.iter().find(|(name, _)| name == "event_type").map(|(_, kind)| kind);
             let kind = self.constants.get("event_type").or(kind).map_or("", String::as_str);
             let value = only(&fields, field, column);
-            match value.and_then(|value| self.convert(field, kind, value.trim())) {
+            match value.and_then(|value| self.convert(field, kind, value)) {
                 Ok(value) => mapped.push((field.clone(), value)),
                 Err(rejection) => result = result.and(Err(rejection)),
             }
@@ -161,7 +168,9 @@ impl Mapping {
     }
 
     /// Converts a value of a field, of an event whose type is `kind`.
-    fn convert(&self, field: &str, kind: &str, text: &str) -> Result<String, Rejection> {
+    fn convert(&self, field: &str, kind: &str, value: &FieldValue) -> Result<String, Rejection> {
+        let text = value.clone().into_text();
+        let text = text.trim();
         if let Some(known) = self.values.get(field) {
             let unknown = || Rejection::new("unmapped_value", format!("{field}: \"{text}\""));
             return known.get(text).cloned().ok_or_else(unknown);
@@ -178,7 +187,11 @@ impl Mapping {
                     Sign::Negative => "with a minus",
                 };
                 let detail = || format!("\"{text}\": not an amount {wanted} with up to 6 decimals");
-                format.parse(text, sign).ok_or_else(|| Rejection::new("bad_amount", detail()))
+                let amount = match value {
+                    FieldValue::Number(_) => AmountFormat::parse_number(text, sign),
+                    _ => format.parse(text, sign),
+                };
+                amount.ok_or_else(|| Rejection::new("bad_amount", detail()))
             }
             _ => Ok(text.to_owned()),
         }
@@ -187,10 +200,10 @@ impl Mapping {
 
 /// Returns the value of a column, if the row has one column of this name.
 fn only<'a>(
-    fields: &'a [(String, String)],
+    fields: &'a [(String, FieldValue)],
     field: &str,
     column: &str,
-) -> Result<&'a str, Rejection> {
+) -> Result<&'a FieldValue, Rejection> {
     let mut values = fields.iter().filter(|(name, _)| name == column).map(|(_, value)| value);
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value),
@@ -201,17 +214,18 @@ fn only<'a>(
     }
 }
 
-fn json_fields(text: &str) -> Result<Vec<(String, String)>, Rejection> {
-    let object = parse_object(text).map_err(|error| Rejection::new("bad_json", error))?;
-    let texts = object.into_iter().map(|(name, value)| match value {
-        Value::String(text) => (name, text),
-        Value::Null => (name, String::new()),
-        other => (name, other.to_string()),
-    });
-    Ok(texts.collect())
-}
-
 impl TimeFormat {
+    /// Returns whether hours are those of half a day, and nothing says of which half.
+    fn lacks_half_of_day(&self) -> bool {
+        let mut names = String::new();
+        let mut letters = self.format.chars();
+        while letters.any(|letter| letter == '%') {
+            // Before its name, a part may have a flag, a width or colons.
+            names.extend(letters.find(|letter| letter.is_ascii_alphabetic() || *letter == '%'));
+        }
+        names.contains(['I', 'l']) && !names.contains(['p', 'P'])
+    }
+
     fn parse(&self, text: &str) -> Result<String, String> {
         let number = || text.parse::<i64>().map_err(|error| error.to_string());
         let time = match self.format.as_str() {
@@ -221,11 +235,15 @@ impl TimeFormat {
             }
             format => {
                 let parts = strtime::parse(format, text).map_err(|error| error.to_string())?;
-                if parts.offset().is_some() {
-                    parts.to_timestamp().map_err(|error| error.to_string())?
-                } else {
-                    let local = parts.to_datetime().map_err(|error| error.to_string())?;
-                    self.time_zone.instant(local)?
+                let local = || parts.to_datetime().map_err(|error| error.to_string());
+                match (parts.offset(), parts.iana_time_zone()) {
+                    // Refused if the zone has another offset then.
+                    (Some(_), Some(_)) => {
+                        parts.to_zoned().map_err(|error| error.to_string())?.timestamp()
+                    }
+                    (Some(_), None) => parts.to_timestamp().map_err(|error| error.to_string())?,
+                    (None, Some(name)) => Zone::try_from(name.to_owned())?.instant(local()?)?,
+                    (None, None) => self.time_zone.instant(local()?)?,
                 }
             }
         };
@@ -257,6 +275,24 @@ impl AmountFormat {
         }
         let whole: String = std::iter::once(first).chain(groups).collect();
         format!("{whole}{fraction:0<6}").parse::<i64>().ok().map(|micros| micros.to_string())
+    }
+
+    /// Returns the amount that is a number of JSON, as [`Self::parse`] does. Whatever texts have, it has a point before its
+    /// fraction, nothing that divides thousands, and maybe an exponent.
+    fn parse_number(number: &str, sign: Sign) -> Option<String> {
+        let (digits, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+        let exponent =
+            exponent.parse().ok().filter(|exponent: &isize| exponent.unsigned_abs() <= 32)?;
+        let (minus, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let zeros = "0".repeat(exponent.unsigned_abs());
+        let (all, point) = match exponent {
+            ..0 => (format!("{zeros}{whole}{fraction}"), whole.len()),
+            _ => (format!("{whole}{fraction}{zeros}"), whole.len() + zeros.len()),
+        };
+        let (whole, fraction) = all.split_at(point);
+        let plain = format!("{minus}{whole}.{}", fraction.trim_end_matches('0'));
+        Self { decimal: '.', refunds: sign }.parse(&plain, sign)
     }
 }
 
@@ -304,6 +340,70 @@ mod tests {
         assert_eq!(apply(&order[..3]), Err("missing_column"));
         let prices = [order.as_slice(), &[("Price", "5,00")]].concat();
         assert_eq!(apply(&prices), Err("ambiguous_column"));
+    }
+
+    #[test]
+    fn numbers_of_json_are_exact() {
+        let map = Mapping::parse(TEXT).unwrap();
+        let amount = |order: &str, price: &str| {
+            let row = format!(
+                r#"{{"Order":{order},"Kind":"PAID","When":"02.03.2026 00:30","Price":{price}}}"#
+            );
+            let (Row::Csv(_, fields), Ok(())) = map.apply(&Row::Json(row)) else { return None };
+            let fields: BTreeMap<_, _> = fields.into_iter().collect();
+            assert_eq!(fields["business_key"], order);
+            Some(fields["amount_micros"].clone())
+        };
+        for order in ["123456789012345678901", "123456789012345678902"] {
+            assert_eq!(amount(order, "9.99").as_deref(), Some("9990000"));
+        }
+        // A number has a point, although texts of the file have a comma.
+        for (price, micros) in [
+            ("9999999999.999999", Some("9999999999999999")),
+            ("1.234", Some("1234000")),
+            ("1.2340000000", Some("1234000")),
+            ("0.000001", Some("1")),
+            ("1E-6", Some("1")),
+            ("12.5e-1", Some("1250000")),
+            ("1.5e+2", Some("150000000")),
+            ("1.2345678e3", Some("1234567800")),
+            ("0", Some("0")),
+            ("\"1.234,5\"", Some("1234500000")),
+            ("1E-7", None),
+            ("-1", None),
+            ("1e400", None),
+            ("1e99999999999999999999", None),
+        ] {
+            assert_eq!(amount("7", price).as_deref(), micros, "{price}");
+        }
+    }
+
+    #[test]
+    fn zones_that_a_row_names_count() {
+        let time = |format: &str, text: &str| {
+            let map = TEXT.replacen("%d.%m.%Y %H:%M", format, 1);
+            let map = Mapping::parse(&map)?;
+            map.time.as_ref().unwrap().parse(text)
+        };
+        let local = "%F %H:%M %Q";
+        let los_angeles = time(local, "2026-10-31 22:00 America/Los_Angeles");
+        assert_eq!(los_angeles.as_deref(), Ok("2026-11-01T05:00:00Z"));
+        assert_eq!(time(local, "2026-07-01 00:30 +0200").as_deref(), Ok("2026-06-30T22:30:00Z"));
+        assert!(time(local, "2026-10-25 02:30 Europe/Berlin").is_err(), "twice");
+        assert!(time(local, "2026-03-29 02:30 Europe/Berlin").is_err(), "skipped");
+        assert!(time(local, "2026-03-29 12:30 Europe/Nowhere").is_err());
+        let both = "%F %H:%M%:z[%Q]";
+        let berlin = time(both, "2026-07-01 00:30+02:00[Europe/Berlin]");
+        assert_eq!(berlin.as_deref(), Ok("2026-06-30T22:30:00Z"));
+        assert!(time(both, "2026-07-01 00:30+01:00[Europe/Berlin]").is_err(), "another offset");
+        for format in ["%d.%m.%Y %I:%M", "%F %-l:%M", "%%p %F %_I"] {
+            let error = time(format, "").unwrap_err();
+            assert!(error.contains("%p"), "{format}: {error}");
+        }
+        assert_eq!(
+            time("%d.%m.%Y %I:%M %p", "01.07.2026 03:30 PM").as_deref(),
+            Ok("2026-07-01T13:30:00Z")
+        );
     }
 
     /// What is refused has the fields that say where it is missing.

@@ -228,7 +228,8 @@ mod tests {
         };
         let event = json!({"event_id": "1", "business_key": "b", "event_type": "deleted",
             "event_ts": "2026-01-01T00:00:00Z", "domain": "shop.example", "account_id": "a-1"});
-        let parse = || event::from_json(event.as_object().unwrap()).unwrap();
+        let fields = crate::input::parse_fields(&event.to_string()).unwrap();
+        let parse = || event::from_json(&fields).unwrap();
 
         let tokenising = read("{account_id: tokenise, domain: tokenise}").unwrap();
         let mut masked = parse();

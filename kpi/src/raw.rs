@@ -13,7 +13,7 @@ use crate::attributes::{Attributes, Kind};
 use crate::error::KpiError;
 use crate::event::{EVENT_TYPES, FIELDS, host_name};
 use crate::facts::{self, Fact};
-use crate::input::Row;
+use crate::input::{Row, readable_fields};
 use crate::privacy::Policy;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -80,12 +80,8 @@ impl Subjects {
         let fields = match row {
             Row::Csv(_, fields) => fields.clone(),
             Row::Json(text) => {
-                let fields = serde_json::from_str::<Map<String, Value>>(text).unwrap_or_default();
-                let text = |(name, value)| match value {
-                    Value::String(text) => (name, text),
-                    other => (name, other.to_string()),
-                };
-                fields.into_iter().map(text).collect()
+                let fields = readable_fields(text).into_iter();
+                fields.map(|(name, value)| (name, value.into_text())).collect()
             }
             Row::Unreadable(..) => Vec::new(),
         };

@@ -10,6 +10,7 @@ mod state;
 pub use raw::{RawFile, RawImport};
 pub use state::{Coverage, DayState, Erasure, Frozen, Reopening, State, Undone};
 
+use crate::attributes;
 use crate::definition::Definition;
 use crate::error::KpiError;
 use crate::input::{Format, hex};
@@ -134,6 +135,9 @@ pub struct ImportCommit {
     /// How its rows were read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<Format>,
+    /// What its rows describe, if it is a dimension table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<attributes::Kind>,
     /// Rows read.
     pub rows: u64,
     /// Rows accepted.
@@ -175,6 +179,14 @@ pub struct ImportCommit {
 }
 
 impl ImportCommit {
+    /// Returns whether it is a dimension table. In former versions only its files and its rows as they came say so.
+    #[must_use]
+    pub fn is_table(&self) -> bool {
+        self.dimension.is_some()
+            || self.raw.as_ref().is_some_and(|raw| raw.dimension.is_some())
+            || self.files.iter().any(|file| file.table == Table::Attributes)
+    }
+
     /// Paths of all files.
     pub fn paths(&self) -> impl Iterator<Item = &str> {
         let facts = self.files.iter().map(|file| file.path.as_str());

@@ -2,7 +2,7 @@
 
 use crate::event::{self, Rejection};
 use crate::facts::{self, Alert, DnsWindow, Fact, ProbeResult};
-use crate::input::{self, Row};
+use crate::input::{self, FieldValue, Row};
 use dnscribe_record::time::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,16 +14,15 @@ use serde_json::Value;
 pub fn parse(row: &Row) -> Result<Fact, Rejection> {
     match row {
         Row::Json(text) => {
-            let value =
-                input::parse_json(text).map_err(|error| Rejection::new("bad_json", error))?;
-            let Value::Object(object) = value else {
-                return Err(Rejection::new("bad_json", "not an object"));
-            };
-            match object.get("schema").and_then(Value::as_str) {
-                Some("dns.fleet/1") => dns_window(Value::Object(object)),
-                Some("dns.probe/1") => probe(Value::Object(object)),
-                Some("dns.alert/1") => alert(Value::Object(object)),
-                _ => event::from_json(&object).map(|event| Fact::Event(Box::new(event))),
+            let wrong = |error| Rejection::new("bad_json", error);
+            let fields = input::parse_fields(text).map_err(wrong)?;
+            let schema = fields.iter().find(|(name, _)| name == "schema").map(|(_, value)| value);
+            let record = || input::parse_json(text).map_err(wrong);
+            match schema {
+                Some(FieldValue::Text(name)) if name == "dns.fleet/1" => dns_window(record()?),
+                Some(FieldValue::Text(name)) if name == "dns.probe/1" => probe(record()?),
+                Some(FieldValue::Text(name)) if name == "dns.alert/1" => alert(record()?),
+                _ => event::from_json(&fields).map(|event| Fact::Event(Box::new(event))),
             }
         }
         Row::Csv(_, fields) => {

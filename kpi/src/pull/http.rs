@@ -2,7 +2,7 @@
 
 use super::delivered::{DeliveredRows, row_hash};
 use crate::error::KpiError;
-use crate::input::{self, parse_json};
+use crate::input::{self, compact};
 use crate::scratch::ScratchFile;
 use crate::sources::{Paging, Pull, Secret, Since};
 use dnscribe_delivery::http::{agent, error_message, retry_after};
@@ -145,12 +145,12 @@ pub(super) fn fetch(
         let (links, body) = client.get(&url, ANSWER_TIMEOUT, read_answer)?;
         let wrong =
             |why: String| KpiError::Failed(format!("{}: {why}", without_secrets(url.as_str())));
-        let answer: Value =
+        let answer: &RawValue =
             serde_json::from_slice(&body).map_err(|error| wrong(format!("no JSON: {error}")))?;
-        let found = std::str::from_utf8(&body).ok().and_then(|body| list_at(body, rows));
+        let found = list_at(answer, rows);
         let found = found.ok_or_else(|| wrong(format!("the answer has no list at \"{rows}\"")))?;
         file.add(&found).map_err(wrong)?;
-        let next = next(pull, &url, &answer, &links, found.len()).map_err(wrong)?;
+        let next = next(pull, &url, answer, &links, found.len()).map_err(wrong)?;
         seen.insert(url.clone());
         let Some(next) = next else { break };
         if seen.contains(&next) {
@@ -171,8 +171,12 @@ pub(super) fn fetch(
 }
 
 /// Finds the list at a JSON Pointer, and returns its rows as they came.
-fn list_at<'a>(body: &'a str, pointer: &str) -> Option<Vec<&'a RawValue>> {
-    let mut place: &RawValue = serde_json::from_str(body).ok()?;
+fn list_at<'a>(answer: &'a RawValue, pointer: &str) -> Option<Vec<&'a RawValue>> {
+    serde_json::from_str(value_at(answer, pointer)?.get()).ok()
+}
+
+/// Finds the value at a JSON Pointer, as it came.
+fn value_at<'a>(mut place: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
     for token in pointer.split('/').skip(1) {
         let token = token.replace("~1", "/").replace("~0", "~");
         let fields = serde_json::from_str::<BTreeMap<String, &RawValue>>(place.get());
@@ -183,7 +187,7 @@ fn list_at<'a>(body: &'a str, pointer: &str) -> Option<Vec<&'a RawValue>> {
             all.get(token.parse::<usize>().ok()?).copied()?
         };
     }
-    serde_json::from_str(place.get()).ok()
+    Some(place)
 }
 
 /// Rows as a file of NDJSON.
@@ -220,14 +224,14 @@ impl<'a> RowFile<'a> {
     fn add(&mut self, rows: &[&RawValue]) -> Result<(), String> {
         for row in rows {
             let line = row.get().replace(['\n', '\r'], " ");
-            let row: Value = serde_json::from_str(&line).map_err(|error| error.to_string())?;
             // A row with a key twice stays as it came: the import says what is wrong with it.
-            let line = parse_json(&line).map_or(line, |row| row.to_string());
+            let line = compact(&line).unwrap_or(line);
             let mut place = None;
             if let Some(since) = self.since {
                 let field = &since.field;
-                let value = row.pointer(field).ok_or_else(|| format!("a row has no {field}"))?;
-                let position = Position::parse(value).map_err(|why| format!("{field}: {why}"))?;
+                let value = value_at(row, field).ok_or_else(|| format!("a row has no {field}"))?;
+                let value = serde_json::from_str(value.get()).map_err(|error| error.to_string())?;
+                let position = Position::parse(&value).map_err(|why| format!("{field}: {why}"))?;
                 let kind = discriminant(&position);
                 if self.newest.is_some_and(|newest| discriminant(&newest) != kind) {
                     return Err(format!(
@@ -467,11 +471,11 @@ pub fn without_secrets(text: &str) -> String {
 fn next(
     pull: &Pull,
     here: &Url,
-    answer: &Value,
+    answer: &RawValue,
     links: &str,
     rows: usize,
 ) -> Result<Option<Url>, String> {
-    let given = |field: &str| answer.pointer(field).and_then(text);
+    let given = |field: &str| value_at(answer, field).and_then(text);
     match &pull.paging {
         None => Ok(None),
         Some(Paging::Link) => next_link(links).map(|link| join(here, link)).transpose(),
@@ -488,12 +492,12 @@ fn next(
     }
 }
 
-/// Returns a text or number; none if it is empty.
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+/// Returns a text, or a number as it is written; none if it is empty.
+fn text(value: &RawValue) -> Option<String> {
+    match value.get().as_bytes().first()? {
+        b'"' => serde_json::from_str(value.get()).ok().filter(|text: &String| !text.is_empty()),
+        b'-' | b'0'..=b'9' => Some(value.get().to_owned()),
+        _ => None,
     }
 }
 
@@ -553,12 +557,38 @@ mod tests {
     #[test]
     fn rows_are_found_as_they_came() {
         let body = "{\"a/b\": [0, {\"rows\": [ {\"x\":  1.50,\n\"x\": 2}, [] ]}]}";
-        let rows = list_at(body, "/a~1b/1/rows").unwrap();
+        let of = |body| serde_json::from_str::<&RawValue>(body).unwrap();
+        let rows = list_at(of(body), "/a~1b/1/rows").unwrap();
         let rows: Vec<_> = rows.into_iter().map(RawValue::get).collect();
         assert_eq!(rows, ["{\"x\":  1.50,\n\"x\": 2}", "[]"]);
-        assert_eq!(list_at("[]", "").unwrap().len(), 0);
+        assert_eq!(list_at(of("[]"), "").unwrap().len(), 0);
         for pointer in ["", "/a", "/a~1b/2", "/a~1b/x", "/a~1b/0"] {
-            assert!(list_at(body, pointer).is_none(), "{pointer}");
+            assert!(list_at(of(body), pointer).is_none(), "{pointer}");
+        }
+        let mut file = RowFile::new(None, None, DeliveredRows::default()).unwrap();
+        let keys = ["123456789012345678901", "123456789012345678902"];
+        for key in keys {
+            let row = RawValue::from_string(format!("{{\"key\": {key}}}")).unwrap();
+            file.add(&[&row]).unwrap();
+        }
+        let written = std::fs::read_to_string(file.finish().unwrap().file.path()).unwrap();
+        let expected = keys.map(|key| format!("{{\"key\":{key}}}\n"));
+        assert_eq!(written, expected.concat());
+    }
+
+    #[test]
+    fn cursors_are_as_they_came() {
+        for (value, expected) in [
+            ("36893488147419103233", Some("36893488147419103233")),
+            ("\"a\\u0062\"", Some("ab")),
+            ("\"\"", None),
+            ("null", None),
+            ("[1]", None),
+        ] {
+            let answer = format!("{{\"next\": {{\"cursor\": {value}}}}}");
+            let answer = serde_json::from_str::<&RawValue>(&answer).unwrap();
+            let found = value_at(answer, "/next/cursor").and_then(text);
+            assert_eq!(found.as_deref(), expected, "{value}");
         }
     }
 

@@ -2,7 +2,8 @@
 
 use crate::world::{World, event};
 use datafusion::arrow::array::{
-    ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    ArrayRef, Date64Array, Float64Array, Int32Array, RecordBatch, StringArray,
+    TimestampMicrosecondArray,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
@@ -117,6 +118,43 @@ fn wrong_rows_of_a_table_are_refused() {
 }
 
 #[test]
+fn refused_rows_of_a_table_leave_days_complete() {
+    let world = World::new();
+    world.import("a.ndjson", &[registration(1, "a", "01T10:00:00")]);
+    let text = "account_id,valid_from,segment\na,yesterday,small\nb,01.03.2026,small\n";
+    // Whether something was accepted, and whether rows are kept as they came.
+    let config = world.path("config.yaml");
+    fs::write(&config, "version: 1\nraw: { keep_days: 0 }\n").unwrap();
+    let config = ["--config", config.to_str().unwrap()];
+    world.table("account", "none.csv", text, &[]);
+    world.table("account", "some.csv", &format!("{text}c,,small\n"), &[]);
+    world.table("account", "not-kept.csv", &format!("{text}{text}"), &config);
+    world.compute();
+    assert_eq!(world.value("registrations", "2026-03-01"), (json!(1), "provisional".to_owned()));
+}
+
+#[test]
+fn columns_of_one_name_are_refused_however_often_they_are_read() {
+    let world = World::new();
+    let text = "account_id,segment,segment\na,small,large\n";
+    let imported = world.table("account", "a.csv", text, &[]);
+    assert_eq!(imported["rejected"], json!({"ambiguous_column": 1}));
+    let imported = world.table("account", "b.csv", "account_id,segment,\na,small,\n", &[]);
+    assert_eq!(imported["rejected"], json!({"unknown_field": 1}));
+    let rejected = world.ok(&["rejected"]);
+    assert!(rejected.contains("unknown_field: a column has no name"), "{rejected}");
+    let text = |text: &str| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+    let columns = vec![("account_id", text("a")), ("segment", text("b")), ("segment", text("c"))];
+    let file = write_parquet(&world, "c.parquet", columns);
+    let import = ["import", &*file, "--dimension", "account", "-o", "json"];
+    let imported: Value = serde_json::from_slice(&world.run(&import).stdout).unwrap();
+    assert_eq!(imported["rejected"], json!({"ambiguous_column": 1}));
+    let again = world.run(&["import", "--again", "c.parquet", "--reason", "x", "-o", "json"]);
+    let again: Value = serde_json::from_slice(&again.stdout).unwrap();
+    assert_eq!((&again["accepted"], &again["rejected"]), (&json!(0), &json!({"bad_json": 1})));
+}
+
+#[test]
 fn keys_that_are_tokenised_still_meet() {
     let world = World::new();
     let (key, policy) = (world.path("key"), world.path("policy.yaml"));
@@ -186,6 +224,12 @@ fn tables_may_be_parquet() {
     let output = world.run(&["import", &file, "--dimension", "account", "-o", "json"]);
     let imported: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(imported["rejected"], json!({"bad_timestamp": 1}));
+    // Some programs write days as times.
+    let day = Arc::new(Date64Array::from(vec![None, Some(day / 1000), None])) as ArrayRef;
+    let columns = vec![("account_id", accounts()), ("valid_from", day)];
+    let file = write_parquet(&world, "days.parquet", columns);
+    let said = world.ok(&["import", &file, "--dimension", "account"]);
+    assert!(said.contains("3 rows, 3 accepted, 0 rejected"), "{said}");
     let file = write_parquet(&world, "other.parquet", vec![("account_id", accounts())]);
     for words in [vec!["import", &*file], vec!["import", &*file, "--dimension", "tld"]] {
         assert_eq!(world.run(&words).status.code(), Some(2), "{words:?}");
