@@ -102,9 +102,8 @@ fn change_parameters() -> Vec<Value> {
     let of_values = of_values.filter(|one| one["name"] == "grain" || one["name"] == "filter");
     let mut all: Vec<Value> = of_values.collect();
     // The finest one of the KPI, unless it is given.
-    let schema = all.iter_mut().find(|one| one["name"] == "grain");
-    if let Some(schema) = schema.and_then(|grain| grain["schema"].as_object_mut()) {
-        schema.remove("default");
+    if let Some(grain) = all.iter_mut().find(|one| one["name"] == "grain") {
+        grain["schema"] = json!({ "type": "string", "enum": Grain::regular_names() });
     }
     all.push(json!({ "name": "at", "in": "query", "required": true, "description": "The moment.",
         "schema": { "type": "string", "format": "date-time" } }));

@@ -2,7 +2,7 @@
 
 use super::calendar::Calendar;
 use super::sums::{Sums, shown};
-use super::{Question, Scope, UTC, ValueState, Values};
+use super::{Grain, Question, Scope, UTC, ValueState, Values};
 use crate::definition::Part;
 use crate::dictionary::{Dictionary, Kpi, KpiType};
 use crate::facts::{day_of, epoch_day};
@@ -39,7 +39,7 @@ pub struct Side {
     pub end: Option<Timestamp>,
     /// Number of its parts.
     pub parts: usize,
-    /// Mean of a part, or ratio of the sums of all parts; none without data, and for a ratio over nothing.
+    /// Mean of a part, or ratio of the sums of all parts; none if a part has no values, and for a ratio over nothing.
     pub value: Option<f64>,
 }
 
@@ -80,6 +80,10 @@ impl ChangeQuestion {
         }
         if !(MIN_PARTS..=MAX_PARTS).contains(&self.parts) {
             return Err(format!("parts: give {MIN_PARTS} to {MAX_PARTS}"));
+        }
+        if !self.question.grain.is_regular() {
+            let regular = Grain::regular_names().join(", ");
+            return Err(format!("grain: parts have one length: choose from {regular}"));
         }
         self.question.check_grain(dictionary.grain(kpi))
     }
@@ -134,8 +138,10 @@ impl Values {
                     reasons.push(format!("{} is open until {closes}", states[index].last));
                 }
             }
+            let has_values = range.clone().all(|index| states[index].has_values);
             let of = |index: usize| sums.get(&index).cloned().unwrap_or_default();
-            Estimate::of(kpi, &range.map(of).collect::<Vec<_>>())
+            let estimate = Estimate::of(kpi, &range.map(of).collect::<Vec<_>>());
+            Estimate { value: estimate.value.filter(|_| has_values), ..estimate }
         });
         for ((estimate, which), range) in estimates.iter().zip(["before", "after"]).zip(&ranges) {
             if range.len() < MIN_PARTS {

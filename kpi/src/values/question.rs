@@ -72,6 +72,18 @@ impl Grain {
         }
     }
 
+    /// Returns whether all spans have the same length in UTC.
+    pub(super) fn is_regular(self) -> bool {
+        self == Self::Day || self.step_us().is_some()
+    }
+
+    /// Names of the grains whose spans all have the same length in UTC.
+    #[must_use]
+    pub fn regular_names() -> Vec<&'static str> {
+        let regular = Self::NAMES.into_iter().filter(|(_, grain)| grain.is_regular());
+        regular.map(|(name, _)| name).collect()
+    }
+
     /// First day of the span that contains `day`.
     pub(super) fn start(self, day: Date) -> Date {
         let month = |month: i8| Date::new(day.year(), month, 1).unwrap_or(day);

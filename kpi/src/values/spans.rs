@@ -82,6 +82,7 @@ impl Values {
             let lacks =
                 lacks.and_then(|(day, rows)| self.lacks_parts(kpi, day, rows, question, scope));
             if let Some(why) = lacks {
+                span.has_values = false;
                 span.add_reason(format!("{day}: {why}"));
             }
         };

@@ -168,6 +168,8 @@ pub(super) struct SpanState {
     /// Number of reasons that are left out.
     more_reasons: usize,
     pub(super) rejected: u64,
+    /// Whether each day was computed, and is divided as the question asks for.
+    pub(super) has_values: bool,
     /// Definition of the last final value, if it is not the present one.
     pub(super) definition: Option<Arc<Definition>>,
     /// When and why days were reopened.
@@ -182,6 +184,7 @@ impl SpanState {
             reasons: Vec::new(),
             more_reasons: 0,
             rejected: 0,
+            has_values: true,
             definition: None,
             reopened: BTreeMap::new(),
         }
@@ -215,6 +218,7 @@ impl SpanState {
         self.last = day;
         let Some(state) = state else {
             self.is_final = false;
+            self.has_values = false;
             self.add_reason(format!("{day}: not computed: `compute --date {day}` does it"));
             return;
         };

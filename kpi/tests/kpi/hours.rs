@@ -246,12 +246,17 @@ fn a_change_is_judged_by_what_was_before_and_after() {
     // A day of facts has no three days before it.
     let days = change("registrations/change?at=2026-03-05T00:00:00Z&grain=day&parts=3");
     assert_eq!(days["change"]["interval"], Value::Null);
+    let sides = ["before", "after"].map(|side| &days["change"][side]["value"]);
+    assert_eq!(sides, [&Value::Null, &json!(36.0)], "nothing was computed before");
     assert!(!days["change"]["reasons"].as_array().unwrap().is_empty(), "{days}");
     for (path, problem) in [
         ("registrations/change?parts=4", "at: give the time"),
         ("registrations/change?at=soon", "at soon"),
         ("registrations/change?at=2026-03-05T10:00:00Z&parts=2", "parts: give 3"),
         ("registrations/change?at=2026-03-05T10:00:00Z&by=tld", "neither time_zone nor by"),
+        ("registrations/change?at=2026-03-05T10:00:00Z&grain=week", "5m, 15m, hour, day"),
+        ("registrations/change?at=2026-03-05T10:00:00Z&grain=month", "5m, 15m, hour, day"),
+        ("registrations/change?at=2026-03-05T10:00:00Z&grain=all", "5m, 15m, hour, day"),
         ("revenue/change?at=2026-03-05T10:00:00Z", "choose one currency"),
         ("portfolio/change?at=2026-03-05T10:00:00Z", "running totals"),
     ] {
@@ -259,4 +264,25 @@ fn a_change_is_judged_by_what_was_before_and_after() {
         assert_eq!(status, 400, "{path}: {answer}");
         assert!(answer["detail"].as_str().unwrap().contains(problem), "{path}: {answer}");
     }
+}
+
+#[test]
+fn a_change_has_no_value_where_its_parts_are_not_kept() {
+    let world = World::new();
+    let rows = [1, 5].map(|day| {
+        let at = format!("2026-03-{day:02}T10:30:00Z");
+        event(day, "registration_completed", &at, json!({}))
+    });
+    world.import("a.ndjson", &rows);
+    world.compute();
+    let server = world.serve(&["--no-auth", "--parts", "1"]);
+    let before = |day: &str| {
+        let path =
+            format!("/v1/kpis/registrations/change?at=2026-03-{day}T11:00:00Z&grain=hour&parts=4");
+        let (status, answer) = server.get(&path);
+        assert_eq!(status, 200, "{answer}");
+        answer["change"]["before"]["value"].clone()
+    };
+    assert_eq!(before("05"), json!(0.25));
+    assert_eq!(before("01"), Value::Null);
 }
