@@ -470,6 +470,12 @@ async fn reconcile(
     dictionary: &Dictionary,
     args: &ReconcileArgs,
 ) -> Result<ExitCode, Exit> {
+    if let (Some(from), Some(to)) = (args.from, args.to)
+        && from > to
+    {
+        return Err(Exit::usage(format!("from {from} is after to {to}"))
+            .with_remedy("give the first day as --from, and the last one as --to"));
+    }
     let tolerance = Tolerance { absolute: args.tolerance, ratio: args.tolerance_ratio };
     let is_url = args.against.starts_with("http://") || args.against.starts_with("https://");
     let fetched = is_url.then(|| download(&args.against)).transpose()?;

@@ -310,6 +310,9 @@ pub fn clickhouse(
     let empty = || KpiError::Usage("the store has no facts".to_owned());
     let (first, last) = state.span().ok_or_else(empty)?;
     let days = (from.unwrap_or(first), to.unwrap_or(last));
+    if days.0 > days.1 {
+        return Err(KpiError::Usage(format!("from {} is after to {}", days.0, days.1)));
+    }
     let mut sql = SETTINGS.to_owned();
     for table in Table::ALL {
         let name = format!("{}_raw", table.name());

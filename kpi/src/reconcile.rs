@@ -12,7 +12,7 @@ use crate::rows::{Columns, date, text};
 use crate::store::{State, Store, Table};
 use crate::values::{AdjustmentCause, Detail, Grain, KpiValue, Question, UTC, Values};
 use datafusion::arrow::array::{Array as _, RecordBatch};
-use export::{Export, ValueRow};
+use export::{Amount, Export, ValueRow};
 use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -134,7 +134,7 @@ pub async fn reconcile(
 }
 
 /// Day, slice and value of a row.
-type NamedRow = (Date, BTreeMap<String, Option<String>>, Option<f64>);
+type NamedRow = (Date, BTreeMap<String, Option<String>>, Option<Amount>);
 
 fn compare_values(
     dictionary: &Dictionary,
@@ -177,7 +177,13 @@ fn compare_values(
         let ours = values.answer(dictionary, kpi, &question);
         let mut ours: BTreeMap<_, _> =
             ours.into_iter().map(|value| ((value.from, value.by.clone()), value)).collect();
+        let mut seen = BTreeSet::new();
         for (day, by, theirs) in rows {
+            if !seen.insert((day, by.clone())) {
+                let why = format!("a slice is there twice: {day} {name} {}", slice_text(&by));
+                *report.unreadable.entry(why.trim_end().to_owned()).or_default() += 1;
+                continue;
+            }
             report.compared += 1;
             let found = ours.remove(&(day, by.clone()));
             report.differences.extend(difference(kpi, day, &by, found, theirs, tolerance));
@@ -229,21 +235,23 @@ fn difference(
     day: Date,
     by: &BTreeMap<String, Option<String>>,
     ours: Option<KpiValue>,
-    theirs: Option<f64>,
+    theirs: Option<Amount>,
     tolerance: Tolerance,
 ) -> Option<Difference> {
-    let number = ours.as_ref().and_then(|value| value.value.as_f64());
+    let number = ours.as_ref().and_then(|value| Amount::of(&value.value));
     // Counts and sums are integers, and equal to the unit.
     let is_exact = ours.as_ref().is_some_and(|value| value.value.is_i64());
     let rounding = if is_exact { 0.0 } else { ROUNDING };
-    let is_near = |a: f64, b: f64| {
-        let allowed = tolerance.absolute.max(tolerance.ratio.max(rounding) * b.abs());
-        (a - b).abs() <= allowed
+    let is_near = |a: Amount, b: Amount| {
+        let allowed = tolerance.absolute.max(tolerance.ratio.max(rounding) * b.to_float().abs());
+        a.minus(b).to_float().abs() <= allowed
     };
     let is_equal = match (number, theirs) {
         (None, None) => true,
         (Some(ours), Some(theirs)) => is_near(ours, theirs),
-        (Some(one), None) | (None, Some(one)) => one == 0.0 || is_near(0.0, one),
+        (Some(one), None) | (None, Some(one)) => {
+            one.to_float() == 0.0 || is_near(Amount::default(), one)
+        }
     };
     if is_equal {
         return None;
@@ -251,7 +259,7 @@ fn difference(
     let adjusted = ours.as_ref().and_then(|value| value.adjustment.as_ref());
     let adjusted = adjusted.filter(|adjustment| adjustment.cause == AdjustmentCause::Late);
     let is_late = adjusted
-        .and_then(|adjustment| adjustment.value.as_f64())
+        .and_then(|adjustment| Amount::of(&adjustment.value))
         .is_some_and(|adjusted| theirs.is_some_and(|theirs| is_near(adjusted, theirs)));
     let state = ours.as_ref().map(|value| json!(value.state));
     let (cause, detail) = if is_late {
@@ -260,22 +268,26 @@ fn difference(
             "the difference arrived after the value was final: it is the adjustment".to_owned(),
         )
     } else {
-        let difference = number.unwrap_or(0.0) - theirs.unwrap_or(0.0);
+        let difference = number.unwrap_or_default().minus(theirs.unwrap_or_default());
         let state = state
             .map_or("not computed".to_owned(), |state| state.as_str().unwrap_or("").to_owned());
         ("value", format!("difference {difference}; ours is {state}"))
     };
-    let slices =
-        by.iter().map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("")));
     Some(Difference {
         day,
         what: kpi.name.clone(),
-        key: slices.collect::<Vec<_>>().join(","),
+        key: slice_text(by),
         ours: ours.map_or(Value::Null, |value| value.value),
-        theirs: theirs.map_or(Value::Null, |value| json!(value)),
+        theirs: theirs.map_or(Value::Null, Amount::to_json),
         cause,
         detail,
     })
+}
+
+fn slice_text(by: &BTreeMap<String, Option<String>>) -> String {
+    let slices =
+        by.iter().map(|(name, value)| format!("{name}={}", value.as_deref().unwrap_or("")));
+    slices.collect::<Vec<_>>().join(",")
 }
 
 /// Query for the facts of both sides with their type and business key, of which only differences remain.

@@ -99,6 +99,9 @@ fn an_authority_agrees_to_the_unit_and_with_itself() {
     };
     assert_eq!(value("2000000001000000").0, Some(0));
     assert_eq!(value("2000000001000001").0, Some(1));
+    let (code, said) = value("2000000001000000\n2026-03-01,revenue,currency=EUR,2000000001000000");
+    let twice = "unreadable: a slice is there twice: 2026-03-01 revenue currency=EUR: 1 rows";
+    assert!(code == Some(1) && said.contains(twice) && said.contains("0 differences"), "{said}");
     for text in ["inf", "NaN"] {
         let (code, said) = value(text);
         assert!(code == Some(1) && said.contains(&format!("unreadable: value {text}")), "{said}");
@@ -119,6 +122,55 @@ fn an_authority_agrees_to_the_unit_and_with_itself() {
     let (code, said) =
         reconcile(&format!("{head}x,b2,payment_refunded,2026-03-01T10:00:00Z,4,EUR\n"));
     assert!(code == Some(1) && said.contains("payment_refunded b2: lost"), "{said}");
+}
+
+#[test]
+fn sums_are_compared_to_the_last_digit() {
+    let world = World::new();
+    // As floating point, both are one number.
+    let (ours, theirs) = (99_999_999_999_999_995_i64, "99999999999999994");
+    world.import(
+        "paid.ndjson",
+        &[event(1, "payment_captured", "2026-03-01T10:00:00Z", amount(ours))],
+    );
+    world.compute();
+    let export = world.path("export.csv");
+    let reconcile = |value: &str, more: &[&str]| {
+        let text = format!("day,kpi,by,value\n2026-03-01,revenue,currency=EUR,{value}\n");
+        fs::write(&export, text).unwrap();
+        let words = ["reconcile", "--against", export.to_str().unwrap()];
+        let output = world.run(&[&words, more].concat());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(reconcile(&ours.to_string(), &[]).0, Some(0));
+    let (code, said) = reconcile(theirs, &[]);
+    let difference =
+        "difference 1; ours is provisional (ours 99999999999999995, theirs 99999999999999994)";
+    assert!(code == Some(1) && said.contains(difference), "{said}");
+    assert_eq!(reconcile(theirs, &["--tolerance", "1"]).0, Some(0));
+}
+
+/// Of days of which there is none, every export has what it must have.
+#[test]
+fn days_in_the_wrong_order_are_refused() {
+    let world = World::new();
+    let paid = event(1, "payment_captured", "2026-03-01T10:00:00Z", amount(5));
+    world.import("paid.ndjson", std::slice::from_ref(&paid));
+    world.compute();
+    let export = world.path("export.ndjson");
+    fs::write(&export, paid.to_string()).unwrap();
+    let export = export.to_str().unwrap();
+    for words in [
+        &["reconcile", "--against", export][..],
+        &["export", "--format", "clickhouse"],
+        &["compute"],
+    ] {
+        let days = ["--from", "2026-03-02", "--to", "2026-03-01"];
+        let output = world.run(&[words, &days].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+        assert!(said.contains("from 2026-03-02 is after to 2026-03-01"), "{words:?}: {said}");
+    }
 }
 
 #[test]
