@@ -180,7 +180,7 @@ impl Spool {
     ///
     /// # Errors
     /// The old numbers stay.
-    pub(super) fn save_lost(&mut self) -> io::Result<()> {
+    pub(crate) fn save_lost(&mut self) -> io::Result<()> {
         if self.lost != self.saved_lost {
             self.slot.write_lost(&self.lost)?;
             self.saved_lost = self.lost;

@@ -310,6 +310,10 @@ impl Backlog {
         let lost = tallies.lost();
         if let Some(spool) = &mut self.spool {
             spool.lost = lost.minus(&self.reported);
+            // At once: what a ledger record contains must not be counted again after a kill.
+            if let Err(error) = spool.save_lost() {
+                self.complain(&error.to_string());
+            }
         }
     }
 

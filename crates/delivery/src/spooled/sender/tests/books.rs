@@ -338,3 +338,25 @@ proptest! {
         history.check(!kills)?;
     }
 }
+
+/// What a ledger record has reported is not counted again by the run after a kill.
+#[test]
+fn counts_once_what_a_ledger_record_contains() {
+    let streams = [Stream::Transactions, Stream::Ledger].into_iter().collect();
+    let mut history = History::new(WhenFull::DropOldest, streams);
+    for _ in 0..12 {
+        history.apply(Op::Offer(30));
+        history.apply(Op::Take);
+    }
+    for op in [Op::Pass(6), Op::Ledger, Op::Take, Op::Down(false)] {
+        history.apply(op);
+    }
+    while history.run.as_ref().is_some_and(Run::has_work) {
+        history.apply(Op::Feed);
+        history.apply(Op::Deliver(u8::MAX));
+    }
+    history.apply(Op::Kill);
+    history.finish();
+    assert!(history.claims.values().any(|claim| claim.own.dropped["spool_full"] > 0));
+    history.check(true).unwrap();
+}
