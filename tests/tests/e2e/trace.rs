@@ -426,6 +426,28 @@ fn trace_without_privilege_names_the_remedy() {
     assert!(text.contains("remedy: run as root"), "{text}");
 }
 
+/// Connects four times to an address where nobody answers, and prints how many seconds that took.
+const CONNECT_AGAIN: &str = r"
+import socket, sys, time
+began = time.monotonic()
+for _ in range(4):
+    try:
+        socket.create_connection((sys.argv[1], 7777), 0.5)
+    except OSError:
+        pass
+print(time.monotonic() - began)
+";
+
+#[test]
+fn trace_adds_up_every_connection() {
+    let Some((lab, _alone)) = lab() else { return };
+    let nobody = lab.blackhole_addr().to_string();
+    let (output, traced) = trace(&lab, &["python3", "-c", CONNECT_AGAIN, &nobody]);
+    let took: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().unwrap();
+    let connecting = number(&traced["connect_ms"]) / 1e3;
+    assert!((took - connecting).abs() < 0.2 && took > 1.9, "{took} {traced:#}");
+}
+
 /// The lab of issue "From the name to the connection": no AAAA, the first address refuses, and the answer is stale.
 #[test]
 fn trace_shows_what_connected_to_the_addresses() {
