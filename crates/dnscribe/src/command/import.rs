@@ -140,8 +140,8 @@ fn load(args: &PublishArgs) -> Result<Config, Exit> {
 /// Returns a file's name for messages and its content.
 fn read_file(path: &Path) -> Result<(String, String), Exit> {
     let name = path.display().to_string();
-    let input: Box<dyn std::io::Read> = if path == Path::new("-") {
-        Box::new(std::io::stdin())
+    let input: Box<dyn io::Read> = if path == Path::new("-") {
+        Box::new(io::stdin())
     } else {
         let opened = File::open(path);
         Box::new(opened.map_err(|error| Exit::usage(format!("cannot open {name}: {error}")))?)
