@@ -71,7 +71,8 @@ fn lists_are_reloaded_and_first_times_outlive_the_agent() {
         "{alert}"
     );
 
-    // Another list in its place, in another format.
+    // Another list in its place, in another format. It alone is read: the configuration would be refused.
+    fs::write(&file, "version: [").unwrap();
     replace(&list, "0.0.0.0 b.wild.example.com other.example\n");
     wait_for_metric(&agent, "dnscribe_indicators 2");
     let record = ask(&agent, "b.wild.example.com");
@@ -90,6 +91,8 @@ fn lists_are_reloaded_and_first_times_outlive_the_agent() {
     assert_eq!(record["indicators"][0]["indicator"], "b.wild.example.com", "{record}");
     let log = agent.log();
     assert_eq!(log.matches("the lists of indicators stay as they were").count(), 1, "{log}");
+    assert!(!log.contains("the configuration stays as it was"), "{log}");
+    fs::write(&file, config.to_string()).unwrap();
     agent.terminate().unwrap().final_ledger().unwrap();
 
     replace(&list, "");
