@@ -156,7 +156,7 @@ impl Rotation {
     }
 }
 
-/// A text is not a valid sink.
+/// A text is not a valid sink. Of what may contain a password, no more than the kind is shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseSinkError {
     /// No such kind of sink.
@@ -169,10 +169,11 @@ pub enum ParseSinkError {
     NoPath,
     /// `otlp:` without a URL that can be used.
     #[error(
-        "\"{0}\" is no server of OTLP: give http://HOST:4318 or grpc://HOST:4317 (https:// and grpcs:// with TLS), \
-         perhaps with #logs, #metrics and #traces, such as otlp:http://collector:4318#logs,traces"
+        "what follows \"otlp:\" is no server of OTLP: give http://HOST:4318 or grpc://HOST:4317 (https:// and grpcs:// \
+         with TLS), perhaps with #logs, #metrics and #traces, such as otlp:http://collector:4318#logs,traces; \
+         otlp.username, otlp.password_file and otlp.header_files are for credentials"
     )]
-    NoServer(String),
+    NoServer,
     /// `dnstap:` without a place.
     #[error("\"{0}\" is no place for dnstap: give dnstap:unix:PATH or dnstap:file:PATH")]
     NoPlace(String),
@@ -202,14 +203,14 @@ impl FromStr for SinkSpec {
                 Some(("pcapng", path)) => Ok(Self::Pcapng(path.into())),
                 Some(("evidence", directory)) => Ok(Self::Evidence(directory.into())),
                 Some(("otlp", url)) => {
-                    let no_server = |()| ParseSinkError::NoServer(text.into());
-                    url.parse().map(Self::Otlp).map_err(no_server)
+                    url.parse().map(Self::Otlp).map_err(|()| ParseSinkError::NoServer)
                 }
                 Some(("dnstap", place)) => {
                     let no_place = |()| ParseSinkError::NoPlace(text.into());
                     place.parse().map(Self::Dnstap).map_err(no_place)
                 }
-                _ => Err(ParseSinkError::Unknown(text.into())),
+                Some((kind, _)) => Err(ParseSinkError::Unknown(kind.into())),
+                None => Err(ParseSinkError::Unknown(text.into())),
             },
         }
     }
@@ -361,6 +362,20 @@ mod tests {
         }
         for wrong in ["pcapng:", "evidence:"] {
             assert_eq!(wrong.parse::<SinkSpec>(), Err(ParseSinkError::NoTarget(wrong.into())));
+        }
+    }
+
+    #[test]
+    fn repeats_no_password() {
+        for wrong in [
+            "otlp:http://u:hunter2@127.0.0.1:1",
+            "otlp:https://c:4318/?api-key=hunter2",
+            "otlp:hunter2",
+            "http://u:hunter2@127.0.0.1:1",
+            "kafka:u:hunter2@h:9092",
+        ] {
+            let error = wrong.parse::<SinkSpec>().unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("hunter2"), "{error:?}");
         }
     }
 

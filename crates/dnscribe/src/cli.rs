@@ -16,6 +16,7 @@ pub use report::ReportArgs;
 pub use top::{Speed, TopArgs};
 pub use trace::TraceArgs;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use dnscribe_agent::capture::dnstap::DnstapAddress;
 use dnscribe_agent::capture::live::HookChoice;
@@ -37,6 +38,7 @@ use dnscribe_delivery::{SinkSpec, Stream, StreamSet};
 use dnscribe_transaction::packet::encrypted::Prefix;
 use dnscribe_transaction::packet::ports::PortSet;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Every DNS message at the socket, with its process, exactly accounted for.
 #[derive(Clone, Debug, Parser)]
@@ -216,23 +218,23 @@ pub struct OutputArgs {
 #[command(next_help_heading = "Filters (each replaces its criterion of filters.include)")]
 pub struct FilterArgs {
     /// Records of these names and all names below them
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = item::<NameSuffix>)]
     pub name: Vec<NameSuffix>,
 
     /// Records of clients at these addresses and prefixes
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = item::<Prefix>)]
     pub client: Vec<Prefix>,
 
     /// Records of these query types
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = item::<Qtype>)]
     pub qtype: Vec<Qtype>,
 
     /// Records of these resolvers: configured names, else addresses
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = item::<ResolverName>)]
     pub resolver: Vec<ResolverName>,
 
     /// Transactions and lookups that ended so: statuses, outcomes, response codes
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = item::<StatusName>)]
     pub status: Vec<StatusName>,
 }
 
@@ -255,15 +257,15 @@ impl FilterArgs {
 #[command(next_help_heading = "Filters (each replaces its criterion of filters.include)")]
 pub struct OwnerFilterArgs {
     /// Records of these processes: names, or paths of executables
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = item::<Name>)]
     pub process: Vec<Name>,
 
     /// Records of pods of these Kubernetes namespaces
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = item::<Name>)]
     pub namespace: Vec<Name>,
 
     /// Records of pods of these names
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = item::<Name>)]
     pub pod: Vec<Name>,
 }
 
@@ -419,6 +421,20 @@ fn agent_streams(text: &str) -> Result<StreamSet, String> {
         }
         None => text.parse::<StreamSet>().map_err(|error| error.to_string()),
     }
+}
+
+/// Parses an item of a list: a space may follow the comma.
+fn item<T: FromStr>(text: &str) -> Result<T, T::Err> {
+    text.trim().parse()
+}
+
+/// Hides the wrong value that clap repeats if it may contain a password, such as that of a URL.
+pub fn without_secret(mut error: clap::Error) -> clap::Error {
+    let value = error.get(ContextKind::InvalidValue).map(ToString::to_string);
+    if value.is_some_and(|value| value.contains(['@', '?'])) {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+    }
+    error
 }
 
 /// Returns the list, or none where it is empty.

@@ -14,7 +14,8 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match command::execute(&Cli::parse(), give_memory_back) {
+    let cli = Cli::try_parse().unwrap_or_else(|error| cli::without_secret(error).exit());
+    match command::execute(&cli, give_memory_back) {
         Ok(code) => code,
         Err(exit) => exit.report(),
     }

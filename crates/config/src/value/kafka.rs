@@ -5,12 +5,23 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-value! {
-    /// A broker: `HOST:PORT`, `HOST`, or either with a protocol (`SSL://HOST:PORT`).
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    Broker(String): "a broker", "HOST:PORT, such as kafka-1:9092";
-    |text| {
+/// A broker: `HOST:PORT`, `HOST`, or either with a protocol (`SSL://HOST:PORT`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker(pub String);
+
+impl FromStr for Broker {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        // In a list of a flag, a space may follow the comma.
+        let text = text.trim();
         let address = text.split_once("://").map_or(text, |(_, address)| address);
+        if address.contains('@') {
+            // It may be a password.
+            let problem = "a broker with a name in it: give HOST:PORT, such as kafka-1:9092, and the options sasl.username \
+                           and sasl.password";
+            return Err(BadValue::unquoted(problem));
+        }
         let (host, port) = match address.rsplit_once(':') {
             // IPv6 address without a port.
             Some(_) if address.ends_with(']') => (address, None),
@@ -18,8 +29,18 @@ value! {
             None => (address, None),
         };
         let port_is_good = port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
-        let host_is_good = !host.is_empty() && !host.contains([' ', '/', ',']);
-        (port_is_good && host_is_good).then(|| text.to_owned())
+        let is_bracketed = host.starts_with('[') && host.ends_with(']');
+        let host_is_good = !host.is_empty()
+            && !host.contains([' ', '/', ','])
+            && (is_bracketed || !host.contains([':', '[', ']']));
+        if port_is_good && host_is_good {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(BadValue::new(
+            text,
+            "a broker",
+            "HOST:PORT, such as kafka-1:9092 or [2001:db8::1]:9092",
+        ))
     }
 }
 
@@ -122,8 +143,25 @@ mod tests {
         for good in ["kafka:9092", "kafka", "[::1]:9092", "[::1]", "SASL_SSL://k:9093"] {
             assert!(good.parse::<Broker>().is_ok(), "{good}");
         }
-        for bad in ["", ":9092", "kafka:", "kafka:0", "kafka:x", "a b:1"] {
-            assert!(bad.parse::<Broker>().is_err(), "{bad}");
+        for bad in [
+            "",
+            ":9092",
+            "kafka:",
+            "kafka:0",
+            "kafka:x",
+            "a b:1",
+            "::1:9092",
+            "a:b:9092",
+            "[::1:9092",
+            "a]:9092",
+        ] {
+            let why = bad.parse::<Broker>().unwrap_err().to_string();
+            assert!(why.contains("HOST:PORT"), "{why}");
+        }
+        assert_eq!(" kafka:9092 ".parse(), Ok(Broker("kafka:9092".to_owned())));
+        for secret in ["u:hunter2@h:9092", "SASL_SSL://hunter2@h:9092"] {
+            let why = secret.parse::<Broker>().unwrap_err().to_string();
+            assert!(why.contains("sasl.password") && !why.contains("hunter2"), "{why}");
         }
     }
 

@@ -152,6 +152,46 @@ fn filter_flags_replace_the_criteria_of_the_file_in_all_streams() {
     assert!(parse("replay a.pcap --process curl").is_err());
 }
 
+/// As in the file and the environment.
+#[test]
+fn a_space_may_follow_a_comma() {
+    let line = |separator: &str| {
+        let values = [
+            ("--name", ["a.example", "b.example"]),
+            ("--client", ["192.0.2.0/24", "192.0.3.1"]),
+            ("--qtype", ["A", "AAAA"]),
+            ("--resolver", ["1.1.1.1", "corp dns"]),
+            ("--status", ["timeout", "servfail"]),
+            ("--process", ["curl", "/opt/my tool"]),
+            ("--namespace", ["shop", "cart"]),
+            ("--pod", ["a-1", "b-1"]),
+            ("--brokers", ["a:1", "b:2"]),
+            ("--stream", ["ledger", "transactions"]),
+            ("--port", ["53", "5353"]),
+        ];
+        let words = values.map(|(flag, values)| [flag.to_owned(), values.join(separator)]);
+        let words =
+            ["dnscribe", "run"].map(str::to_owned).into_iter().chain(words.into_iter().flatten());
+        format!("{:?}", Cli::try_parse_from(words).unwrap())
+    };
+    assert_eq!(line(", "), line(","));
+    assert_eq!(line(" ,"), line(","));
+}
+
+#[test]
+fn repeats_no_password_of_a_wrong_flag() {
+    for line in [
+        "run --sink otlp:http://u:hunter2@127.0.0.1:1",
+        "run --sink otlp:http://127.0.0.1:4318/?api-key=hunter2",
+        "run --brokers u:hunter2@h:9092",
+    ] {
+        let text = without_secret(parse(line).unwrap_err()).to_string();
+        assert!(!text.contains("hunter2") && text.contains("give"), "{text}");
+    }
+    let text = without_secret(parse("run --sink kafak").unwrap_err()).to_string();
+    assert!(text.contains("invalid value 'kafak' for '--sink <DEST>'"), "{text}");
+}
+
 #[test]
 fn a_report_begins_some_time_ago() {
     let Command::Report(args) = parse("report --brokers a:1 --since 1h").unwrap().command else {

@@ -102,6 +102,9 @@ fn of_files(
     signals: &Signals,
 ) -> Result<ReportModel, Exit> {
     let (mut of_records, mut captures) = (Vec::new(), Vec::new());
+    if args.files.iter().filter(|path| *path == Path::new("-")).count() > 1 {
+        return Err(Exit::usage("standard input is named twice").with_remedy("give - once"));
+    }
     for path in &args.files {
         let mut input = records::open(path)?;
         let start = input.fill_buf().map_err(|error| records::unreadable(path, &error))?;
