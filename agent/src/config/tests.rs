@@ -251,18 +251,6 @@ fn says_where_and_what_is_wrong() {
             "line 2, column 18: detect.rules.success_ratio: critical 0.9 is above warning 0.8: what is critical must be worse",
         ),
         (
-            "version: 1\ndetect: {rules: {timeout: {warning: 0.5, critical: 0.1}}}\n",
-            "line 2, column 18: detect.rules.timeout: critical 0.1 is below warning 0.5: what is critical must be worse",
-        ),
-        (
-            "version: 1\ncapture:\n  dnstap: [\"tls:127.0.0.1:6000\"]\n",
-            "line 3, column 3: capture.dnstap: tls: needs a certificate: give cert_file and key_file in capture.dnstap_tls",
-        ),
-        (
-            "version: 1\nwindows:\n  spans: []\n",
-            "line 3, column 10: windows.spans: a window is missing: name at least one, or leave the stream metrics out",
-        ),
-        (
             "version: 1\ndetect: {maintenance: [{from: 22:00, to: 23:00}, {days: mon}]}\n",
             "line 2, column 10: detect.maintenance: number 2 has no time: give start and a later end, or from and another to, with days if not every day",
         ),
@@ -398,6 +386,26 @@ fn higher_layers_win() {
         [("client.id", "file"), ("client.rack", "env"), ("sasl.password", "p\"s: w")]
     );
     assert_eq!((config.capture.ports.to_string(), config.metrics_listen), ("5353".into(), None));
+}
+
+#[test]
+fn says_what_does_not_fit_together() {
+    for (yaml, expected) in [
+        (
+            "version: 1\ndetect: {rules: {timeout: {warning: 0.5, critical: 0.1}}}\n",
+            "line 2, column 18: detect.rules.timeout: critical 0.1 is below warning 0.5: what is critical must be worse",
+        ),
+        (
+            "version: 1\ncapture:\n  dnstap: [\"tls:127.0.0.1:6000\"]\n",
+            "line 3, column 3: capture.dnstap: tls: needs a certificate: give cert_file and key_file in capture.dnstap_tls",
+        ),
+        (
+            "version: 1\nwindows:\n  spans: []\n",
+            "line 3, column 10: windows.spans: a window is missing: name at least one, or leave the stream metrics out",
+        ),
+    ] {
+        assert_eq!(complaint(yaml), expected);
+    }
 }
 
 #[test]
