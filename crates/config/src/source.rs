@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(why, "it is longer than 16 MiB");
     }
 
-    /// Nobody writes to a pipe again.
+    /// A pipe is written to once.
     #[test]
     fn gives_errors_no_place_in_a_pipe() {
         let folder = tempfile::tempdir().unwrap();
