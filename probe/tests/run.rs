@@ -279,12 +279,22 @@ fn reload_keeps_what_has_not_changed() {
     probe.signal(Signal::HUP);
     let before = setup.rounds_of("kept.example A");
     wait_for("rounds after a bad file", || setup.rounds_of("kept.example A") >= before + 3);
+
+    // A sink that cannot be opened: nothing else of the file holds either.
+    with(&["kept.example"], "500ms");
+    let text = fs::read_to_string(setup.config()).unwrap();
+    let missing = setup.folder.path().join("missing/records.ndjson");
+    let records_file = setup.records_file().display().to_string();
+    fs::write(setup.config(), text.replace(&records_file, &missing.display().to_string())).unwrap();
+    probe.signal(Signal::HUP);
+    let before = setup.rounds_of("new.example A");
+    wait_for("rounds after a bad sink", || setup.rounds_of("new.example A") >= before + 3);
     let log = probe.terminate();
 
     assert_eq!(setup.rounds_of("gone.example A"), gone, "no rounds once it is removed");
     assert!(log.contains("configuration reloaded"), "{log}");
     assert!(
-        log.contains("stays as it was") && log.contains("line 3, column 5"),
+        log.matches("stays as it was").count() == 2 && log.contains("line 3, column 5"),
         "line and column: {log}"
     );
     let records = setup.records();

@@ -357,7 +357,7 @@ mod tests {
         assert_eq!((count(&table, &tcp), count(&table, &udp)), (0, 1));
     }
 
-    /// The same query is sent again after its timeout, and discarded before the hook: it has not begun when the first one ends.
+    /// A query is sent again after its timeout, and discarded before the hook: it has not begun when the first one ends.
     #[test]
     fn loss_after_the_timeout_is_that_of_the_next_query() {
         let mut table = table();

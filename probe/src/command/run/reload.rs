@@ -6,8 +6,8 @@ use dnscribe_delivery::{SinkWatch, open_changes};
 use dnscribe_record::time::Timestamp;
 
 impl Engine {
-    /// Reopens files, and applies targets, resolvers, limits, masking and sinks of the configuration. An invalid one
-    /// changes nothing; files are reopened anyway.
+    /// Reopens files, and applies targets, resolvers, limits, masking and sinks of the configuration. An invalid one, or one
+    /// whose sinks or key cannot be opened, changes nothing; files are reopened anyway.
     pub(super) fn reload(&mut self) {
         self.rounds.pipeline.router.reopen();
         let new = match Config::load(&self.sources) {
@@ -17,6 +17,10 @@ impl Engine {
                 return;
             }
         };
+        if let Err(error) = self.apply_sinks(&new) {
+            tracing::error!("the configuration stays as it was: {error}");
+            return;
+        }
         self.rounds.context = context(&new);
         self.rounds.set_services(&new);
         let pipeline = &mut self.rounds.pipeline;
@@ -26,15 +30,6 @@ impl Engine {
         pipeline.metrics.retain(|service, kind, target| new.has_target(service, kind, target));
         self.endpoint.reload(&new, &self.rounds.context);
         self.on_demand.reload(&new);
-        // In this order: no new sink gets fields that are to be masked.
-        match self.rounds.pipeline.router.set_privacy(new.privacy.clone()) {
-            Ok(()) => self.apply_sinks(&new),
-            Err(why) => {
-                tracing::error!(
-                    "masking and sinks stay unchanged: the key of the pseudonyms {why}"
-                );
-            }
-        }
         let left = needs_restart(&self.config, &new);
         if left.is_empty() {
             tracing::info!("configuration reloaded");
@@ -46,23 +41,27 @@ impl Engine {
         self.config.drain_timeout = new.drain_timeout;
     }
 
-    /// Opens sinks that are new or have other settings, and flushes those that are not wanted any more.
-    fn apply_sinks(&mut self, new: &Config) {
+    /// Opens sinks that are new or have other settings, masks as the configuration says, and flushes sinks that are not
+    /// wanted any more. An error leaves sinks and masking as they were: the old sinks get no field that they must not.
+    fn apply_sinks(&mut self, new: &Config) -> Result<(), String> {
         let changed = self.config.clone().with_sinks_of(new);
         let (before, after) = (self.config.sink_plans(), changed.sink_plans());
-        if before != after {
-            let router = &mut self.rounds.pipeline.router;
-            match open_changes(&router.sinks.names(), &before, &after) {
-                Ok(sinks) => router.replace(sinks, new.drain_timeout),
-                Err(error) => {
-                    tracing::error!("the sinks stay unchanged: {error}");
-                    return;
-                }
-            }
+        let router = &mut self.rounds.pipeline.router;
+        let opened = if before == after {
+            None
+        } else {
+            let sinks = open_changes(&router.sinks.names(), &before, &after);
+            Some(sinks.map_err(|error| error.to_string())?)
+        };
+        let masked = router.set_privacy(new.privacy.clone());
+        masked.map_err(|why| format!("the key of the pseudonyms {why}"))?;
+        if let Some(sinks) = opened {
+            router.replace(sinks, new.drain_timeout);
             // The name of a sink that has failed may now be that of another.
             self.rounds.pipeline.watch = SinkWatch::default();
         }
         self.config = changed;
+        Ok(())
     }
 }
 

@@ -320,7 +320,7 @@ async fn constraints_of_issuers_are_named() {
 }
 
 #[tokio::test]
-async fn a_name_that_resembles_an_address_is_told_from_it() {
+async fn a_name_that_resembles_an_address_is_no_address() {
     let pki = Pki::new();
     let mut params = server_params(NAME);
     params.subject_alt_names = vec![SanType::DnsName("127.0.0.1".try_into().unwrap())];
