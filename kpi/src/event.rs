@@ -320,12 +320,6 @@ fn number(name: &str, text: &str) -> Result<Option<f64>, Rejection> {
     }
 }
 
-/// Makes a technical key of an event's type and business key: two facts of one business key differ in their types.
-#[must_use]
-pub fn event_id(kind: &str, business_key: &str) -> String {
-    format!("{kind}/{business_key}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

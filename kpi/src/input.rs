@@ -6,7 +6,6 @@ mod parquet;
 pub use json::{FieldValue, compact, parse_fields, parse_json, readable_fields};
 
 use crate::error::KpiError;
-use crate::event::event_id;
 use crate::scratch::ScratchFile;
 use clap::ValueEnum;
 use dnscribe_cli::input::decompressed;
@@ -365,6 +364,12 @@ pub fn spooled(mut from: impl Read) -> Result<ScratchFile, KpiError> {
     std::io::copy(&mut from, &mut *file).map_err(KpiError::temporary)?;
     file.flush().map_err(KpiError::temporary)?;
     Ok(file)
+}
+
+/// Makes a technical key of an event's type and business key: two facts of one business key differ in their types.
+#[must_use]
+pub fn event_id(kind: &str, business_key: &str) -> String {
+    format!("{kind}/{business_key}")
 }
 
 /// Gives an event without technical key its type and business key: an export of a ledger has no deliveries.

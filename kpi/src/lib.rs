@@ -8,8 +8,8 @@ pub mod error;
 pub mod scratch;
 pub mod definition;
 // From files to facts.
-pub mod event;
 pub mod input;
+pub mod event;
 pub mod attributes;
 pub mod sources;
 pub mod mapping;

@@ -150,7 +150,7 @@ fn sums_are_compared_to_the_last_digit() {
     assert_eq!(reconcile(theirs, &["--tolerance", "1"]).0, Some(0));
 }
 
-/// Of days of which there is none, every export has what it must have.
+/// Every export has all of an empty span of days.
 #[test]
 fn days_in_the_wrong_order_are_refused() {
     let world = World::new();
