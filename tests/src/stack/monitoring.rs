@@ -30,7 +30,8 @@ pub fn start_prometheus(
         "rule_files": [grafana::folder().join("prometheus/rules/*.yaml")],
         "scrape_configs": [
             { "job_name": "dnscribe", "static_configs": [{ "targets": [format!("127.0.0.1:{}", demo::METRICS_PORT)] }] },
-            { "job_name": "flink", "static_configs": [{ "targets": targets }] },
+            // A task manager that shares its cores takes seconds for a page.
+            { "job_name": "flink", "scrape_interval": "15s", "scrape_timeout": "15s", "static_configs": [{ "targets": targets }] },
         ],
         "alerting": { "alertmanagers": [{ "static_configs": [{ "targets": managers }] }] },
     });
