@@ -53,8 +53,10 @@ impl Engine {
             let sinks = open_changes(&router.sinks.names(), &before, &after);
             Some(sinks.map_err(|error| error.to_string())?)
         };
-        let masked = router.set_privacy(new.privacy.clone());
-        masked.map_err(|why| format!("the key of the pseudonyms {why}"))?;
+        if let Err(why) = router.set_privacy(new.privacy.clone()) {
+            router.sinks.discard(opened.unwrap_or_default());
+            return Err(format!("the key of the pseudonyms {why}"));
+        }
         if let Some(sinks) = opened {
             router.replace(sinks, new.drain_timeout);
             // The name of a sink that has failed may now be that of another.
