@@ -128,8 +128,8 @@ fn filter(level: LogLevel) -> Targets {
         return default_filter(level);
     }
     text.parse().unwrap_or_else(|error| {
-        let warning = format!("warning: {VARIABLE} is ignored, it is not valid: {error}");
-        let _ = io::Write::write_all(&mut io::stderr(), format!("{warning}\n").as_bytes());
+        let warning = format_args!("warning: {VARIABLE} is ignored, it is not valid: {error}\n");
+        let _ = io::Write::write_fmt(&mut io::stderr(), warning);
         default_filter(level)
     })
 }

@@ -34,9 +34,7 @@ impl<T: Default> Rolling<T> {
             self.start = self.start.plus(span);
         }
     }
-}
 
-impl<T: Default> Rolling<T> {
     /// Moves on to `ts`, and returns the span that contains it; none if it is older than both.
     pub(super) fn span_of(&mut self, ts: Timestamp, span: Duration) -> Option<&mut T> {
         self.roll(ts, span);
