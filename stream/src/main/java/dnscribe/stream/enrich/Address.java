@@ -16,6 +16,9 @@ record Address(long high, long low) {
 
   private static final long IPV4_PREFIX = 0xFFFFL << 32;
 
+  /** First 16 bits of an address that has an IPv4 address after them (RFC 3056). */
+  private static final long SIX_TO_FOUR = 0x2002;
+
   /** Parses an address as text; null if it is none. It never asks a name server. */
   static Address parse(String text) {
     if (text.indexOf(':') < 0) {
@@ -109,9 +112,15 @@ record Address(long high, long low) {
     return high == 0 && low >>> 32 == 0xFFFF;
   }
 
-  /** Returns how many of its 128 bits an agent leaves that truncates it: those of a /24 or /48. */
+  /**
+   * Returns how many of its 128 bits an agent leaves that truncates it: those of a /24 or /48, or
+   * of the /24 in a 6to4 address.
+   */
   int truncatedBits() {
-    return isIpv4() ? IPV4_OFFSET + 24 : 48;
+    if (isIpv4()) {
+      return IPV4_OFFSET + 24;
+    }
+    return high >>> 48 == SIX_TO_FOUR ? 40 : 48;
   }
 
   /** Returns the address with all bits after the first {@code length} of 128 set to zero. */

@@ -50,6 +50,8 @@ class MaskedEnrichmentTest {
     "client, client_ip, truncate, 203.0.113.0, 203.0.0.0/16, true",
     "server, server_ip, truncate, 2001:db8:1::, 2001:db8:1::/64, false",
     "server, server_ip, truncate, 2001:db8:1::, 2001:db8:1::/48, true",
+    "server, server_ip, truncate, 2002:cb00:7100::, 2002:cb00:7100::/48, false",
+    "server, server_ip, truncate, 2002:cb00:7100::, 2002:cb00:7100::/40, true",
     "server, server_ip, hash, 100::1, 100::/64, false",
     "server, server_ip, drop, ::, ::/0, false",
     "answers, /answers/0, truncate, 198.51.100.0, 198.51.100.0, false",
