@@ -36,7 +36,7 @@ fn init(config: &Path, more: &[&str]) -> (Option<i32>, BTreeMap<String, Value>) 
     (output.status.code(), by_name.collect())
 }
 
-/// Topics of agents and probes, as docs/kafka.md lists them.
+/// Topics of agents, as docs/kafka.md lists them, and of probes.
 const TOPICS: usize = 10;
 
 fn outcomes(topics: &BTreeMap<String, Value>, outcome: &str) -> usize {
