@@ -1,7 +1,8 @@
 //! The file sink of the binary: rotation in replay, a failing sink among others, rejected paths.
 
 use anyhow::{Context as _, Result, ensure};
-use dnscribe_tests::{environment, ledger};
+use dnscribe_tests::pcap::{self, Datagram};
+use dnscribe_tests::{environment, ledger, wire};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -57,6 +58,35 @@ fn rotation_in_replay_is_deterministic() -> Result<()> {
         cuts.push(parts);
     }
     ensure!(cuts[0] == cuts[1], "the files were cut in other places");
+    Ok(())
+}
+
+#[test]
+fn replay_ends_with_the_last_frame_of_the_capture() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let capture = directory.path().join("capture");
+    let packet = |second: u64, to: &str, payload: Vec<u8>| -> Result<Datagram> {
+        let from = "198.51.100.7:40000".parse()?;
+        Ok(Datagram { at_ns: second * 1_000_000_000, from, to: to.parse()?, payload })
+    };
+    let unanswered = packet(0, "192.0.2.53:53", wire::query(1, "example.com", wire::A)?)?;
+    let other = packet(600, "192.0.2.80:80", b"no DNS".to_vec())?;
+    for (packets, status, seconds) in
+        [(vec![unanswered.clone()], "open", 0.0), (vec![unanswered, other], "timeout", 600.0)]
+    {
+        pcap::write_datagrams(fs::File::create(&capture)?, &packets)?;
+        let mut command = Command::new(environment::binary()?);
+        command.arg("replay").arg(&capture).args(["-o", "json", "--stream", "transactions,ledger"]);
+        let output = command.output()?;
+        ensure!(output.status.success(), "{}", stderr(&output));
+        let records = String::from_utf8(output.stdout)?;
+        let records: Vec<Value> =
+            records.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        ensure!(records[0]["status"] == status, "{records:?}");
+        let last = records.last().context("no ledger")?;
+        ensure!(last["uptime_seconds"] == seconds && last["final"] == true, "{last}");
+        ensure!(last["pairing"][status] == 1 && last["balanced"] == true, "{last}");
+    }
     Ok(())
 }
 

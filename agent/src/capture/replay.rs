@@ -30,12 +30,17 @@ use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Most bytes of memory of frames of dnstap that wait for earlier ones.
 const MAX_WAITING_BYTES: usize = 64 << 20;
 
 /// Most frames of dnstap that cannot be read before the first that can, which has the time.
 const MAX_UNREADABLE: usize = 256;
+
+/// Longest time that a single frame can have after the one before it to be believed: one whose clock is wrong by years
+/// must not end the capture then. The frame after it is believed again, wherever it is.
+const MAX_FRAME_GAP: Duration = Duration::from_hours(24);
 
 /// Summary of one replayed file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,6 +60,10 @@ pub struct Replay {
     pub wait: Option<WaitForInput>,
     /// Time of the first packet of any kind in the first file.
     pub first_packet: Option<Timestamp>,
+    /// Time at which the capture ended: that of the last frame of any kind, in the order of the files.
+    pub end: Timestamp,
+    /// Time of the last frame, believed or not.
+    last_frame: Option<Timestamp>,
 }
 
 /// Callback for packets. It breaks to stop the replay.
@@ -81,7 +90,14 @@ impl Replay {
     #[must_use]
     pub fn new(ports: PortSet) -> Self {
         let filter = Rc::new(RefCell::new(Filter::new(ports)));
-        Self { filter, files: 0, wait: None, first_packet: None }
+        Self {
+            filter,
+            files: 0,
+            wait: None,
+            first_packet: None,
+            end: Timestamp::default(),
+            last_frame: None,
+        }
     }
 
     /// Adds rules for encrypted DNS.
@@ -144,7 +160,7 @@ impl Replay {
         let mut packets = 0;
         while let Some(frame) = reader.next()? {
             packets += 1;
-            let first_packet = *self.first_packet.get_or_insert(frame.ts);
+            let first_packet = self.note_time(frame.ts);
             let origin = PacketId { cpu: self.files, seq: packets };
             let range = match link::inside(frame.link, frame.bytes).map_err(Problem::UnknownLink)? {
                 Inside::Ip(range) => range,
@@ -163,6 +179,15 @@ impl Replay {
             }
         }
         Ok(FileSummary { packets, warning: reader.warning })
+    }
+
+    /// Takes note of a frame's time. Returns that of the first.
+    fn note_time(&mut self, ts: Timestamp) -> Timestamp {
+        let before = self.last_frame.replace(ts).unwrap_or(ts);
+        if ts.since(before) <= MAX_FRAME_GAP {
+            self.end = ts;
+        }
+        *self.first_packet.get_or_insert(ts)
     }
 
     /// Passes the messages of a dnstap file on, in order of time. A frame that cannot be read has the time of the one before
@@ -215,7 +240,7 @@ impl Replay {
                 if may_wait { newest.minus(DELAY) } else { newest }
             };
             while let Some(arrival) = ordered.pop(horizon(&ordered)) {
-                let first_packet = *self.first_packet.get_or_insert(arrival.ts);
+                let first_packet = self.note_time(arrival.ts);
                 let pass_on = &mut |packet: &Packet<'_>, filter: &Filter| {
                     each(packet, &ReplayProgress { filter, first_packet })
                 };

@@ -63,7 +63,7 @@ pub fn files(files: &[PathBuf], start: Start, pace: Option<Pace>) -> Result<(), 
         // No packet was replayed: the error is all there is to report.
         Some(error) if reader.first_packet.is_none() => Err(error.into()),
         failure => {
-            session.borrow_mut().end(reader.first_packet, reader.counters())?;
+            session.borrow_mut().end(&reader)?;
             failure.map_or(Ok(()), |error: InputError| Err(error.into()))
         }
     }
@@ -229,20 +229,21 @@ impl Session {
         Ok(Some(Stages { pipeline, flow }))
     }
 
-    fn end(&mut self, first: Option<Timestamp>, capture: CaptureCounters) -> Result<(), Exit> {
+    /// Ends the capture with the last frame that was read, DNS or not.
+    fn end(&mut self, reader: &Replay) -> Result<(), Exit> {
         if let Some(exit) = self.failure.take() {
             return Err(exit);
         }
         let stages = match self.stages.take() {
             Some(stages) => Some(stages),
-            None => self.begin(first.unwrap_or_default())?,
+            None => self.begin(reader.first_packet.unwrap_or_default())?,
         };
         let Some(mut stages) = stages else { return Ok(()) };
         self.endpoint.set_phase(Phase::Stopping);
-        let now = stages.flow.last_packet;
+        let now = stages.flow.last_packet.max(reader.end);
         stages.flow.finish(now, &mut stages.pipeline);
         stages.pipeline.finish(now);
-        let input = stages.input(capture);
+        let input = stages.input(reader.counters());
         let Stages { mut pipeline, .. } = stages;
         let limit = if self.signals.stop() { self.config.drain_timeout } else { FLUSH_TIMEOUT };
         pipeline.router.flush(limit);

@@ -28,7 +28,7 @@ pub(super) struct Frame<'a> {
 pub(super) struct Reader {
     source: Source,
     format: Format,
-    /// Set if the file has ended in a packet.
+    /// Set at the end of the file: it ends in a packet, or packets have no time.
     pub(super) warning: Option<String>,
 }
 
@@ -62,7 +62,9 @@ impl Reader {
             Format::PcapNg(section) => section.find(&mut self.source)?,
         };
         let Some(found) = found else {
-            self.warning = self.end_warning();
+            let warnings = [self.end_warning(), self.time_warning()];
+            let warnings: Vec<_> = warnings.into_iter().flatten().collect();
+            self.warning = (!warnings.is_empty()).then(|| warnings.join("; "));
             return Ok(None);
         };
         // The record is consumed first: the window keeps its bytes until it is filled again.
@@ -84,6 +86,19 @@ impl Reader {
             Format::Pcap(header) => Some(header.link),
             Format::PcapNg(_) => None,
         }
+    }
+
+    fn time_warning(&self) -> Option<String> {
+        let without_time = match &self.format {
+            Format::Pcap(_) => 0,
+            Format::PcapNg(section) => section.without_time,
+        };
+        (without_time > 0).then(|| {
+            format!(
+                "packets without a time (simple packet blocks): {without_time}; each has that of the packet before it, or \
+                 1970, so their times, latencies and timeouts are not real"
+            )
+        })
     }
 
     fn end_warning(&self) -> Option<String> {

@@ -115,10 +115,51 @@ fn reads_pcapng_with_clocks_per_interface() {
         file.extend(block(order, 3, &[order.u32(length).as_slice(), &frame(3)].concat()));
     }
     let (summary, seen) = replay(file);
-    assert_eq!(summary.unwrap(), FileSummary { packets: 6, warning: None });
+    let FileSummary { packets, warning } = summary.unwrap();
+    assert_eq!(packets, 6);
+    let warning = warning.unwrap();
+    assert!(warning.starts_with("packets without a time (simple packet blocks): 2; "), "{warning}");
     let second = 1_000_000_000;
     let times = [5, 6, 6, 5, 6, 6];
     assert_eq!(seen, (1..).zip(times).map(|(seq, ts)| (ts * second, seq)).collect::<Replayed>());
+}
+
+/// A pcapng file of packets at these seconds: UDP to this port.
+fn at_seconds(frames: &[(u64, u16)]) -> Vec<u8> {
+    let order = Order(false);
+    let mut file = [section(order), interface(order, 101, 0)].concat();
+    for (second, port) in frames {
+        let server = format!("192.0.2.53:{port}");
+        let packet = test_packets::udp("192.0.2.1:1024", &server, &query(1, "www"));
+        file.extend(enhanced(order, 0, *second, &packet));
+    }
+    file
+}
+
+/// Returns the second at which a capture of these files ends.
+fn end_of(files: &[&[(u64, u16)]]) -> u64 {
+    let mut replay = Replay::new(PortSet::default());
+    for file in files {
+        let each: &mut PacketHandler<'_> = &mut |_, _| ControlFlow::Continue(());
+        replay.stream("test", Box::new(Cursor::new(at_seconds(file))), each).unwrap();
+    }
+    replay.end.as_nanos() / 1_000_000_000
+}
+
+#[test]
+fn capture_ends_with_its_last_frame_of_any_kind() {
+    const YEARS: u64 = 10_u64.pow(9);
+    assert_eq!(end_of(&[&[(100, 53), (700, 80)]]), 700);
+    assert_eq!(end_of(&[&[(100, 53), (700, 53)]]), 700);
+    assert_eq!(end_of(&[&[(100, 53)], &[(800, 80)]]), 800);
+    // Files in another order, and a clock that was set back.
+    assert_eq!(end_of(&[&[(800, 80)], &[(100, 53), (300, 80)]]), 300);
+    // A frame with a wrong clock, at the end and elsewhere.
+    assert_eq!(end_of(&[&[(100, 53), (110, 80), (YEARS, 80)]]), 110);
+    assert_eq!(end_of(&[&[(YEARS, 80), (100, 53), (110, 80)]]), 110);
+    assert_eq!(end_of(&[&[(100, 53), (YEARS, 80), (110, 80)]]), 110);
+    // A clock that was set ahead, or a pause.
+    assert_eq!(end_of(&[&[(100, 53), (YEARS, 80), (YEARS + 1, 80)]]), YEARS + 1);
 }
 
 #[test]

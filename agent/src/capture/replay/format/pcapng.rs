@@ -21,6 +21,8 @@ pub(super) struct Section {
     interfaces: Vec<Interface>,
     /// Time of the last packet that has one; simple packets have none.
     last: Timestamp,
+    /// Number of simple packets.
+    pub(super) without_time: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +99,7 @@ impl Section {
         let interface =
             self.interfaces.get(size(number)).ok_or("a packet of an interface not described")?;
         let (start, captured, wire_bytes) = if kind == SIMPLE_PACKET {
+            self.without_time += 1;
             let wire_bytes = field(8);
             let snapped = match interface.snap_bytes {
                 0 => wire_bytes,
