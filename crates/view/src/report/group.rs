@@ -88,10 +88,6 @@ impl Groups {
         self.figures.entry(key.to_owned()).or_default().add(outcome);
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.figures.len()
-    }
-
     /// Returns the number of groups whose `rank` is above zero.
     pub(super) fn count_ranked(&self, rank: impl Fn(&Figures) -> u64) -> usize {
         self.figures.values().filter(|figures| rank(figures) > 0).count()

@@ -74,7 +74,10 @@ pub struct ReportModel {
     pub(super) first: Option<Timestamp>,
     pub(super) last: Timestamp,
     pub(super) nodes: BTreeSet<String>,
+    /// Clients with queries.
     pub(super) clients: BTreeSet<String>,
+    /// Whether more clients have queries than are counted.
+    pub(super) has_more_clients: bool,
     pub(super) total: Figures,
     pub(super) timeline: Timeline,
     pub(super) resolver_timelines: ResolverTimelines,
@@ -106,6 +109,7 @@ impl ReportModel {
             last: Timestamp::default(),
             nodes: BTreeSet::new(),
             clients: BTreeSet::new(),
+            has_more_clients: false,
             total: Figures::default(),
             timeline: Timeline::default(),
             resolver_timelines: ResolverTimelines::default(),
@@ -199,10 +203,10 @@ impl ReportModel {
         }
         self.note_time(ts);
         self.nodes.insert(transaction.node.to_string());
-        if self.clients.len() < MAX_NAMES {
-            self.clients.insert(transaction.client_ip.to_string());
-        }
         let kind = OutcomeKind::of(&transaction.status, transaction.rcode.as_deref());
+        if kind != OutcomeKind::Stray {
+            self.note_client(&transaction.client_ip);
+        }
         let outcome = Outcome {
             second: ts.as_nanos() / 1_000_000_000,
             kind,
@@ -270,6 +274,17 @@ impl ReportModel {
         let is_newer = self.ledgers.get(&key).is_none_or(|known| known.order() <= ledger.order());
         if is_newer && (self.ledgers.len() < MAX_NODES || self.ledgers.contains_key(&key)) {
             self.ledgers.insert(key, ledger);
+        }
+    }
+
+    pub(super) fn note_client(&mut self, client_ip: &str) {
+        if self.clients.contains(client_ip) {
+            return;
+        }
+        if self.clients.len() < MAX_NAMES {
+            self.clients.insert(client_ip.to_owned());
+        } else {
+            self.has_more_clients = true;
         }
     }
 

@@ -59,6 +59,35 @@ fn says_who_failed_and_when() {
 }
 
 #[test]
+fn counts_those_who_asked_and_were_asked() {
+    let query = transaction(0, "corp-a", "www.example.com", "answered", Some("NOERROR"));
+    let mut records = vec![query];
+    // Forged answers, some of them to addresses that asked nothing.
+    for number in 0..20_000 {
+        let resolver = format!("forger-{number:05}");
+        let mut forged = transaction(1, &resolver, "www.example.com", "orphan", Some("NOERROR"));
+        forged["client_ip"] = json!(format!("203.0.113.{}", number % 20));
+        records.push(forged);
+    }
+    let text = report(&records[..21], TimeSpan::default());
+    assert!(text.contains("1 query of 1 client to 1 resolver; all"), "{text}");
+    let text = report(&records, TimeSpan::default());
+    assert!(text.contains("1 query of 1 client to at least 1 resolver; all"), "{text}");
+    let text = report(&records[1..], TimeSpan::default());
+    assert!(text.contains("There is no query in this time, only responses"), "{text}");
+}
+
+#[test]
+fn counts_no_more_clients_than_it_can_tell_apart() {
+    let mut model = ReportModel::new(TimeSpan::default());
+    for number in 0..=100_000 {
+        model.note_client(&number.to_string());
+        model.note_client("0");
+    }
+    assert!(model.has_more_clients && model.clients.len() == 100_000);
+}
+
+#[test]
 fn says_first_what_a_dead_resolver_costs() {
     let mut records: Vec<Value> = Vec::new();
     for second in [0, 5, 10] {

@@ -57,15 +57,22 @@ pub(super) fn summary(model: &ReportModel) -> Vec<(Tone, String)> {
 
 fn overall(model: &ReportModel) -> (Tone, String) {
     let total = &model.total;
+    if total.queries() == 0 {
+        let text = "There is no query in this time, only responses to queries that are not in it.";
+        return (Tone::Warning, text.to_owned());
+    }
     let (settled, failures) = (total.settled(), total.failures());
-    let plural = |number: usize, one: &str| {
-        format!("{} {one}{}", count(number as u64), if number == 1 { "" } else { "s" })
-    };
+    // Forged answers come from addresses that nobody asked.
+    let (clients, resolvers) =
+        (model.clients.len(), model.resolvers.count_ranked(Figures::queries));
+    let at_least = |is_capped: bool| if is_capped { "at least " } else { "" };
     let traffic = format!(
-        "{} queries of {} to {}",
-        count(total.queries()),
-        plural(model.clients.len(), "client"),
-        plural(model.resolvers.count(), "resolver")
+        "{} of {}{} to {}{}",
+        number_of(total.queries(), "query", "queries"),
+        at_least(model.has_more_clients),
+        number_of(clients as u64, "client", "clients"),
+        at_least(model.resolvers.others > 0),
+        number_of(resolvers as u64, "resolver", "resolvers")
     );
     let outcome = if failures == 0 {
         "all that ended were answered without an error".to_owned()
@@ -80,6 +87,11 @@ fn overall(model: &ReportModel) -> (Tone, String) {
     });
     let text = format!("{traffic}; {outcome}{latencies}.");
     (failure_tone(failures, settled), text)
+}
+
+/// Returns a number with the noun that fits it.
+fn number_of(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
 }
 
 /// Returns the kinds of failures with their numbers, the most frequent first.
@@ -105,7 +117,9 @@ fn incidents(model: &ReportModel) -> Vec<(Tone, String)> {
     incidents.sort_by_key(|incident| incident.started);
     let mut sentences: Vec<_> = incidents.iter().map(sentence).collect();
     if more > 0 {
-        sentences.push((Tone::Warning, format!("{more} further incidents are listed below.")));
+        let verb = if more == 1 { "is" } else { "are" };
+        let incidents = number_of(more as u64, "further incident", "further incidents");
+        sentences.push((Tone::Warning, format!("{incidents} {verb} listed below.")));
     }
     sentences
 }
@@ -289,14 +303,16 @@ fn losses(model: &ReportModel, is_complete: bool) -> Option<(Tone, String)> {
         model.ledgers.values().filter(|ledger| !ledger.counters.imbalances().is_empty()).count();
     if open > 0 {
         let text = format!(
-            "The ledger of {open} captures does not close: packets or records are missing without a reason."
+            "The ledger of {} does not close: packets or records are missing without a reason.",
+            number_of(open as u64, "capture", "captures")
         );
         return Some((Tone::Bad, text));
     }
     if lost + left_out > 0 {
         let text = format!(
-            "{} packets were lost and {} left out by sampling: the figures are too low. All of them are accounted for in the ledger.",
-            count(lost),
+            "{} {} lost and {} left out by sampling: the figures are too low. All of them are accounted for in the ledger.",
+            number_of(lost, "packet", "packets"),
+            if lost == 1 { "was" } else { "were" },
             count(left_out)
         );
         return Some((Tone::Warning, text));
