@@ -133,8 +133,10 @@ section! {
         text idn: Option<Switch> = default(false),
         /// Most answers in a record of a message or transaction; answers_omitted counts the others.
         text max_answers: Option<Count> = default(RecordLimits::default().answers),
-        /// Most bytes of a record of a message or transaction as JSON. What exceeds it is left out and counted in
-        /// the record. Brokers accept 1 MiB unless they are configured otherwise.
+        /// Most bytes of a record of a message or transaction as JSON. Each list has a share of it: answers half, EDNS
+        /// options a quarter, further questions an eighth, after 48 KiB for the other fields and what base64 takes.
+        /// What exceeds its share is left out and counted in the record. Brokers accept 1 MiB unless they are
+        /// configured otherwise.
         text max_bytes: Option<RecordBytes> = default(RecordLimits::default().bytes),
     }
 }

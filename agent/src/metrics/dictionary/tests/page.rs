@@ -40,7 +40,8 @@ const WINDOWS: &str = "
 
 A transaction belongs to the window that contains its `ts`: the time of the query, or of the response if no query was seen. A \
 window is exported when the capture's clock has passed its end by the query timeout and `windows.lateness`, because only then \
-every outcome is known. A transaction that comes later is in no window and counts in `late_total`. If the host's \
+every outcome is known. A transaction that comes after the first window with its `ts` was exported, such as a late response \
+or a duplicate, is in no window, in none of the longer ones that are still open either, and counts in `late_total`. If the host's \
 clock is set by a second or more, or that of a capture file steps back by more than five minutes, the open windows are exported \
 as `partial` and new ones begin.
 
