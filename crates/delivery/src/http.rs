@@ -4,6 +4,8 @@
 use super::Authorization;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
@@ -128,6 +130,8 @@ pub struct HttpClient {
     agent: ureq::Agent,
     authorization: Option<HeaderValue>,
     headers: HeaderMap,
+    /// What no message may repeat.
+    secrets: Vec<String>,
     media_type: &'static str,
     /// Largest response body in bytes.
     limit: u64,
@@ -184,13 +188,15 @@ impl HttpClient {
     ) -> Result<Self, String> {
         let agent = agent(section, ca_file)?;
         let authorization = authorization.map(|given| header(given, section)).transpose()?;
+        let secrets = authorization.iter().filter_map(secret).collect();
         let headers = HeaderMap::new();
-        Ok(Self { section, agent, authorization, headers, media_type, limit })
+        Ok(Self { section, agent, authorization, headers, secrets, media_type, limit })
     }
 
     /// Sends `headers` with each request.
     #[must_use]
-    pub fn with_headers(self, headers: HeaderMap) -> Self {
+    pub fn with_headers(mut self, headers: HeaderMap) -> Self {
+        self.secrets.extend(headers.values().filter_map(secret));
         Self { headers, ..self }
     }
 
@@ -222,21 +228,74 @@ impl HttpClient {
         let request = self.agent.configure_request(request).timeout_global(Some(timeout)).build();
         let mut response = self.agent.run(request).map_err(|error| no_answer(&error))?;
         let body = response.body_mut().with_config().limit(self.limit).read_to_vec();
+        let (mut body, status) = (body.map_err(|error| no_answer(&error))?, response.status());
+        if !status.is_success() {
+            // Some servers repeat the request in their error message, which goes to the log.
+            mask(&mut body, &self.secrets);
+        }
         Ok(Response {
-            status: response.status(),
+            status,
             location: response.headers().get(LOCATION).cloned(),
             retry_after: retry_after(response.headers()),
             media_type: response.headers().get(CONTENT_TYPE).cloned(),
-            body: body.map_err(|error| no_answer(&error))?,
+            body,
         })
     }
 }
 
-/// Reads after which time to try again: seconds; dates, which no server of telemetry sends, are no time.
+/// Reads after which time to try again (RFC 9110, 10.2.3): seconds, or a date.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    wait(headers.get(RETRY_AFTER)?.to_str().ok()?.trim(), Timestamp::now())
+}
+
+fn wait(text: &str, now: Timestamp) -> Option<Duration> {
+    if !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()) {
+        // More than a century is as good as any greater number.
+        let seconds = text.parse::<u32>().unwrap_or(u32::MAX);
+        return Some(Duration::from_secs(seconds.into()));
+    }
+    let until = rfc2822::parse(text).ok()?.timestamp().duration_since(now);
+    // A date in the past allows to try again at once.
+    Some(Duration::try_from(until).unwrap_or_default())
+}
+
+/// Returns what is secret in a header: all of it, or what follows the scheme.
+fn secret(header: &HeaderValue) -> Option<String> {
+    let text = header.to_str().ok().filter(|_| header.is_sensitive())?;
+    let schemes = ["Bearer ", "Basic "];
+    let secret = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    Some(secret.to_owned())
+}
+
+/// Shortest secret that is masked: a shorter text is in every other word.
+const SHORTEST_SECRET: usize = 4;
+
+/// Overwrites secrets in what a server has said, also where `/` is escaped, as some do in JSON. The length stays, and so a
+/// binary message can still be read.
+pub fn mask(said: &mut [u8], secrets: &[String]) {
+    let escaped = secrets.iter().map(|secret| secret.replace('/', "\\/"));
+    let mut all: Vec<String> = secrets.iter().cloned().chain(escaped).collect();
+    // One may be a part of another.
+    all.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+    for secret in all.iter().filter(|secret| secret.len() >= SHORTEST_SECRET) {
+        let mut start = 0;
+        while let Some(found) =
+            said[start..].windows(secret.len()).position(|part| part == secret.as_bytes())
+        {
+            start += found;
+            said[start..start + secret.len()].fill(b'*');
+            start += secret.len();
+        }
+    }
+}
+
+/// Overwrites what is secret in `headers` in what a server has said.
+pub(crate) fn masked(said: String, headers: &HeaderMap) -> String {
+    let secrets: Vec<String> = headers.values().filter_map(secret).collect();
+    let mut said = said.into_bytes();
+    mask(&mut said, &secrets);
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// Returns the header of credentials, for errors that name the configuration section `section`.
@@ -307,5 +366,46 @@ mod tests {
         assert!(remedy(verified).contains("otlp.ca_file"));
         let other = explain("otlp", "Connection refused (os error 111)");
         assert_eq!((other.to_string(), other.remedy), (other.why.clone(), None));
+    }
+
+    #[test]
+    fn waits_are_seconds_or_dates() {
+        let now: Timestamp = "2026-03-01T10:00:00Z".parse().unwrap();
+        for (text, seconds) in [
+            ("120", Some(120)),
+            ("0", Some(0)),
+            ("99999999999999999999999", Some(u64::from(u32::MAX))),
+            ("Sun, 01 Mar 2026 10:02:00 GMT", Some(120)),
+            ("Sun, 01 Mar 2026 09:00:00 GMT", Some(0)),
+            ("", None),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            assert_eq!(wait(text, now), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_that_a_server_repeats_are_masked() {
+        let secrets = ["to/ken".to_owned(), "key=to/ken&page=2".to_owned(), "abc".to_owned()];
+        for (said, expected) in [
+            ("you sent: Bearer to/ken?", "you sent: Bearer ******?"),
+            ("to\\/kento/ken", "*************"),
+            ("/echo?key=to/ken&page=2", "/echo?*****************"),
+            ("no abc to", "no abc to"),
+            ("", ""),
+        ] {
+            let mut bytes = said.as_bytes().to_vec();
+            mask(&mut bytes, &secrets);
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        }
+        let header = |text: &'static str, is_sensitive: bool| {
+            let mut header = HeaderValue::from_static(text);
+            header.set_sensitive(is_sensitive);
+            secret(&header)
+        };
+        assert_eq!(header("Bearer t0ken", true).as_deref(), Some("t0ken"));
+        assert_eq!(header("t0ken", true).as_deref(), Some("t0ken"));
+        assert_eq!(header("text/plain", false), None);
     }
 }

@@ -249,6 +249,7 @@ impl Grpc {
                 RequestError::no_answer(&self.given, http::explain(SECTION, &why))
             }
             CallError::Status(code, said, retry_after) => {
+                let said = http::masked(said, &self.headers);
                 grpc_error(&self.given, code, &said, retry_after, message.len())
             }
         })
