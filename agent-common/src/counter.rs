@@ -80,8 +80,8 @@ pub enum Counter {
     LoopbackCopy = 5,
     /// Packets exported with fewer bytes than they had. Not an outcome: they are submitted.
     Clipped = 6,
-    /// Skipped: more nested tunnels or other headers than the programs parse; or the program that parses
-    /// them was missing, which should never happen.
+    /// Skipped: more nested tunnels, IPv6 extension headers or other headers than the programs parse; or the program
+    /// that parses them was missing, which should never happen.
     TunnelDepth = 7,
     /// Skipped: fragments that came before the first of their datagram, which alone has the ports.
     FragmentEarly = 8,

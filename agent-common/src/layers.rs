@@ -17,7 +17,8 @@ pub const LEVELS: usize = 5;
 /// Largest number of headers before the next IP header. Legitimate packets have fewer.
 pub const HEADERS: usize = 16;
 
-/// Largest number of IPv6 extension headers.
+/// Largest number of IPv6 extension headers before the upper layer. Legitimate packets have fewer; those with more are
+/// counted as too deep, on both sides.
 pub const EXTENSIONS: usize = 8;
 
 /// IPv4, or IPv6 where the version is read from the first byte of the packet (RFC 791, 8200).

@@ -51,7 +51,7 @@ pub enum Outcome {
     Emit,
     /// On a captured port, but a TCP segment without payload and without SYN, FIN or RST.
     TcpNoPayload,
-    /// Unknown: more nested headers than the programs parse.
+    /// Unknown: more nested or IPv6 extension headers than the programs parse.
     TooDeep,
     /// Encrypted DNS in fragments.
     EncryptedFragment,

@@ -54,10 +54,11 @@ enum Expectation {
     NotSeen,
     Emitted,
     NoPayload,
+    TooDeep,
 }
 
 fn test_packets() -> Vec<(&'static str, Vec<u8>, Expectation)> {
-    use Expectation::{Emitted, NoPayload, NotSeen};
+    use Expectation::{Emitted, NoPayload, NotSeen, TooDeep};
     let query = udp(PORT, QUERY);
     let destination_options = [&[UDP, 0, 1, 4, 0, 0, 0, 0][..], &query].concat();
     let chain = [&[60, 0, 1, 4, 0, 0, 0, 0][..], &destination_options].concat();
@@ -71,7 +72,7 @@ fn test_packets() -> Vec<(&'static str, Vec<u8>, Expectation)> {
         ("as many options as there may be", v4(UDP, &[1; 40], 0, &query), Emitted),
         ("destination options", v6(60, &destination_options), Emitted),
         ("hop-by-hop, then destination options", v6(0, &chain), Emitted),
-        ("endless extension headers", long_chain, NotSeen),
+        ("endless extension headers", long_chain, TooDeep),
         ("TCP with payload", v4(TCP, &[], 0, &tcp(PORT, ACK, 5, QUERY)), Emitted),
         ("TCP SYN", v6(TCP, &tcp(PORT, SYN, 10, &[])), Emitted),
         ("TCP RST", v4(TCP, &[], 0, &tcp(PORT, RST, 5, &[])), Emitted),
@@ -201,6 +202,9 @@ fn passes_and_counts_every_packet() {
             assert_eq!(after.seen - before.seen, u64::from(moved), "{program}: {what}");
             let emitted = u64::from(expectation == Expectation::Emitted);
             assert_eq!(after.submitted - before.submitted, emitted, "{program}: {what}");
+            let too_deep = |kernel: &Kernel| kernel.skipped["tunnel_depth"];
+            let is_too_deep = u64::from(expectation == Expectation::TooDeep);
+            assert_eq!(too_deep(&after) - too_deep(&before), is_too_deep, "{program}: {what}");
             let mut got = Vec::new();
             bench.live.drain(10, &mut |packet| {
                 if let Body::Ip { bytes, wire_bytes } = packet.body {

@@ -59,6 +59,7 @@ pub fn observe<D: Direction>(skb: *mut __sk_buff) {
     match verdict.outcome {
         Outcome::Emit => emit::<D>(counters, skb, verdict, max_bytes),
         Outcome::EncryptedFragment => counters.add(Hook::Cgroup, Counter::EncryptedFragment),
+        Outcome::TooDeep => counters.add(Hook::Cgroup, Counter::TunnelDepth),
         _ => counters.add(Hook::Cgroup, Counter::TcpNoPayload),
     }
 }

@@ -31,6 +31,8 @@ pub struct Upper {
     /// End of the IP packet, by its header.
     pub end: u32,
     pub fragment: Fragment,
+    /// Whether more IPv6 extension headers come first than are walked: `protocol` is the next of them.
+    pub is_too_deep: bool,
 }
 
 /// Position of a packet in its fragmented datagram.
@@ -54,6 +56,7 @@ pub fn classify(packet: Skb, icmp: bool) -> Verdict {
         };
     }
     let verdict = match upper.protocol {
+        _ if upper.is_too_deep => Verdict::TOO_DEEP,
         UDP | TCP => transport::classify(packet.truncate(upper.end), &upper).0,
         // Sockets receive no fragments of ICMP.
         icmp::ICMP | icmp::ICMP6 if icmp => {
@@ -129,7 +132,7 @@ fn version_4(packet: Skb, at: u32, head: &[u8; 20], key: &mut FragmentKey) -> Op
     if at + length > end {
         return None;
     }
-    Some(Upper { protocol, ip: at, at: at + length, end, fragment })
+    Some(Upper { protocol, ip: at, at: at + length, end, fragment, is_too_deep: false })
 }
 
 #[inline(always)]
@@ -145,8 +148,7 @@ fn version_6(packet: Skb, at: u32, head: &[u8; 20], key: &mut FragmentKey) -> Op
     let mut place = at + 40;
     for _ in 0..EXTENSIONS {
         match next {
-            HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6
-            | AUTHENTICATION => {
+            _ if is_option(next) => {
                 let [after, length] = packet.load::<2>(place)?;
                 place += match next {
                     AUTHENTICATION => (u32::from(length) + 2) * 4,
@@ -175,7 +177,17 @@ fn version_6(packet: Skb, at: u32, head: &[u8; 20], key: &mut FragmentKey) -> Op
             _ => break,
         }
     }
-    Some(Upper { protocol: next, ip: at, at: place, end, fragment })
+    let is_too_deep = fragment != Fragment::Later && (next == FRAGMENT || is_option(next));
+    Some(Upper { protocol: next, ip: at, at: place, end, fragment, is_too_deep })
+}
+
+/// Returns whether it is an extension header that gives its own length.
+#[inline(always)]
+fn is_option(header: u8) -> bool {
+    matches!(
+        header,
+        HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 | AUTHENTICATION
+    )
 }
 
 /// Returns the end of the packet: by its header, which excludes Ethernet padding, or that of the enclosing

@@ -100,6 +100,7 @@ pub fn step(skb: *mut __sk_buff, walk: Cursor) -> Option<(Verdict, bool)> {
     }
     let packet = packet.truncate(upper.end);
     let (verdict, inner) = match upper.protocol {
+        _ if upper.is_too_deep => (Verdict::TOO_DEEP, None),
         UDP | TCP => match transport::classify(packet, &upper) {
             (verdict, (src, dst))
                 if verdict.outcome == Outcome::Skipped && upper.protocol == UDP =>

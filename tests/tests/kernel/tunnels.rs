@@ -10,7 +10,7 @@ use super::{ACK, SYN, TCP, UDP, assert_balance, counters, options, privileged};
 use dnscribe_agent::capture::live::LiveOptions;
 use dnscribe_agent::capture::live::testing::Bench;
 use dnscribe_agent::capture::replay::{Replay, ReplayProgress};
-use dnscribe_common::layers::LEVELS;
+use dnscribe_common::layers::{EXTENSIONS, LEVELS};
 use dnscribe_record::ledger::Kernel;
 use dnscribe_transaction::packet::encrypted::Encrypted;
 use dnscribe_transaction::packet::{Body, Direction, Packet};
@@ -123,6 +123,44 @@ fn finds_port_in_every_tunnel() {
     {
         assert_eq!(both.compare(what, other), (0, 0, 0, 0), "{what}");
         assert_eq!(both.compare(what, &nothing), (1, 0, 1, 0), "{what}");
+    }
+}
+
+#[test]
+fn counts_more_extension_headers_than_are_walked() {
+    if !privileged() {
+        return;
+    }
+    let ours = |kind: u8, count: usize| {
+        let mut payload = [kind, 0, 1, 4, 0, 0, 0, 0].repeat(count);
+        payload[(count - 1) * 8] = UDP;
+        v6(kind, &[payload, udp(PORT, QUERY)].concat())
+    };
+    let mut both = TapAndReplay::new();
+    let cgroup = Bench::load(&options(), false).expect("loads");
+    let mut before = counts(&counters(&cgroup, "cgroup"));
+    for kind in [0, 43, 60, 135, 139, 140] {
+        for count in [1, EXTENSIONS, EXTENSIONS + 1, 16] {
+            let expected = if count > EXTENSIONS { (1, 0, 0, 1) } else { (1, 1, 0, 0) };
+            let what = format!("{count} headers of type {kind}");
+            let packet = ours(kind, count);
+            assert_eq!(both.compare(&what, &ethernet(&packet)), expected, "{what}");
+            assert_eq!(both.compare(&what, &ethernet(&vxlan(&packet))), expected, "{what}");
+            for program in ["cgroup_egress", "cgroup_ingress"] {
+                cgroup.run(program, &ethernet(&packet), 1).expect("runs");
+                let kernel = counters(&cgroup, "cgroup");
+                assert_balance(&kernel);
+                let after = counts(&kernel);
+                let added = (
+                    after.0 - before.0,
+                    after.1 - before.1,
+                    after.2 - before.2,
+                    after.3 - before.3,
+                );
+                assert_eq!(added, expected, "{program}: {what}");
+                before = after;
+            }
+        }
     }
 }
 

@@ -119,6 +119,9 @@ impl Filter {
                 }
                 firsts.push(datagram);
             }
+            if ip.has_too_many_extensions() {
+                break;
+            }
             let outcome = self.outcome_by_ports(&ip);
             if outcome != Outcome::Ignored {
                 // The other fragments of a fragmented tunnel packet could not be identified.

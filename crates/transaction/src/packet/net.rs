@@ -72,6 +72,15 @@ impl<'a> IpPacket<'a> {
         self.fragment.is_some_and(|fragment| fragment.offset != 0)
     }
 
+    /// Returns whether more IPv6 extension headers come first than are walked, so that the upper layer
+    /// is unknown. Not in later fragments, which have none.
+    #[must_use]
+    pub fn has_too_many_extensions(&self) -> bool {
+        let is_unknown =
+            |upper: UpperLayer<'_>| upper.fragment.is_none() && is_extension(upper.protocol);
+        self.src.is_ipv6() && self.upper_layer().is_some_and(is_unknown)
+    }
+
     /// Returns the upper layer: the payload, in a first fragment after further extension headers.
     /// `None` in later fragments.
     fn upper_layer(&self) -> Option<UpperLayer<'a>> {
@@ -146,6 +155,15 @@ fn ipv6(bytes: &[u8], wire_bytes: u32) -> Result<IpPacket<'_>, BadHeader> {
     })
 }
 
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+
+/// Returns whether an IPv6 header of this type is an extension that can be skipped (IANA).
+const fn is_extension(protocol: u8) -> bool {
+    // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
+    matches!(protocol, 0 | 43 | 60 | 135 | 139 | 140 | FRAGMENT | AUTHENTICATION)
+}
+
 /// The upper layer after a chain of IPv6 extension headers.
 #[derive(Clone, Copy, Debug)]
 pub struct UpperLayer<'a> {
@@ -170,17 +188,14 @@ pub fn skip_extensions(
     payload: &[u8],
     payload_wire: u32,
 ) -> Result<UpperLayer<'_>, BadHeader> {
-    const FRAGMENT: u8 = 44;
-    const AUTHENTICATION: u8 = 51;
     let mut at = UpperLayer { protocol: next, payload, payload_wire, fragment: None };
     for _ in 0..EXTENSIONS {
         let length = match at.protocol {
-            // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
-            0 | 43 | 60 | 135 | 139 | 140 => {
+            FRAGMENT => 8,
+            AUTHENTICATION => (usize::from(*at.payload.get(1).ok_or(BadHeader::Ip)?) + 2) * 4,
+            other if is_extension(other) => {
                 (usize::from(*at.payload.get(1).ok_or(BadHeader::Ip)?) + 1) * 8
             }
-            AUTHENTICATION => (usize::from(*at.payload.get(1).ok_or(BadHeader::Ip)?) + 2) * 4,
-            FRAGMENT => 8,
             _ => return Ok(at),
         };
         let header = at.payload.get(..length).ok_or(BadHeader::Ip)?;

@@ -1,4 +1,5 @@
 use super::*;
+use dnscribe_common::layers::EXTENSIONS;
 use dnscribe_record::time::Timestamp;
 use dnscribe_transaction::packet::net::test_packets::{self, ACK, FIN, RST, SYN, query};
 use dnscribe_transaction::packet::{Direction, PacketId};
@@ -137,6 +138,46 @@ fn filters_by_innermost_ports() {
         harness.offer(&packet);
         assert_eq!(harness.filter.counters().skipped["tcp_no_payload"], before + 1, "{name}");
     }
+}
+
+/// Returns an IPv6 packet with `count` extension headers before `upper`.
+fn with_extensions(count: usize, protocol: u8, upper: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    for left in (0..count).rev() {
+        let next = if left == 0 { protocol } else { 60 };
+        payload.extend([next, 0, 1, 4, 0, 0, 0, 0]);
+    }
+    payload.extend(upper);
+    let first = if count == 0 { protocol } else { 60 };
+    let addresses = ("2001:db8::1".parse().unwrap(), "2001:db8::53".parse().unwrap());
+    test_packets::ip(addresses.0, addresses.1, first, &payload)
+}
+
+#[test]
+fn counts_more_extension_headers_than_it_walks() {
+    let datagram = test_packets::udp_payload(1024, 53, &query(1, "www"));
+    let mut harness = Harness::new();
+    for count in 0..=EXTENSIONS {
+        harness.offer(&with_extensions(count, protocol::UDP, &datagram));
+    }
+    let captured = harness.captured.len() as u64;
+    assert_eq!((captured, harness.filter.counters().seen), (9, 9));
+    for count in [1, 4, 12] {
+        harness.offer(&with_extensions(EXTENSIONS + count, protocol::UDP, &datagram));
+    }
+    // In a tunnel, and behind the header of a first fragment.
+    harness.offer(&test_packets::vxlan(&with_extensions(9, protocol::UDP, &datagram)));
+    let fragment =
+        [&[60, 0, 0, 1, 0, 0, 0, 9], &with_extensions(9, protocol::UDP, &datagram)[40..]];
+    let addresses = ("2001:db8::1".parse().unwrap(), "2001:db8::53".parse().unwrap());
+    harness.offer(&test_packets::ip(addresses.0, addresses.1, 44, &fragment.concat()));
+    let counters = harness.filter.counters();
+    assert_eq!((counters.seen, counters.skipped["tunnel_depth"]), (14, 5));
+    // Such numbers are protocols in IPv4, and headers that cannot be skipped in IPv6.
+    let addresses = ("192.0.2.1".parse().unwrap(), "192.0.2.53".parse().unwrap());
+    harness.offer(&test_packets::ip(addresses.0, addresses.1, 51, &datagram));
+    harness.offer(&with_extensions(2, 59, &datagram));
+    assert_eq!(harness.filter.counters().seen, 14);
 }
 
 #[test]

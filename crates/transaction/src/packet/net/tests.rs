@@ -109,6 +109,23 @@ fn walks_extension_headers() {
 }
 
 #[test]
+fn knows_chains_that_it_does_not_walk_to_the_end() {
+    let datagram = test_packets::udp_payload(1024, 53, b"abc");
+    let addresses = ("2001:db8::1".parse().unwrap(), "2001:db8::53".parse().unwrap());
+    for kind in [0, 43, 60, 135, 139, 140] {
+        for (count, is_too_long) in [(EXTENSIONS, false), (EXTENSIONS + 1, true)] {
+            let mut payload = [kind, 0, 0, 0, 0, 0, 0, 0].repeat(count);
+            payload[(count - 1) * 8] = protocol::UDP;
+            payload.extend(&datagram);
+            let packet = test_packets::ip(addresses.0, addresses.1, kind, &payload);
+            let ip = read(&packet).unwrap();
+            assert_eq!(ip.has_too_many_extensions(), is_too_long, "{kind}");
+            assert_eq!(ports(&ip).is_none(), is_too_long, "{kind}");
+        }
+    }
+}
+
+#[test]
 fn reads_fragments() {
     let packet = test_packets::udp(V4.0, V4.1, &[7; 40]);
     let parts = test_packets::fragments(&packet, 9, 24);

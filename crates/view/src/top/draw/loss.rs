@@ -130,7 +130,7 @@ fn describe_reason(reason: &str) -> String {
     let words = match reason {
         "tcp_no_payload" => "TCP segments without data",
         "loopback_copy" => "second sight of a packet on loopback",
-        "tunnel_depth" => "too many tunnels in each other",
+        "tunnel_depth" => "too many tunnels or headers",
         "fragment_early" => "fragments before their first one",
         "encrypted_fragment" => "fragments of encrypted DNS",
         "queue_full" => "too slow, and the queue was full",
