@@ -227,6 +227,7 @@ fn stage(reason: &str, function: &str) -> LossStage {
             name if begins(name, &["qdisc", "tcf_", "dev_queue_xmit", "dev_xmit_skb"]) => {
                 LossStage::Queue
             }
+            name if name.contains("xdp") => LossStage::Policy,
             _ => LossStage::Other,
         },
         NETFILTER => LossStage::Netfilter,
@@ -303,6 +304,14 @@ mod tests {
         let bridged = PacketDrop { flags: DROP_SENDER, ..drop(12, 0x1001, &frames) };
         let (loss, is_unseen) = names.loss(&bridged).unwrap();
         assert_eq!((loss.hook, is_unseen), (Some(NetfilterHook::Postrouting), false));
+    }
+
+    /// Drivers and the generic path have functions of their own, without a reason.
+    #[test]
+    fn xdp_is_a_policy() {
+        for function in ["do_xdp_generic", "__netif_receive_generic_xdp", "veth_xdp_rcv_skb"] {
+            assert_eq!(stage(NOT_SPECIFIED, function), LossStage::Policy, "{function}");
+        }
     }
 
     #[test]
