@@ -23,7 +23,7 @@
 //! | `unused_answers` | `unused_answers.rs` | uses, transactions | a process looks up a name and never connects to it |
 //!
 //! Shared by the rules: `attribution.rs` (client identity, evidence), `table.rs` (bounded state per
-//! entity), `rolling.rs` (look-back spans), `resolver_processes.rs`, `group_stats.rs` (window values), `lexical.rs`
+//! entity), `recent.rs` (values and answers of a moment), `rolling.rs` (look-back spans), `resolver_processes.rs`, `group_stats.rs` (window values), `lexical.rs`
 //! (name classification); learned values are in the crate `dnscribe_baseline`. From findings to alerts:
 //! `engine.rs`, `episode.rs` (one alert's life), `cause.rs` and `samples.rs` (suppression),
 //! `maintenance.rs`.
@@ -47,6 +47,7 @@ mod lost_messages;
 mod maintenance;
 mod no_lookup;
 mod options;
+mod recent;
 mod resolver_down;
 mod resolver_processes;
 mod rolling;

@@ -81,6 +81,8 @@ struct Asked {
 /// What was lost of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
+    /// Time when the first message was lost.
+    pub ts: Timestamp,
     /// Whether a response was lost first, not a query.
     pub is_response: bool,
     /// Where and why the first message was lost.
@@ -89,8 +91,8 @@ pub struct Lost {
     pub count: u32,
 }
 
-/// Reason for datagrams to a port where nobody listens, which ICMP reports to the sender. As a response: the client gave
-/// up before.
+/// Reason for datagrams to a port where nobody listens, which ICMP reports to the sender. As a response: the client has
+/// given up before, or another server has answered.
 pub(crate) const NO_SOCKET: &str = "NO_SOCKET";
 
 impl Lost {
@@ -185,7 +187,8 @@ impl LossTable {
             (lost.next()?, lost.count() + 1)
         };
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        Some(Lost { is_response: first.is_response, loss: Arc::clone(&first.loss), count })
+        let Seen { ts, is_response, ref loss, .. } = *first;
+        Some(Lost { ts, is_response, loss: Arc::clone(loss), count })
     }
 
     /// Returns the times before which a message that was lost belongs to a query: of its own server, and of one that its

@@ -197,6 +197,14 @@ impl<'a> TransactionView<'a> {
         !matches!(self.status, Status::Late | Status::Duplicate | Status::Orphan)
     }
 
+    /// Returns when the server answered, also where this host discarded the response: it came too late, or a server that
+    /// was asked at the same time was faster, and the client has closed its socket.
+    #[must_use]
+    pub fn answered_at(&self) -> Option<Timestamp> {
+        let lost = self.lost.filter(|lost| lost.is_response).map(|lost| lost.ts);
+        self.response_ts.or(lost)
+    }
+
     /// Returns whether the client has no answer because the kernel of this host discarded a response, or each query. That
     /// says nothing about resolver and zone; rule `local_loss` reports it. A neighbour that is not found may be the resolver.
     #[must_use]
@@ -210,8 +218,7 @@ impl<'a> TransactionView<'a> {
                     | LossStage::Queue
                     | LossStage::Device
             );
-            lost.is_of_client()
-                && (lost.is_response || is_before_network && lost.count > self.retries)
+            lost.is_response || is_before_network && lost.count > self.retries
         };
         self.vantage == Vantage::Client
             && matches!(self.status, Status::Timeout | Status::IcmpError)
@@ -226,6 +233,25 @@ pub(crate) mod testing;
 mod tests {
     use super::testing::{example, lost};
     use super::*;
+    use crate::losses::NO_SOCKET;
+    use dnscribe_transaction::packet::Loss;
+    use std::sync::Arc;
+
+    #[test]
+    fn answer_to_a_closed_socket_is_lost_here_and_an_answer() {
+        let view = TransactionView {
+            status: Status::Timeout,
+            response_ts: None,
+            ..example(Timestamp::default())
+        };
+        for (is_response, expected) in [(true, Some(Timestamp::default())), (false, None)] {
+            let mut lost = lost(is_response, LossStage::Socket, 1);
+            let loss = Loss { reason: NO_SOCKET.into(), ..(*lost.loss).clone() };
+            lost.loss = Arc::new(loss);
+            let view = TransactionView { lost: Some(&lost), ..view };
+            assert_eq!((view.is_lost_here(), view.answered_at()), (is_response, expected));
+        }
+    }
 
     #[test]
     fn what_dies_on_this_host_is_lost_here() {

@@ -9,6 +9,7 @@ use super::attribution::{
     Attribution, EvidenceSample, combine_hashes, hash, hash_address, is_echo, is_multicast,
 };
 use super::finding::{Detector, Figure, Finding, Rule, Severity};
+use super::recent::{Recent, RecentAnswers};
 use super::rolling::Rolling;
 use super::table::AssociativeTable;
 use crate::view::TransactionView;
@@ -35,15 +36,15 @@ const MIN_REPEATED: f64 = 0.8;
 const MAX_CLIENTS: usize = 1024;
 /// Lost queries that are remembered until they are asked again.
 const MAX_WAITING: usize = 256;
-/// Recent queries that are remembered, in one place each: a power of two.
-const MAX_RECENT: usize = 1 << 14;
 /// Time after which an idle client is forgotten.
 const IDLE: Duration = Duration::from_hours(1);
 
 /// Finds clients that lose the second query of pairs.
 #[derive(Debug, Default)]
 pub struct ConntrackRace {
-    recent: Recent,
+    /// Halves of pairs by [`pair_key`], and answers by their question.
+    recent: Recent<Query>,
+    answers: RecentAnswers,
     clients: AssociativeTable<Client, MAX_CLIENTS>,
     /// Lost queries that have not been answered since.
     waiting: Vec<Waiting>,
@@ -68,8 +69,6 @@ struct Client {
 
 #[derive(Clone, Debug, Default)]
 struct Counts {
-    /// Pairs with two answers.
-    whole: u64,
     /// Pairs without the query that was sent second.
     second: u64,
     /// Pairs without the first, or without both.
@@ -81,35 +80,9 @@ struct Counts {
 /// A query, as far as a pair needs it.
 #[derive(Clone, Copy, Debug, Default)]
 struct Query {
-    key: u64,
     ts: Timestamp,
     qtype: u16,
     is_lost: bool,
-}
-
-/// Queries by a key, each in the one place that its key has. A later one takes the place.
-#[derive(Debug)]
-struct Recent(Box<[Query]>);
-
-impl Default for Recent {
-    fn default() -> Self {
-        Self(vec![Query::default(); MAX_RECENT].into())
-    }
-}
-
-impl Recent {
-    const fn place(key: u64) -> usize {
-        // The result is less than MAX_RECENT.
-        (key >> 32) as usize & (MAX_RECENT - 1)
-    }
-
-    fn get(&self, key: u64) -> Option<Query> {
-        Some(self.0[Self::place(key)]).filter(|query| query.key == key)
-    }
-
-    fn insert(&mut self, query: Query) {
-        self.0[Self::place(query.key)] = query;
-    }
 }
 
 impl Client {
@@ -129,10 +102,9 @@ impl Client {
         if second < MIN_LOST || second < other * MIN_FACTOR || repeated < MIN_REPEATED {
             return None;
         }
-        let whole = self.counts.sum(|counts| counts.whole);
         let summary = format!(
-            "{} lost the second of two queries that it sent at once (A and AAAA) {second} times within 10 min, beside \
-             {whole} pairs that were answered, and had an answer when it asked again: a race in connection tracking",
+            "{} lost the second of two queries that it sent at once (A and AAAA) {second} times within 10 min, and \
+             had an answer when it asked again: a race in connection tracking",
             self.attribution
         );
         let figures = vec![
@@ -145,13 +117,21 @@ impl Client {
     }
 }
 
+/// Returns the key of a pair: name and sockets, and the second in which it was sent. A program may ask again by the same
+/// socket, and have its answer before the lost query ends; that is another pair.
+fn pair_key(name: u64, observation: &TransactionView<'_>) -> u64 {
+    let TransactionView { ts, client, server, .. } = observation;
+    let sockets = u64::from(client.port()) << 16 | u64::from(server.port());
+    combine_hashes(combine_hashes(name, sockets), ts.as_nanos() / 1_000_000_000)
+}
+
 /// Returns whether what came at `later` makes a query good that was lost at `ts`.
 fn is_repeated(ts: Timestamp, later: Timestamp) -> bool {
     later > ts && later.since(ts) <= REPEAT
 }
 
 impl ConntrackRace {
-    /// Counts a pair. `earlier`: the half of it that ended first.
+    /// Counts a pair that lost a query. `earlier`: the half of it that ended first.
     fn count(
         &mut self,
         observation: &TransactionView<'_>,
@@ -159,13 +139,6 @@ impl ConntrackRace {
         question: u64,
     ) {
         let (ts, key) = (this.ts, Attribution::hash(observation));
-        if !earlier.is_lost && !this.is_lost {
-            if let Some(client) = self.clients.get_mut(key, ts) {
-                client.counts.roll(ts, SPAN);
-                client.counts.current.whole += 1;
-            }
-            return;
-        }
         let client = self.clients.entry(key, ts, || Client::new(observation));
         client.counts.roll(ts, SPAN);
         let counts = &mut client.counts.current;
@@ -220,22 +193,26 @@ impl Detector for ConntrackRace {
         let exchange = combine_hashes(hash_address(client.ip()), hash_address(server.ip()));
         let name = combine_hashes(exchange, hash(qname.as_bytes()));
         let question = combine_hashes(name, qtype.into());
-        let pair = combine_hashes(name, u64::from(client.port()) << 16 | u64::from(server.port()));
-        let this = Query { key: pair, ts, qtype, is_lost: !is_answered || observation.retries > 0 };
+        let pair = pair_key(name, observation);
+        self.answers.note(observation);
+        let is_lost = (!is_answered || observation.retries > 0)
+            && !self.answers.is_answered_elsewhere(observation);
+        let this = Query { ts, qtype, is_lost };
         match self.recent.get(pair) {
+            None => self.recent.insert(pair, this),
             Some(earlier)
                 if earlier.qtype != qtype
+                    && (earlier.is_lost || is_lost)
                     && earlier.ts.since(ts).max(ts.since(earlier.ts)) <= PAIR =>
             {
                 self.count(observation, [earlier, this], question);
             }
-            // glibc asks both again by the same socket, and the answer comes before the lost query ends.
-            Some(earlier) if earlier.qtype == qtype && ts.since(earlier.ts) <= REPEAT => {}
-            _ => self.recent.insert(this),
+            // Both were answered, or this was asked again within the second.
+            Some(_) => {}
         }
         if is_answered {
             self.count_repeated(question, ts);
-            self.recent.insert(Query { key: question, ..this });
+            self.recent.insert(question, this);
         }
     }
 

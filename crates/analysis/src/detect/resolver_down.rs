@@ -4,9 +4,13 @@
 //! Only queries sent after the last answer arrived count. A timeout is known only after the query
 //! timeout, when later queries may have been answered. So a resolver that loses every other packet
 //! is never down, and one that falls silent is, as soon as enough queries were sent to it.
+//!
+//! A client that asks several servers at once closes its socket at the first answer. The answers of the others are
+//! no failures.
 
 use super::finding::{Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 use super::options::{DownOptions, FlappingOptions};
+use super::recent::RecentAnswers;
 use super::samples::{Outcome, Sample};
 use crate::view::TransactionView;
 use dnscribe_record::number::to_f64;
@@ -53,13 +57,14 @@ struct ResolverState {
 pub(super) struct ResolverHealth {
     down: DownOptions,
     flapping: FlappingOptions,
+    answers: RecentAnswers,
     /// Resolvers by name, for each vantage.
     resolvers: [HashMap<Box<str>, ResolverState, RandomState>; Vantage::ALL.len()],
 }
 
 impl ResolverHealth {
     pub(super) fn new(down: DownOptions, flapping: FlappingOptions) -> Self {
-        Self { down, flapping, resolvers: Default::default() }
+        Self { down, flapping, answers: RecentAnswers::default(), resolvers: Default::default() }
     }
 
     pub(super) const fn reconfigure(&mut self, down: DownOptions, flapping: FlappingOptions) {
@@ -207,28 +212,30 @@ impl Detector for ResolverHealth {
 
     fn observe(&mut self, observation: &TransactionView<'_>) {
         // Multicast queries (mDNS, LLMNR) need no answer.
-        if observation.opcode != 0
-            || observation.server.ip().is_multicast()
-            || observation.is_lost_here()
+        if observation.opcode != 0 || observation.server.ip().is_multicast() {
+            return;
+        }
+        self.answers.note(observation);
+        let answered_at = observation.answered_at();
+        if answered_at.is_none()
+            && (observation.is_lost_here() || self.answers.is_answered_elsewhere(observation))
         {
             return;
         }
         let down = self.down;
         let Some(state) = self.resolver_mut(observation) else { return };
-        match observation.status {
-            Status::Answered | Status::Late | Status::Duplicate => {
-                state.record_answer(observation.response_ts.unwrap_or(observation.ts), down);
-            }
-            Status::Timeout | Status::IcmpError => state.record_failure(observation),
+        match (observation.status, answered_at) {
             // Unknown outcomes, and responses that anybody could have sent.
-            Status::Orphan | Status::Evicted | Status::Open => return,
+            (Status::Orphan | Status::Evicted | Status::Open, _) => return,
+            (Status::Timeout | Status::IcmpError, None) => state.record_failure(observation),
+            (_, at) => state.record_answer(at.unwrap_or(observation.ts), down),
         }
         state.recursive |= observation.flags.recursion_desired();
         state.last_query = state.last_query.max(observation.ts);
     }
 
     fn evaluate(&mut self, now: Timestamp, each: &mut dyn FnMut(Finding)) {
-        let Self { down, flapping, resolvers } = self;
+        let Self { down, flapping, resolvers, .. } = self;
         for (vantage, resolvers) in Vantage::ALL.into_iter().zip(resolvers.iter_mut()) {
             let mut known: Vec<(&str, &mut ResolverState)> =
                 resolvers.iter_mut().map(|(resolver, state)| (&**resolver, state)).collect();

@@ -155,6 +155,7 @@ impl Bench {
         let attribution = Attribution { process, ..Attribution::default() };
         let lost = match reply {
             Reply::Lost(reason) => Some(Lost {
+                ts: at(ms),
                 is_response: true,
                 loss: Arc::new(Loss {
                     stage: LossStage::Socket,

@@ -49,5 +49,5 @@ pub(crate) fn example(ts: Timestamp) -> TransactionView<'static> {
 /// What this host lost of a transaction: this many queries, or a response.
 pub(crate) fn lost(is_response: bool, stage: LossStage, count: u32) -> Lost {
     let loss = Loss { stage, reason: "REASON".into(), hook: None, function: None };
-    Lost { is_response, loss: Arc::new(loss), count }
+    Lost { ts: Timestamp::default(), is_response, loss: Arc::new(loss), count }
 }

@@ -70,7 +70,8 @@ impl Client {
 
     pub(super) fn record_query(&mut self, observation: &TransactionView<'_>) {
         self.roll(observation.ts);
-        self.record(observation.server.ip(), observation.resolver, observation.rcode.is_some());
+        let works = observation.answered_at().is_some();
+        self.record(observation.server.ip(), observation.resolver, works);
         self.evidence.record(observation);
     }
 

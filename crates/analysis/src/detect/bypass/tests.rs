@@ -4,11 +4,13 @@ use crate::detect::tests::helpers::{findings, query, random};
 use crate::detect::{Rule, Severity};
 use crate::heap;
 use crate::view::ProcessView;
+use crate::view::testing::lost;
 use dnscribe_transaction::decode::{EncryptedContent, EncryptedPacket, Envelope, MessageId};
 use dnscribe_transaction::encrypted::{ConnectionOptions, ConnectionTable};
 use dnscribe_transaction::packet::encrypted::Encrypted;
 use dnscribe_transaction::packet::ports::PortSet;
-use dnscribe_transaction::packet::{Direction, PacketId, Task, Transport};
+use dnscribe_transaction::packet::{Direction, LossStage, PacketId, Task, Transport};
+use dnscribe_transaction::pair::Status;
 use std::net::{Ipv4Addr, SocketAddr};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 53);
@@ -44,6 +46,28 @@ fn finds_client_of_other_resolvers() {
     assert_eq!(found[0].entity.process.as_deref(), Some("malware"));
     assert_eq!(found[0].evidence.resolvers, [OTHER.to_string().into()]);
     assert_eq!(findings(&mut bypass, 3000.0), []);
+}
+
+#[test]
+fn answer_to_a_closed_socket_is_an_answer() {
+    for (is_response, level) in [(true, Severity::Warning), (false, Severity::Info)] {
+        let mut bypass = strict();
+        let lost = lost(is_response, LossStage::Socket, 1);
+        for number in 0..5 {
+            query(f64::from(number), "www.example.com", |query| {
+                let server = SocketAddr::from((OTHER, 53));
+                bypass.observe(&TransactionView {
+                    server,
+                    status: Status::Timeout,
+                    response_ts: None,
+                    rcode: None,
+                    lost: Some(&lost),
+                    ..*query
+                });
+            });
+        }
+        assert_eq!(findings(&mut bypass, 10.0)[0].level, level);
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 fn lost(is_response: bool, stage: LossStage, reason: &str) -> Lost {
     let hook = (stage == LossStage::Netfilter).then_some(NetfilterHook::Output);
     let loss = Loss { stage, reason: reason.into(), hook, function: None };
-    Lost { is_response, loss: Arc::new(loss), count: 1 }
+    Lost { ts: Timestamp::default(), is_response, loss: Arc::new(loss), count: 1 }
 }
 
 /// Passes this many transactions within a second, the first `lost_count` of which lost a message.

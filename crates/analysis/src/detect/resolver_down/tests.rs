@@ -1,8 +1,10 @@
 use super::*;
 use crate::detect::DetectOptions;
+use crate::losses::Lost;
 use crate::view::testing::{example, lost};
 use dnscribe_dns::Flags;
 use dnscribe_transaction::packet::LossStage;
+use std::net::SocketAddr;
 
 const START: u64 = 1_700_000_000_000;
 
@@ -62,6 +64,34 @@ fn what_this_host_loses_says_nothing_about_the_resolver() {
             }
             assert_eq!(found(&mut resolvers, 11_000).len(), expected, "{stage:?}");
         }
+    }
+}
+
+/// musl closes its socket at the first answer. With `capture.path` the kernel tells that the other one came.
+#[test]
+fn slower_one_of_two_resolvers_is_not_down() {
+    for knows_losses in [true, false] {
+        let mut resolvers = resolvers();
+        for number in 0..6000 {
+            let faster = example(at(number));
+            let lost = Lost { ts: at(number + 15), ..lost(true, LossStage::Socket, 1) };
+            let slower = TransactionView {
+                status: Status::Timeout,
+                server: SocketAddr::from(([192, 0, 2, 54], 53)),
+                resolver: "192.0.2.54",
+                lost: knows_losses.then_some(&lost),
+                ..faster
+            };
+            // What answers nobody is down.
+            let client = SocketAddr::new(faster.client.ip(), 40_001);
+            let silent = TransactionView { client, resolver: "192.0.2.55", lost: None, ..slower };
+            for view in [faster, slower, silent] {
+                ask_as(&mut resolvers, number, &view);
+            }
+        }
+        let found = found(&mut resolvers, 11_000);
+        let down: Vec<_> = found.iter().map(|one| one.entity.resolver.as_deref()).collect();
+        assert_eq!(down, [Some("192.0.2.55")], "{knows_losses}");
     }
 }
 
