@@ -46,6 +46,12 @@ const INTERVAL: Duration = Duration::from_mins(1);
 /// Time without a use after which the next one is a first use again.
 const IDLE: Duration = Duration::from_hours(1);
 
+/// Least time since an answer expired from which on a connection is long stale,
+const LONG_STALE: Duration = Duration::from_mins(1);
+
+/// and as a multiple of its TTL.
+const LONG_STALE_TTLS: u32 = 5;
+
 /// Most names in `candidates`.
 const MAX_CANDIDATES: usize = 64;
 
@@ -152,6 +158,14 @@ impl Use {
     pub fn is_stale(&self) -> bool {
         self.age_and_ttl.is_some_and(|(age, ttl)| age > ttl)
     }
+
+    /// Returns the time since the answer expired, if that was long ago.
+    #[must_use]
+    pub fn long_stale(&self) -> Option<Duration> {
+        let (age, ttl) = self.age_and_ttl?;
+        let least = LONG_STALE.max(ttl.saturating_mul(LONG_STALE_TTLS));
+        Some(age.saturating_sub(ttl)).filter(|stale| *stale >= least)
+    }
 }
 
 /// Receiver of uses.
@@ -167,6 +181,7 @@ struct Kind {
     name: Option<Arc<str>>,
     outcome: UseOutcome,
     is_stale: bool,
+    is_long_stale: bool,
 }
 
 /// Uses of one kind.
@@ -604,6 +619,7 @@ impl UseTable {
             name: of.name.clone(),
             outcome: of.outcome,
             is_stale: of.is_stale(),
+            is_long_stale: of.long_stale().is_some(),
         };
         if let Some(sum) = self.sums.get_mut(&kind) {
             sum.last = of.last;

@@ -3,7 +3,7 @@
 //! Harmless while the name still has the address. So the answers that anyone on this host gets for the name are
 //! remembered from the first stale connection on.
 
-use super::attribution::{Attribution, combine_hashes, hash};
+use super::attribution::{Attribution, combine_hashes, hash, is_echo};
 use super::finding::{Detector, Entity, Evidence, Figure, Finding, Rule, Severity};
 use super::rolling::Rolling;
 use super::table::AssociativeTable;
@@ -11,6 +11,7 @@ use crate::uses::{Use, UseOutcome, addresses};
 use crate::view::TransactionView;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -18,16 +19,13 @@ use std::time::Duration;
 const SPAN: Duration = Duration::from_mins(10);
 /// Least number of connections within ten to twenty minutes.
 const MIN_CONNECTIONS: u64 = 3;
-/// Least time since the answer expired, as a multiple of its TTL.
-const MIN_TTLS: u32 = 5;
-/// Least time since the answer expired.
-const MIN_STALE: Duration = Duration::from_mins(1);
-/// Least number of later answers without the address after which it counts as gone.
+/// Number of answers without the address after which it counts as gone.
 const MIN_ANSWERS: u64 = 3;
 const MAX_USERS: usize = 1024;
 const MAX_NAMES: usize = 1024;
+/// Addresses of a process and a name that are named.
 const MAX_ADDRESSES: usize = 8;
-/// Addresses of later answers that are remembered.
+/// Addresses of later answers that are remembered: a name with as many gives some of them in each answer.
 const MAX_ANSWERED: usize = 64;
 /// Time after which an idle process or name is forgotten.
 const IDLE: Duration = Duration::from_hours(1);
@@ -52,27 +50,52 @@ struct User {
     longest: Duration,
 }
 
-/// Connections to a stale address.
+/// Connections to a stale address; none: to all those that are not named.
 #[derive(Clone, Debug)]
 struct StaleUse {
-    address: IpAddr,
+    address: Option<IpAddr>,
     connections: u64,
     failed: u64,
 }
 
-/// Answers for a name.
+/// Answers for a name, with IPv4 addresses and with IPv6 addresses.
 #[derive(Debug, Default)]
-struct LaterAnswers {
-    answers: u64,
-    addresses: Vec<IpAddr>,
+struct LaterAnswers([FamilyAnswers; 2]);
+
+#[derive(Debug, Default)]
+struct FamilyAnswers {
+    count: u64,
+    /// Addresses, and the number of the last answer that had them.
+    last_seen: Vec<(IpAddr, u64)>,
 }
 
 impl LaterAnswers {
-    /// Returns whether the name no longer has the address.
+    fn record(&mut self, observation: &TransactionView<'_>) {
+        for (FamilyAnswers { count, last_seen }, is_ipv6) in self.0.iter_mut().zip([false, true]) {
+            let all = addresses(observation).map(|(address, _)| address);
+            let mut found = all.filter(|address| address.is_ipv6() == is_ipv6).peekable();
+            if found.peek().is_none() {
+                continue;
+            }
+            *count += 1;
+            for address in found {
+                match last_seen.iter().position(|(known, _)| *known == address) {
+                    Some(at) => last_seen[at].1 = *count,
+                    None if last_seen.len() < MAX_ANSWERED => last_seen.push((address, *count)),
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// Returns whether the name no longer has the address: none of the last answers had it.
     fn lacks(&self, address: IpAddr) -> bool {
-        self.answers >= MIN_ANSWERS
-            && self.addresses.len() < MAX_ANSWERED
-            && !self.addresses.contains(&address)
+        let FamilyAnswers { count, last_seen } = &self.0[usize::from(address.is_ipv6())];
+        *count >= MIN_ANSWERS
+            && last_seen.len() < MAX_ANSWERED
+            && !last_seen
+                .iter()
+                .any(|(known, number)| *known == address && count - number < MIN_ANSWERS)
     }
 }
 
@@ -80,9 +103,10 @@ impl User {
     fn record(&mut self, one: &Use, stale: Duration) {
         self.used.roll(one.last, SPAN);
         self.longest = self.longest.max(stale);
-        let (address, used) = (one.remote.ip(), &mut self.used.current);
+        let (address, used) = (Some(one.remote.ip()), &mut self.used.current);
         let index = used.iter().position(|used| used.address == address).unwrap_or_else(|| {
-            if used.len() < MAX_ADDRESSES {
+            if used.len() <= MAX_ADDRESSES {
+                let address = address.filter(|_| used.len() < MAX_ADDRESSES);
                 used.push(StaleUse { address, connections: 0, failed: 0 });
             }
             used.len() - 1
@@ -100,15 +124,22 @@ impl User {
             return None;
         }
         let failed: u64 = used().map(|used| used.failed).sum();
-        let is_gone = later.is_some_and(|later| used().all(|used| later.lacks(used.address)));
-        let mut addresses: Vec<String> = used().map(|used| used.address.to_string()).collect();
-        addresses.sort_unstable();
-        addresses.dedup();
+        let is_gone = later.is_some_and(|later| {
+            used().all(|used| used.address.is_some_and(|address| later.lacks(address)))
+        });
+        let addresses: BTreeSet<IpAddr> = used().filter_map(|used| used.address).collect();
+        let has_others =
+            addresses.len() > MAX_ADDRESSES || used().any(|used| used.address.is_none());
+        let mut named: Vec<String> =
+            addresses.iter().take(MAX_ADDRESSES).map(ToString::to_string).collect();
+        if has_others {
+            named.push("others".to_owned());
+        }
         let summary = format!(
             "{} keeps connecting to {} for {}, up to {} s after the answer expired: {connections} connections within \
              20 min{}{}",
             self.attribution,
-            addresses.join(", "),
+            named.join(", "),
             self.name,
             self.longest.as_secs(),
             if failed > 0 { format!(", {failed} failed") } else { String::new() },
@@ -140,27 +171,14 @@ impl Detector for StaleAddress {
     }
 
     fn observe(&mut self, observation: &TransactionView<'_>) {
-        let Some(name) = observation.qname else { return };
-        let Some(later) = self.names.get_mut(hash(name.as_bytes()), observation.ts) else { return };
-        let before = later.addresses.len();
-        let mut found = addresses(observation).peekable();
-        if found.peek().is_none() {
-            return;
+        let Some(name) = observation.qname.filter(|_| !is_echo(observation)) else { return };
+        if let Some(later) = self.names.get_mut(hash(name.as_bytes()), observation.ts) {
+            later.record(observation);
         }
-        for (address, _) in found {
-            if before < MAX_ANSWERED && !later.addresses.contains(&address) {
-                later.addresses.push(address);
-            }
-        }
-        later.answers += 1;
     }
 
     fn used(&mut self, one: &Use) {
-        let (Some(name), Some((age, ttl))) = (&one.name, one.age_and_ttl) else { return };
-        let stale = age.saturating_sub(ttl);
-        if stale < MIN_STALE.max(ttl.saturating_mul(MIN_TTLS)) {
-            return;
-        }
+        let (Some(name), Some(stale)) = (&one.name, one.long_stale()) else { return };
         let Some((process, attribution)) = Attribution::of_use(one) else { return };
         let name_key = hash(name.as_bytes());
         self.names.entry(name_key, one.last, LaterAnswers::default);

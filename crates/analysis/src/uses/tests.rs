@@ -489,6 +489,20 @@ fn further_uses_are_summed_up_for_a_minute() {
 }
 
 #[test]
+fn uses_of_long_stale_answers_are_a_sum_of_their_own() {
+    let mut bench = Bench::new();
+    bench.answer(1, 0, "one.example", &[SHARED]);
+    // The answer expires after 60 s, and five times as long later it is long stale.
+    for (cookie, seconds) in (1..).zip([100, 340, 350, 359, 361, 362]) {
+        bench.connect(1, seconds * 1_000, cookie, SHARED);
+    }
+    let (long, other): (Vec<_>, Vec<_>) =
+        bench.finish(400_000).iter().partition(|one| one.long_stale().is_some());
+    let counts = [other, long].map(|uses| uses.iter().map(|one| one.count).collect::<Vec<_>>());
+    assert_eq!(counts, [vec![1, 3], vec![1, 1]]);
+}
+
+#[test]
 fn answers_to_others_lead_nowhere() {
     let mut bench = Bench::new();
     let mut answers = Answers::default();

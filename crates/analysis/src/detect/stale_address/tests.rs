@@ -1,5 +1,7 @@
 use super::*;
 use crate::detect::tests::uses::{Program, findings};
+use dnscribe_transaction::correlate::{Parent, ParentMatch};
+use dnscribe_transaction::decode::MessageId;
 
 const NAME: &str = "www.example.com";
 const OLD: &str = "198.51.100.9";
@@ -53,6 +55,50 @@ fn an_address_that_is_gone_or_fails_is_a_warning() {
     let [found] = findings(&mut detector(UseOutcome::Refused), 200).try_into().unwrap();
     assert_eq!(found.level, Severity::Warning);
     assert!(found.summary.ends_with(", 3 failed"), "{}", found.summary);
+}
+
+/// The name fails over while the process connects on.
+#[test]
+fn an_address_that_goes_later_is_gone() {
+    let mut detector = detector(UseOutcome::Established);
+    answer(&mut detector, 100, OLD);
+    answer(&mut detector, 110, "198.51.100.10");
+    answer(&mut detector, 120, "198.51.100.10");
+    assert_eq!(findings(&mut detector, 130)[0].level, Severity::Info);
+    answer(&mut detector, 140, "198.51.100.10");
+    assert_eq!(findings(&mut detector, 150)[0].level, Severity::Warning);
+    answer(&mut detector, 160, OLD);
+    assert_eq!(findings(&mut detector, 170)[0].level, Severity::Info, "it is back");
+}
+
+#[test]
+fn answers_of_the_other_family_and_other_ends_say_nothing() {
+    let mut detector = detector(UseOutcome::Established);
+    let parent = Parent { id: MessageId::default(), by: ParentMatch::Exchange };
+    for number in 0..5 {
+        answer(&mut detector, 100 + number, "2001:db8::10");
+        JAVA.looks_up(100 + number, NAME, "198.51.100.10", |view| {
+            detector.observe(&TransactionView { parent: Some(parent), ..*view });
+        });
+    }
+    assert_eq!(findings(&mut detector, 200)[0].level, Severity::Info);
+}
+
+#[test]
+fn more_addresses_than_are_named_are_others() {
+    let mut detector = StaleAddress::default();
+    for number in 1..=12 {
+        let one = JAVA.uses(number, NAME, &format!("192.0.2.{number}:443"), 3_630);
+        detector.used(&one);
+    }
+    // The name still has the ninth and those after it.
+    for number in 0..3 {
+        answer(&mut detector, 100 + number, "192.0.2.11");
+    }
+    let [found] = findings(&mut detector, 200).try_into().unwrap();
+    assert_eq!(found.level, Severity::Info);
+    assert!(found.summary.contains(" 192.0.2.7, 192.0.2.8, others for "), "{}", found.summary);
+    assert!(found.summary.contains(": 12 connections"), "{}", found.summary);
 }
 
 #[test]
