@@ -32,7 +32,7 @@ pub struct UnusedAnswers {
     options: UnusedAnswersOptions,
     /// Since when connections are captured, by `CLOCK_BOOTTIME`.
     since_ns: u64,
-    /// Processes that have connected to a name that they looked up.
+    /// Processes that have connected to a name that they looked up, and to what.
     users: AssociativeTable<Used, MAX_USERS>,
     names: AssociativeTable<Name, MAX_NAMES>,
     resolver_processes: ResolverProcesses,
@@ -129,7 +129,11 @@ impl Detector for UnusedAnswers {
         }
         let ts = observation.ts;
         let key = Attribution::hash(observation);
-        let Some(used) = self.users.get(key) else { return };
+        let mut used = self.users.get_mut(key, ts);
+        if let Some(used) = &mut used {
+            // A server of names may be what it looks up.
+            used.insert(hash_address(observation.server.ip()));
+        }
         // Lists of blocked addresses answer with some in 127.0.0.0/8.
         let mut answered = addresses(observation)
             .filter(|(address, _)| AddressKind::of(*address) != AddressKind::Nowhere)
@@ -146,7 +150,8 @@ impl Detector for UnusedAnswers {
             lookups: Rolling::default(),
             is_used: false,
         });
-        name.is_used |= answered.any(|(address, _)| used.contains(hash_address(address)));
+        name.is_used |= used
+            .is_some_and(|used| answered.any(|(address, _)| used.contains(hash_address(address))));
         name.lookups.roll(ts, SPAN);
         name.lookups.current[usize::from(observation.qtype != Some(A))] += 1;
     }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::detect::tests::uses::{Program, findings};
 use crate::heap;
+use std::net::SocketAddr;
 
 /// Since when connections are captured.
 const SINCE_NS: u64 = 1_000;
@@ -49,6 +50,30 @@ fn a_connection_of_any_kind_is_a_use() {
         detector.used(&one);
         assert_eq!(repeat(&mut detector, APP, ADDRESS), [], "{one:?}");
     }
+}
+
+/// A monitor of name servers speaks plain DNS to what it looks up.
+#[test]
+fn a_query_to_the_address_is_a_use() {
+    let mut detector = detector(APP);
+    APP.looks_up(1, "probe.example", "192.0.2.1", |view| {
+        let server = SocketAddr::new(ADDRESS.parse().unwrap(), 53);
+        detector.observe(&TransactionView { server, ..*view });
+    });
+    assert_eq!(repeat(&mut detector, APP, ADDRESS), []);
+}
+
+#[test]
+fn lookups_before_the_first_connection_count() {
+    let mut detector = UnusedAnswers::new(&DetectOptions::default(), SINCE_NS);
+    for number in 0..110 {
+        if number == 100 {
+            detector.used(&APP.uses(1_000, "main.example", "198.51.100.1:443", 0));
+        }
+        APP.looks_up(number * 10, NAME, ADDRESS, |view| detector.observe(view));
+    }
+    let [found] = findings(&mut detector, 1_100).try_into().unwrap();
+    assert!(found.summary.contains(": 110 lookups "), "{}", found.summary);
 }
 
 #[test]
