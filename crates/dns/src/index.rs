@@ -18,7 +18,7 @@ pub struct MessageIndex {
     pub flags: Flags,
     /// The header's counts.
     pub counts: Counts,
-    /// Smallest TTL of all records except OPT, in seconds.
+    /// Smallest TTL of all records except those that belong to no zone (OPT, TKEY, TSIG, SIG(0)), in seconds.
     pub min_ttl_seconds: Option<u32>,
     /// Bytes after the last record.
     pub trailing_bytes: usize,
@@ -176,7 +176,7 @@ impl MessageIndex {
             let record = Record::read(reader, asked.as_ref()).ok_or(ParseError::Record)?;
             if record.rtype == OPT {
                 self.note_opt(at, record.ttl_seconds);
-            } else {
+            } else if !record.is_meta() {
                 let min = self.min_ttl_seconds.get_or_insert(record.ttl_seconds);
                 *min = record.ttl_seconds.min(*min);
             }

@@ -213,6 +213,16 @@ impl<'a> Dns<'a> {
         }
     }
 
+    /// Returns the records of the authority section; none if the answer section is incomplete.
+    #[must_use]
+    pub fn authority(&self) -> Records<'a> {
+        let mut records = self.answers();
+        let answers = records.by_ref().count();
+        let is_whole = answers == usize::from(self.index.counts.answer);
+        records.left = if is_whole { self.index.counts.authority } else { 0 };
+        records
+    }
+
     /// Returns the OPT record; `None` if there is none.
     #[must_use]
     pub fn edns(&self) -> Option<Edns<'a>> {

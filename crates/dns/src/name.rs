@@ -161,15 +161,6 @@ impl<'a> Name<'a> {
         }
     }
 
-    /// Hashes the labels with their case, independent of compression.
-    pub(super) fn hash_with_case(&self, hasher: &mut impl Hasher) {
-        for label in self.labels() {
-            hasher.write_usize(label.len());
-            hasher.write(label);
-        }
-        hasher.write_usize(0);
-    }
-
     /// Appends the name as text in lower case.
     pub fn push_lower_case(&self, text: &mut String) {
         let before = text.len();

@@ -7,6 +7,7 @@ mod grammar;
 mod service;
 mod special;
 
+use super::name::Name;
 use super::reader::Reader;
 use super::text::Hex;
 pub use grammar::{type_name, type_number};
@@ -18,11 +19,37 @@ use std::fmt::Write;
 /// data.
 pub(super) const MAX_LIST_BYTES: usize = 16 << 10;
 
+/// How names in record data are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NameCase {
+    /// As in the message.
+    AsWritten,
+    /// In lower case, to compare data.
+    Lower,
+}
+
+impl NameCase {
+    fn push(self, text: &mut String, name: &Name<'_>) {
+        match self {
+            Self::AsWritten => name.push(text),
+            Self::Lower => name.push_lower_case(text),
+        }
+    }
+}
+
 /// Appends the data of one record as text. `data` begins at offset `data_at` of `message`. Data
 /// that does not fit its type, or whose text is out of proportion, is written as unknown data.
-pub(super) fn push(text: &mut String, message: &[u8], data_at: usize, data: &[u8], rtype: u16) {
+pub(super) fn push(
+    text: &mut String,
+    message: &[u8],
+    data_at: usize,
+    data: &[u8],
+    rtype: u16,
+    case: NameCase,
+) {
     let before = text.len();
-    if push_known(text, message, data_at, data.len(), rtype).is_none() {
+    let part = Reader::new(message, data_at).part(data.len());
+    if part.and_then(|mut reader| push_known(text, &mut reader, rtype, case)).is_none() {
         text.truncate(before);
         push_unknown(text, data);
     }
@@ -44,16 +71,14 @@ pub(super) const fn name_layout(rtype: u16) -> Option<(usize, usize)> {
     })
 }
 
+/// Appends data that `reader` holds: names may point back into the message, but no field may run on into the next record.
 fn push_known(
     text: &mut String,
-    message: &[u8],
-    data_at: usize,
-    length: usize,
+    reader: &mut Reader<'_>,
     rtype: u16,
+    case: NameCase,
 ) -> Option<()> {
     let fields = grammar::fields(rtype)?;
-    // Names may point back into the message, but no field may run on into the next record.
-    let mut reader = Reader::new(message, data_at).part(length)?;
     let start = text.len();
     for field in fields {
         let end = text.len();
@@ -61,7 +86,7 @@ fn push_known(
             text.push(' ');
         }
         let before = text.len();
-        field.push(text, &mut reader)?;
+        field.push(text, reader, case)?;
         // An empty field, such as a key, adds no blank.
         if text.len() == before {
             text.truncate(end);

@@ -1,9 +1,11 @@
 //! Resource records: the fixed part, and the data as text.
 
 use super::name::Name;
+use super::rdata::{self, NameCase};
 use super::reader::Reader;
-use super::{CLASS_ANY, CLASS_NONE, rdata};
-use std::hash::Hasher;
+use super::rtype::{OPT, SIG, TKEY, TSIG};
+use super::{CLASS_ANY, CLASS_NONE};
+use std::hash::{Hash, Hasher};
 
 /// A record with sound structure (RFC 1035, 4.1.3). Its data may be invalid.
 #[derive(Clone, Copy, Debug)]
@@ -56,15 +58,26 @@ impl<'a> Record<'a> {
     /// ABCD`.
     pub fn push_data(&self, text: &mut String) {
         if !self.is_update_without_data() {
-            rdata::push(text, self.message, self.data_at, self.data, self.rtype);
+            self.push_data_with(text, NameCase::AsWritten);
         }
     }
 
-    /// Hashes the data independent of name compression: equal data has equal hashes.
+    fn push_data_with(&self, text: &mut String, case: NameCase) {
+        rdata::push(text, self.message, self.data_at, self.data, self.rtype, case);
+    }
+
+    /// Returns whether the record belongs to the exchange and to no zone, so that its TTL means nothing: OPT, TKEY, TSIG, SIG(0).
+    pub(super) fn is_meta(&self) -> bool {
+        // SIG(0) covers no type (RFC 2931, 3).
+        matches!(self.rtype, OPT | TKEY | TSIG)
+            || self.rtype == SIG && self.data.starts_with(&[0, 0])
+    }
+
+    /// Hashes the data independent of name compression and of the case of names: equal data has equal hashes.
     pub fn hash_data(&self, hasher: &mut impl Hasher) {
         let Some(names) = rdata::name_layout(self.rtype) else {
             let mut text = String::new();
-            self.push_data(&mut text);
+            self.push_data_with(&mut text, NameCase::Lower);
             return hasher.write(text.as_bytes());
         };
         if names == (0, 0) || self.hash_uncompressed(names, hasher).is_none() {
@@ -80,7 +93,7 @@ impl<'a> Record<'a> {
         let mut reader = Reader::new(self.message, self.data_at).part(self.data.len())?;
         hasher.write(reader.take(before)?);
         for _ in 0..names {
-            reader.name()?.hash_with_case(hasher);
+            reader.name()?.hash(hasher);
         }
         hasher.write(reader.take_rest());
         Some(())

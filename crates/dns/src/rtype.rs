@@ -14,6 +14,8 @@ pub const PTR: u16 = 12;
 pub const MX: u16 = 15;
 /// Texts (RFC 1035).
 pub const TXT: u16 = 16;
+/// Signature; of a message if it covers no type (RFC 2535, RFC 2931).
+pub const SIG: u16 = 24;
 /// IPv6 address (RFC 3596).
 pub const AAAA: u16 = 28;
 /// Location of a service (RFC 2782).
@@ -28,6 +30,10 @@ pub const DNSKEY: u16 = 48;
 pub const SVCB: u16 = 64;
 /// Parameters of an HTTPS service (RFC 9460).
 pub const HTTPS: u16 = 65;
+/// Exchange of a key (RFC 2930).
+pub const TKEY: u16 = 249;
+/// Signature of a message with a shared key (RFC 8945).
+pub const TSIG: u16 = 250;
 /// Incremental zone transfer (RFC 1995).
 pub const IXFR: u16 = 251;
 /// Zone transfer (RFC 5936).

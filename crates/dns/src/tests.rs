@@ -69,6 +69,92 @@ fn reads_every_section() {
     assert_eq!((edns.ede_code(), edns.nsid()), (Some(9), None));
 }
 
+/// A hash of the data of a record in a response to `a.Test`, whose name has offset 12.
+fn data_hash(rtype: u16, data: &[u8]) -> u64 {
+    let mut bytes = header(0, [1, 1, 0, 0]);
+    bytes.extend(b"\x01a\x04Test\0\0\x01\0\x01\xC0\x0C");
+    bytes.extend([rtype.to_be_bytes(), [0, 1], [0; 2], [0; 2]].concat());
+    bytes.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+    bytes.extend(data);
+    let whole = ParsedMessage::read(&bytes, false).unwrap();
+    let mut hasher = std::hash::BuildHasher::build_hasher(&foldhash::fast::FixedState::default());
+    whole.dns().answers().next().unwrap().hash_data(&mut hasher);
+    std::hash::Hasher::finish(&hasher)
+}
+
+/// Resolvers that send names in mixed case (0x20) get them back by compression, also in record data.
+#[test]
+fn data_is_equal_whatever_the_case_of_its_names() {
+    // Number of bytes before the name, and bytes behind it.
+    for (rtype, before, behind) in [
+        (2, &b""[..], &b""[..]),
+        (5, b"", b""),
+        (6, b"\0", &[9; 20]),
+        (7, b"", b""),
+        (12, b"", b""),
+        (14, b"\x01m\0", b""),
+        (15, b"\0\x01", b""),
+        (17, b"\x01m\0", b""),
+        (18, b"\0\x01", b""),
+        (24, &[0; 18], b"sig"),
+        (33, &[1; 6], b""),
+        (35, b"\0\x01\0\x01\x01S\x01x\0", b""),
+        (36, b"\0\x01", b""),
+        (39, b"", b""),
+        (45, b"\x0a\x03\x02", b"Key"),
+        (46, &[0; 18], b"sig"),
+        (47, b"", b"\0\x01\x40"),
+        (55, b"\x01\x02\0\x01tK", b""),
+        (65, b"\0\x01", b"\0\x03\0\x02\x01\xbb"),
+        (107, b"\0\x01", b""),
+        (260, b"\x0a\x03", b""),
+    ] {
+        let hash = |name: &[u8]| data_hash(rtype, &[before, name, behind].concat());
+        let written = hash(b"\x01b\x04test\0");
+        assert_eq!(hash(b"\x01B\x04tEST\0"), written, "type {rtype}");
+        assert_eq!(hash(b"\x01b\xC0\x0E"), written, "type {rtype}, compressed");
+        assert_ne!(hash(b"\x01c\x04test\0"), written, "type {rtype}");
+    }
+    // Case counts in all that is not a name.
+    for (rtype, one, other) in [
+        (13, &b"\x01a\x01b"[..], &b"\x01a\x01B"[..]),
+        (16, b"\x01a", b"\x01A"),
+        (45, b"\x0a\x03\x02\x01b\0Key", b"\x0a\x03\x02\x01b\0key"),
+        (257, b"\0\x05issueca.test", b"\0\x05issueCA.test"),
+        (65280, b"a", b"A"),
+    ] {
+        assert_ne!(data_hash(rtype, one), data_hash(rtype, other), "type {rtype}");
+    }
+}
+
+/// The TTL of a signature is 0: it belongs to the message.
+#[test]
+fn smallest_ttl_is_of_records_of_zones() {
+    let ttl = |rtype: u16, covered: u8| {
+        let mut bytes = header(0, [1, 1, 0, 1]);
+        bytes.extend(b"\x01a\0\0\x01\0\x01\xC0\x0C\0\x01\0\x01\0\0\0\x3C\0\x04\xC0\0\x02\x01\0");
+        bytes
+            .extend([rtype.to_be_bytes(), [0, 255], [0; 2], [0; 2], [0, 2], [0, covered]].concat());
+        ParsedMessage::read(&bytes, false).unwrap().outline.min_ttl_seconds
+    };
+    for (rtype, covered, expected) in
+        [(250, 0, 60), (249, 0, 60), (24, 0, 60), (24, 1, 0), (46, 0, 0)]
+    {
+        assert_eq!(ttl(rtype, covered), Some(expected), "type {rtype} {covered}");
+    }
+}
+
+#[test]
+fn reads_the_authority_section() {
+    let names = |bytes: &[u8], clipped| {
+        let whole = ParsedMessage::read(bytes, clipped).unwrap();
+        whole.dns().authority().map(|record| record.name.text()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&response(), false), ["Example.com"]);
+    assert_eq!(names(&response()[..55], true), [""; 0], "cut off");
+    assert_eq!(names(&response()[..40], true), [""; 0], "without the answer");
+}
+
 #[test]
 fn reads_the_trace_context_of_a_query() {
     let read = |option: &[u8]| {

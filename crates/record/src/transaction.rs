@@ -110,7 +110,7 @@ record_struct! {
         pub authority_count: Option<u16>,
         /// ARCOUNT of the response, OPT included.
         pub additional_count: Option<u16>,
-        /// Smallest TTL of the response's records, without OPT, in seconds.
+        /// Smallest TTL of the response's records, without OPT, TKEY, TSIG and SIG(0), in seconds.
         pub min_ttl_seconds: Option<u32>,
         /// The OPT record (EDNS) of the response, else of the query.
         pub edns: Option<EdnsFields<'a>>,

@@ -3,7 +3,7 @@
 use super::super::mnemonic::tsig_error_name;
 use super::super::reader::Reader;
 use super::super::text::{Hex, push_base32hex, push_hex, push_list, push_quoted};
-use super::{is_short_list, service, special, type_name};
+use super::{NameCase, is_short_list, service, special, type_name};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::fmt::{Display, Write};
@@ -65,7 +65,12 @@ pub(super) enum Field {
 
 impl Field {
     /// Reads the field and appends it as text; `None` if it is not well formed.
-    pub(super) fn push(self, text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
+    pub(super) fn push(
+        self,
+        text: &mut String,
+        reader: &mut Reader<'_>,
+        case: NameCase,
+    ) -> Option<()> {
         match self {
             Self::U8 => push_display(text, reader.u8()?),
             Self::U16 => push_display(text, reader.u16()?),
@@ -76,7 +81,7 @@ impl Field {
             Self::U64 => push_display(text, u64::from_be_bytes(reader.array()?)),
             Self::Ipv4 => push_ipv4(text, reader.array::<4>()?),
             Self::Ipv6 => push_display(text, Ipv6Addr::from(reader.array::<16>()?)),
-            Self::Name => reader.name()?.push(text),
+            Self::Name => case.push(text, &reader.name()?),
             Self::Type => text.push_str(&type_name(reader.u16()?)),
             Self::Error => text.push_str(&tsig_error_name(reader.u16()?)),
             Self::Time => return push_time(text, reader.u32()?),
@@ -99,9 +104,9 @@ impl Field {
             Self::Ports => return push_ports(text, reader),
             Self::Location => return special::location(text, reader),
             Self::Prefixes => return special::prefixes(text, reader),
-            Self::IpsecGateway => return special::ipsec_gateway(text, reader),
-            Self::Relay => return special::relay(text, reader),
-            Self::HostIdentity => return special::host_identity(text, reader),
+            Self::IpsecGateway => return special::ipsec_gateway(text, reader, case),
+            Self::Relay => return special::relay(text, reader, case),
+            Self::HostIdentity => return special::host_identity(text, reader, case),
             Self::Parameters => return service::parameters(text, reader),
         }
         Some(())

@@ -2,7 +2,7 @@
 
 use super::super::reader::Reader;
 use super::super::text::push_hex;
-use super::is_short_list;
+use super::{NameCase, is_short_list};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use std::fmt::Write;
@@ -87,10 +87,14 @@ fn padded<const N: usize>(bytes: &[u8], prefix: u8) -> Option<[u8; N]> {
 }
 
 /// IPSECKEY (RFC 4025, 2 and 3): `10 1 2 192.0.2.38 AQNR…`.
-pub(super) fn ipsec_gateway(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
+pub(super) fn ipsec_gateway(
+    text: &mut String,
+    reader: &mut Reader<'_>,
+    case: NameCase,
+) -> Option<()> {
     let [precedence, kind, algorithm] = reader.array()?;
     let _ = write!(text, "{precedence} {kind} {algorithm} ");
-    push_gateway(text, kind, reader)?;
+    push_gateway(text, kind, reader, case)?;
     if !reader.is_done() {
         text.push(' ');
         BASE64.encode_string(reader.take_rest(), text);
@@ -99,25 +103,34 @@ pub(super) fn ipsec_gateway(text: &mut String, reader: &mut Reader<'_>) -> Optio
 }
 
 /// AMTRELAY (RFC 8777, 4.2 and 4.3): `10 0 1 203.0.113.15`.
-pub(super) fn relay(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
+pub(super) fn relay(text: &mut String, reader: &mut Reader<'_>, case: NameCase) -> Option<()> {
     let [precedence, kind] = reader.array()?;
     let _ = write!(text, "{precedence} {} {} ", kind >> 7, kind & 0x7F);
-    push_gateway(text, kind & 0x7F, reader)
+    push_gateway(text, kind & 0x7F, reader, case)
 }
 
-fn push_gateway(text: &mut String, kind: u8, reader: &mut Reader<'_>) -> Option<()> {
-    let _ = match kind {
-        0 => write!(text, "."),
-        1 => write!(text, "{}", Ipv4Addr::from(reader.array::<4>()?)),
-        2 => write!(text, "{}", Ipv6Addr::from(reader.array::<16>()?)),
-        3 => write!(text, "{}", reader.name()?.text()),
+fn push_gateway(
+    text: &mut String,
+    kind: u8,
+    reader: &mut Reader<'_>,
+    case: NameCase,
+) -> Option<()> {
+    match kind {
+        0 => text.push('.'),
+        1 => write!(text, "{}", Ipv4Addr::from(reader.array::<4>()?)).ok()?,
+        2 => write!(text, "{}", Ipv6Addr::from(reader.array::<16>()?)).ok()?,
+        3 => case.push(text, &reader.name()?),
         _ => return None,
-    };
+    }
     Some(())
 }
 
 /// HIP (RFC 8005, 5 and 6): algorithm, host identity tag in hexadecimal, key, rendezvous servers.
-pub(super) fn host_identity(text: &mut String, reader: &mut Reader<'_>) -> Option<()> {
+pub(super) fn host_identity(
+    text: &mut String,
+    reader: &mut Reader<'_>,
+    case: NameCase,
+) -> Option<()> {
     let [tag_length, algorithm] = reader.array()?;
     let key_length = reader.u16()?;
     let _ = write!(text, "{algorithm} ");
@@ -127,7 +140,7 @@ pub(super) fn host_identity(text: &mut String, reader: &mut Reader<'_>) -> Optio
     let before = text.len();
     while !reader.is_done() {
         text.push(' ');
-        reader.name()?.push(text);
+        case.push(text, &reader.name()?);
         is_short_list(text, before)?;
     }
     Some(())

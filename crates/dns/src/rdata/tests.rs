@@ -1,9 +1,9 @@
-use super::push;
+use super::{NameCase, push};
 use proptest::prelude::*;
 
 fn presentation(message: &[u8], data_at: usize, data: &[u8], rtype: u16) -> String {
     let mut text = String::from("before");
-    push(&mut text, message, data_at, data, rtype);
+    push(&mut text, message, data_at, data, rtype, NameCase::AsWritten);
     text.split_off("before".len())
 }
 
