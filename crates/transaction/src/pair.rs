@@ -64,7 +64,7 @@ named_enum! {
         Answered = "answered",
         /// No response came within the query timeout.
         Timeout = "timeout",
-        /// The response came after the timeout was reported.
+        /// The response came after the query was reported as failed: timed out, unreachable or evicted.
         Late = "late",
         /// An ICMP error reported the server as unreachable.
         IcmpError = "icmp_error",

@@ -18,6 +18,8 @@ pub(crate) struct DraftDns {
     pub flags: Flags,
     /// Number of authority records, which are not written.
     pub authority: u16,
+    /// Serial of an SOA record in the authority section, as in a query for an IXFR.
+    pub client_serial: Option<u32>,
     pub question: Option<DraftQuestion>,
     pub answers: Answers,
     /// The options of the OPT record; without options there is no OPT record.
@@ -61,7 +63,7 @@ impl DraftDns {
         let counts = Counts {
             question: count(usize::from(self.question.is_some())),
             answer: count(self.answers.len()),
-            authority: self.authority,
+            authority: self.authority + u16::from(self.client_serial.is_some()),
             additional: count(usize::from(!self.options.is_empty())),
         };
         let Counts { question, answer, authority, additional } = counts;
@@ -72,6 +74,11 @@ impl DraftDns {
             octets.extend([question.qtype, question.qclass].into_iter().flat_map(u16::to_be_bytes));
         }
         self.answers.iter().for_each(|answer| push_answer(&mut octets, &answer));
+        if let Some(serial) = self.client_serial {
+            let data = &format!("ns hostmaster {serial} 1 1 1 1");
+            let soa = Answer { name: "a", class: 1, rtype: 6, ttl_seconds: 0, data };
+            push_answer(&mut octets, &soa);
+        }
         if !self.options.is_empty() {
             octets.extend(b"\0\0\x29\x04\xD0\0\0\0\0");
             let mut options = Vec::new();

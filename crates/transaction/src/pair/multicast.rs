@@ -65,6 +65,12 @@ pub(super) fn queried_group(query: &Message<'_>) -> Option<MulticastGroup> {
     MulticastGroup::ALL.into_iter().find(|group| group.address() == envelope.dst)
 }
 
+/// Returns whether a query was sent to all hosts by mDNS. Their responses may differ: each has its own
+/// records, and a host with several interfaces has other addresses on each.
+pub(super) fn is_mdns_query(query: &Message<'_>) -> bool {
+    query.is_mdns() && is_to_group(query)
+}
+
 /// Returns the group whose queries a response over UDP may answer.
 pub(super) fn responding_group(response: &Message<'_>) -> Option<MulticastGroup> {
     let envelope = response.envelope;

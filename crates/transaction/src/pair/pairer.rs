@@ -4,7 +4,7 @@ use super::answer_hash::AnswerHasher;
 use super::entry::{QueryEntry, QueryState};
 use super::established_pairs::EstablishedPairs;
 use super::key::{Endpoints, PairKey};
-use super::table::{EntryRef, FORGET_BATCH, Table, WaitQueue};
+use super::table::{self, EntryRef, FORGET_BATCH, Table, WaitQueue};
 use super::{
     ENDED_RETENTION, MAX_ENDED, MAX_EVICTION_SCAN, PairOptions, Status, Transaction, Vantage,
     transfer,
@@ -102,13 +102,15 @@ impl Pairer {
     /// Deadlines are rounded up to ticks of 17 ms. A response that comes before the tick ends is
     /// still judged by the timestamps of the packets.
     pub fn expire(&mut self, now: Timestamp, each: TransactionSink<'_>) {
-        while let Some(entry_ref) = self.table.pop_due(now) {
+        while let Some((deadline, entry_ref)) = self.table.pop_due(now) {
+            // Not `now`: with few packets, that may be much later.
+            let ended = table::tick_end(deadline);
             match self.table.get(entry_ref).map(|entry| &entry.state) {
-                Some(QueryState::Waiting) => self.fail(entry_ref, Status::Timeout, now, each),
+                Some(QueryState::Waiting) => self.fail(entry_ref, Status::Timeout, ended, each),
                 Some(QueryState::Transferring(running)) => {
                     let end = running.last.plus(transfer::IDLE_TIMEOUT);
-                    if end < now {
-                        self.close_transfer(entry_ref, now, each);
+                    if end <= deadline {
+                        self.close_transfer(entry_ref, ended, each);
                     } else {
                         self.table.set_timer(entry_ref, end);
                     }

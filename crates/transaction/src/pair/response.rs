@@ -57,9 +57,13 @@ impl Pairer {
                 return;
             }
             QueryState::Answered(first) => {
+                let query = entry.query.message();
                 let further = self.answer_hasher.hash(message);
-                let conflict = first.is_some() && further.is_some() && *first != further;
-                if !transfer::is_transfer_query(&entry.query.message()) {
+                let conflict = first.is_some()
+                    && further.is_some()
+                    && *first != further
+                    && !multicast::is_mdns_query(&query);
+                if !transfer::is_transfer_query(&query) {
                     // A truncated first response is replaced as the reference for conflicts.
                     *first = first.or(further);
                 }
@@ -118,14 +122,13 @@ impl Pairer {
                 }
             }
         });
-        let answer_hash = self.answer_hasher.hash(message);
         for (index, entry_ref) in waiting.iter().enumerate() {
             let Some(entry) = self.table.get(*entry_ref) else { continue };
             self.counters.responses += 1;
             self.counters.answered += 1;
             self.counters.shared += u64::from(index > 0);
             each(&Transaction { response: Some(*message), ..entry.transaction(Status::Answered) });
-            self.remember_answer(*entry_ref, answer_hash, ts);
+            self.remember_answer(*entry_ref, None, ts);
         }
         if !waiting.is_empty() {
             return;

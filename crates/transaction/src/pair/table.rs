@@ -20,6 +20,11 @@ pub(super) const FORGET_BATCH: usize = 32;
 /// Resolution of deadlines, as a power of two in nanoseconds: about 17 ms.
 const TICK_BITS: u32 = 24;
 
+/// Returns the end of the tick of a deadline, when it has passed.
+pub(super) const fn tick_end(deadline: Timestamp) -> Timestamp {
+    Timestamp::from_nanos((deadline.as_nanos() | ((1 << TICK_BITS) - 1)).saturating_add(1))
+}
+
 /// Refers to an entry. Slots are reused, references to a forgotten entry stay invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntryRef {
@@ -201,9 +206,9 @@ impl Table {
         self.queues[queue as usize].first().map(|index| self.entry_ref(index))
     }
 
-    /// Returns the entry with the earliest deadline if it is before the tick of `now`. A zone transfer
+    /// Returns the earliest deadline and its entry, if it is before the tick of `now`. A zone transfer
     /// then has no timer anymore; the caller has to end a query.
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<EntryRef> {
+    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, EntryRef)> {
         let out_of_order = self.timers.first().copied();
         let in_order = [WaitQueue::Spared, WaitQueue::Fresh].into_iter().filter_map(|queue| {
             let index = self.queues[queue as usize].first()?;
@@ -211,12 +216,11 @@ impl Table {
         });
         let (deadline, index) =
             in_order.chain(out_of_order).min_by_key(|(deadline, _)| *deadline)?;
-        let tick = |time: Timestamp| time.as_nanos() >> TICK_BITS;
-        if tick(deadline) >= tick(now) {
+        if tick_end(deadline) > now {
             return None;
         }
         self.replace_timer(index, None);
-        Some(self.entry_ref(index))
+        Some((deadline, self.entry_ref(index)))
     }
 
     /// Sets the deadline of a zone transfer.

@@ -166,6 +166,22 @@ fn response_is_late_by_packet_time() {
     assert_eq!(run(&mut pairer, at_the_limit), [(Status::Answered, Some(5000), 0, false)]);
 }
 
+/// A capture may have no packet in between.
+#[test]
+fn response_is_late_for_a_minute_whatever_else_is_captured() {
+    for between in [None, Some(5500), Some(30_000)] {
+        let others = || between.map(|ms| query(ms, 8, "b.test"));
+        for (ms, status) in [(65_000, Status::Late), (65_100, Status::Orphan)] {
+            let mut pairer = Pairer::new(PairOptions::default());
+            let messages = [query(0, 7, "a.test")].into_iter().chain(others());
+            let last = response(ms, 7, "a.test");
+            let outcomes = run(&mut pairer, messages.chain([last]));
+            assert_eq!(outcomes.last().unwrap().0, status, "{between:?} {ms}");
+            assert_eq!(outcomes[0].0, Status::Timeout);
+        }
+    }
+}
+
 #[test]
 fn query_repeated_after_timeout_starts_transaction() {
     let mut pairer = Pairer::new(PairOptions::default());

@@ -57,7 +57,7 @@ named_enum! {
         WrongId = "wrong_id",
         /// An mDNS response to the group without a captured query.
         Announcement = "announcement",
-        /// It resembles no query.
+        /// It resembles no query that is waiting or remembered.
         NoQuery = "no_query",
         /// Sampling may have excluded its query.
         Sampled = "sampled",

@@ -61,9 +61,8 @@ pub(super) fn start(
     if first.dns.rcode() != 0 {
         return None;
     }
-    let incremental = matches!(query.dns.question_type_and_class(), Some((IXFR, _)));
     let so_far = ZoneTransfer::default();
-    let mut progress = SoaProgress::new(incremental);
+    let mut progress = SoaProgress::new(&query.dns);
     let step = progress.add(&first.dns);
     let last = first.envelope.ts;
     let mut running =
@@ -110,11 +109,14 @@ enum TransferStep {
 ///
 /// An AXFR begins and ends with the SOA of the zone. So does an IXFR, but it may hold differences in
 /// between, each introduced by the SOA of the older serial and divided by the SOA of the newer one:
-/// the newest serial then occurs three times. An IXFR that is a single SOA reports that there is
-/// nothing newer (RFC 1995, 4).
+/// the newest serial then occurs three times. An IXFR that is a single SOA, not newer than that of
+/// the query, reports that there is nothing newer (RFC 1995, 4).
 #[derive(Clone, Copy, Debug)]
 struct SoaProgress {
     incremental: bool,
+    /// The client's serial, in the query for an IXFR.
+    client_serial: Option<u32>,
+    /// The newest serial.
     serial: u32,
     records: u64,
     /// How often the newest serial was seen.
@@ -124,8 +126,11 @@ struct SoaProgress {
 }
 
 impl SoaProgress {
-    const fn new(incremental: bool) -> Self {
-        Self { incremental, serial: 0, records: 0, seen: 0, required: 2 }
+    fn new(query: &Dns<'_>) -> Self {
+        let incremental = matches!(query.question_type_and_class(), Some((IXFR, _)));
+        // RFC 1995, 3.
+        let client_serial = query.authority().find_map(|record| soa_serial(&record));
+        Self { incremental, client_serial, serial: 0, records: 0, seen: 0, required: 2 }
     }
 
     fn add(&mut self, dns: &Dns<'_>) -> TransferStep {
@@ -148,13 +153,20 @@ impl SoaProgress {
                 }
             }
         }
-        let up_to_date = self.incremental && self.records == 1 && dns.counts.answer == 1;
+        // A server may also send each record in a message of its own.
+        let is_newer = self.client_serial.is_some_and(|client| is_newer(self.serial, client));
+        let up_to_date = self.incremental && dns.counts.answer == 1 && !is_newer;
         match self.records {
             0 => TransferStep::Broken,
             1 if up_to_date => TransferStep::Complete,
             _ => TransferStep::Continue,
         }
     }
+}
+
+/// Compares serials, which wrap (RFC 1982, 3.2).
+const fn is_newer(serial: u32, than: u32) -> bool {
+    serial != than && serial.wrapping_sub(than) < 1 << 31
 }
 
 /// Returns the serial of a well-formed SOA record, the third field of its data.
@@ -174,12 +186,21 @@ fn soa_serial(record: &Record<'_>) -> Option<u32> {
 mod tests {
     use super::TransferStep::{Broken, Complete, Continue};
     use super::*;
-    use crate::decode::testing::DraftDns;
+    use crate::decode::testing::{DraftDns, DraftQuestion};
     use dnscribe_dns::{Answer, Answers, Flags, MessageIndex};
+
+    fn progress(qtype: u16, client_serial: Option<u32>) -> SoaProgress {
+        let question = Some(DraftQuestion { qname: "example.test".into(), qtype, qclass: 1 });
+        let octets = DraftDns { client_serial, question, ..DraftDns::default() }.to_bytes();
+        SoaProgress::new(&Dns::new(&octets, &MessageIndex::parse(&octets, false).unwrap()))
+    }
 
     /// Runs messages, each given as the serials of its SOA records, 0 for any other record.
     fn steps(incremental: bool, messages: &[&[u32]]) -> Vec<TransferStep> {
-        let mut progress = SoaProgress::new(incremental);
+        run(progress(if incremental { IXFR } else { AXFR }, None), messages)
+    }
+
+    fn run(mut progress: SoaProgress, messages: &[&[u32]]) -> Vec<TransferStep> {
         let step = |records: &&[u32]| {
             let mut answers = Answers::default();
             for serial in *records {
@@ -226,9 +247,27 @@ mod tests {
         assert_eq!(steps(true, &[&[7, 6, 7, 7]]), [Complete]);
     }
 
+    /// BIND does this with `transfer-format one-answer`.
+    #[test]
+    fn ixfr_may_have_one_record_per_message() {
+        for (since, newest) in [(5, 7), (u32::MAX, 1), (1, 1 << 31)] {
+            let messages: &[&[u32]] = &[&[newest], &[since], &[0], &[newest], &[0], &[newest]];
+            let expected = [Continue, Continue, Continue, Continue, Continue, Complete];
+            assert_eq!(run(progress(IXFR, Some(since)), messages), expected, "{since} {newest}");
+        }
+        // The server has the same or an older zone.
+        for (since, newest) in [(7, 7), (7, 5), (1, u32::MAX)] {
+            assert_eq!(
+                run(progress(IXFR, Some(since)), &[&[newest]]),
+                [Complete],
+                "{since} {newest}"
+            );
+        }
+    }
+
     #[test]
     fn error_breaks_transfer() {
-        let mut progress = SoaProgress::new(false);
+        let mut progress = progress(AXFR, None);
         let octets = DraftDns { flags: Flags(0x8005), ..DraftDns::default() }.to_bytes();
         let refused = MessageIndex::parse(&octets, false).unwrap();
         assert_eq!(progress.add(&Dns::new(&octets, &refused)), Broken);

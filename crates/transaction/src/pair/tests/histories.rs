@@ -91,6 +91,8 @@ fn ask(client: u8, port: u16, server: u8, id: u16, name: u8, kind: u8) -> Draft 
     if kind >= 2 {
         query.envelope.transport = Transport::Tcp;
         query.dns.question.as_mut().unwrap().qtype = if kind == 2 { 252 } else { 251 };
+        // The newest serial of the responses is 9.
+        query.dns.client_serial = (kind > 2 && id > 0).then_some(7 + u32::from(id));
     }
     query
 }
@@ -119,6 +121,7 @@ fn respond(query: &Draft, deviation: Deviation, body_index: u8) -> Draft {
     (response.envelope.src, response.envelope.dst) = (dst, src);
     let (records, bits) = body(body_index);
     response.dns.flags = Flags(0x8000 | bits);
+    response.dns.client_serial = None;
     response.dns.answers = records
         .iter()
         .map(|(rtype, data)| Answer {

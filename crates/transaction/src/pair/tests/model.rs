@@ -2,7 +2,7 @@
 //! from the front.
 //!
 //! Two details are not in the contract but copied from the implementation: deadlines are rounded up
-//! to ticks of 2^24 ns, and the choice of the evicted query.
+//! to ticks of 2^24 ns, at whose end what is due ends, and the choice of the evicted query.
 
 use super::*;
 use crate::decode::Message;
@@ -75,6 +75,10 @@ fn tick(time: Timestamp) -> u64 {
     time.as_nanos() >> 24
 }
 
+fn tick_end(time: Timestamp) -> Timestamp {
+    Timestamp::from_nanos((tick(time) + 1) << 24)
+}
+
 /// Rcode and records.
 type AnswerContents = (u16, Vec<(String, u16, String)>);
 
@@ -113,7 +117,9 @@ fn is_closed(query: &Draft, messages: &[Draft]) -> Option<bool> {
     let incremental = question(query).is_some_and(|(_, qtype, _)| qtype == 251);
     let Some(Some(newest)) = records.first() else { return Some(false) };
     let newest_seen = records.iter().filter(|serial| **serial == Some(*newest)).count();
-    if incremental && records.len() == 1 && messages.len() == 1 {
+    // The serials of the histories are far from wrapping.
+    let has_newer = query.dns.client_serial.is_some_and(|client| *newest > client);
+    if incremental && records.len() == 1 && messages.len() == 1 && !has_newer {
         return Some(true);
     }
     let has_differences =
@@ -198,14 +204,14 @@ impl Model {
             let deadline = self.deadline(place);
             match &mut self.known[place].state {
                 ModelState::Waiting if tick(deadline) < tick(now) => {
-                    self.fail(place, Status::Timeout, now, out);
+                    self.fail(place, Status::Timeout, tick_end(deadline), out);
                 }
                 ModelState::Transferring { messages, timer, .. } if tick(*timer) < tick(now) => {
                     let end = messages.last().unwrap().envelope.ts.plus(IDLE_TIMEOUT);
-                    if end < now {
-                        self.close(place, now, out);
-                    } else {
-                        *timer = end;
+                    *timer = end.max(*timer);
+                    let due = *timer;
+                    if tick(due) < tick(now) {
+                        self.close(place, tick_end(due), out);
                     }
                 }
                 _ => {}

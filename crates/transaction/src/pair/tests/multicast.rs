@@ -148,6 +148,38 @@ fn unicast_response_to_group_query_matches_id_and_question() {
     }
 }
 
+/// Any host with a record answers an mDNS query; a name of LLMNR belongs to one host.
+#[test]
+fn responses_conflict_in_llmnr_only() {
+    for (group, asker_port, has_conflict) in
+        [(MDNS, 5353, false), (MDNS, 50_000, false), ("224.0.0.252:5355", 50_000, true)]
+    {
+        let group: SocketAddr = group.parse().unwrap();
+        let asker = SocketAddr::from(([10, 0, 0, 1], asker_port));
+        let is_to_group = asker_port == 5353;
+        let respond = |host: u8| {
+            let data = format!("10.0.0.{host}");
+            let mut response = response(u64::from(host), 7, "printer");
+            response.envelope.src = SocketAddr::from(([10, 0, 0, host], group.port()));
+            response.envelope.dst = if is_to_group { group } else { asker };
+            if is_to_group {
+                response.dns.question = None;
+            }
+            let record =
+                Answer { name: "printer", class: 1, rtype: 1, ttl_seconds: 1, data: &data };
+            response.dns.answers.push(&record);
+            response
+        };
+        let mut asked = query(0, 7, "printer");
+        (asked.envelope.src, asked.envelope.dst) = (asker, group);
+        let mut pairer = Pairer::new(PairOptions::default());
+        let outcomes = run(&mut pairer, [asked, respond(8), respond(9), respond(10)]);
+        let found: Vec<_> = outcomes.iter().map(|outcome| (outcome.0, outcome.3)).collect();
+        let further = (Status::Duplicate, has_conflict);
+        assert_eq!(found, [(Status::Answered, false), further, further], "{group} {asker_port}");
+    }
+}
+
 #[test]
 fn unicast_dns_on_mdns_port_pairs_normally() {
     let mut pairer = Pairer::new(PairOptions::default());
