@@ -209,7 +209,7 @@ impl OpenLookup {
         };
         let mut chains = decision.best.iter().map(|place| {
             let before = self.cname_source(*place).into_iter().flat_map(targets);
-            before.chain(targets(*place)).take(MAX_CHAIN).collect::<Vec<&str>>()
+            distinct(before.chain(targets(*place)).take(MAX_CHAIN)).into_vec()
         });
         chains.find(|chain| !chain.is_empty()).unwrap_or_default()
     }

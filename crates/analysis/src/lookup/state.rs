@@ -298,7 +298,7 @@ impl OpenLookup {
         }
     }
 
-    /// Stores the CNAMEs from the queried name on, and the addresses.
+    /// Stores the CNAMEs from the queried name on, up to the first that repeats one, and the addresses.
     fn find(&mut self, observation: &TransactionView<'_>) -> AnswerData {
         if !matches!(observation.rcode, Some(NOERROR | NXDOMAIN)) {
             return AnswerData::default();
@@ -314,6 +314,9 @@ impl OpenLookup {
         while self.pieces.len() - start < MAX_CHAIN
             && observation.qtype != Some(CNAME)
             && let Some(cname) = cname_of(owner)
+            && !self.pieces[start..]
+                .iter()
+                .any(|target| self.text(*target).eq_ignore_ascii_case(cname.data))
         {
             owner = cname.data;
             let text = self.write_lower_case(owner);

@@ -268,6 +268,27 @@ fn follows_cnames_in_answer_and_in_further_queries() {
 }
 
 #[test]
+fn chain_of_cnames_has_no_name_twice() {
+    let mut bench = Bench::new();
+    let chain = ["b.test", "WWW.a.test", "b.test", "www.a.test", "b.test"];
+    bench.exchange(0, Ask::new("www.a.test", A), &Reply::Alias(&chain, None));
+    let lookup = bench.only(1000);
+    assert_eq!(*lookup.fields.cname_chain, ["b.test", "www.a.test"], "round in a circle");
+
+    // The second answer begins before the name that it is asked for.
+    let mut bench = Bench::new();
+    bench.exchange(0, Ask::new("www.a.test", A), &Reply::Alias(&["b.test"], None));
+    let back = ["www.a.test", "b.test"];
+    bench.exchange(
+        2,
+        Ask::new("b.test", A).from(40_001, 2),
+        &Reply::Alias(&back, Some("192.0.2.9")),
+    );
+    let lookup = bench.only(1000);
+    assert_eq!(*lookup.fields.cname_chain, ["b.test", "www.a.test"]);
+}
+
+#[test]
 fn distinguishes_clients_without_process_by_address() {
     let mut bench = Bench::new();
     for (ms, name) in [(0, "web.a.test"), (2, "web.b.test"), (4, "web")] {
