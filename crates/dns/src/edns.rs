@@ -155,15 +155,13 @@ impl<'a> Edns<'a> {
     }
 }
 
-/// Reads a client subnet (RFC 7871, 6): family, source and scope prefix, and as many bytes as the source prefix covers.
+/// Reads a client subnet (RFC 7871, 6): family, source and scope prefix, covered bytes. Not all senders write as many of these as the
+/// prefix covers; missing ones are zeros.
 fn subnet(data: &[u8]) -> Option<String> {
     let mut reader = Reader::new(data, 0);
     let family = reader.u16()?;
     let [prefix, _scope] = reader.array()?;
     let address = reader.take_rest();
-    if address.len() != usize::from(prefix.div_ceil(8)) {
-        return None;
-    }
     let mut text = String::new();
     push_prefix(&mut text, family, address, prefix)?;
     Some(text)

@@ -190,13 +190,9 @@ mod tests {
 
     #[test]
     fn writes_invalid_options_as_hex() {
-        for (code, bytes, text) in [
-            (8, &[0, 1, 33, 0, 1][..], "\\# 5 0001210001"),
-            (8, &[0, 3, 0, 0], "\\# 4 00030000"),
-            // One byte and four, of a prefix of three.
-            (8, &[0, 1, 24, 0, 97], "\\# 5 0001180061"),
-            (8, &[0, 1, 24, 0, 198, 51, 100, 0], "\\# 8 00011800c6336400"),
-        ] {
+        for (code, bytes, text) in
+            [(8, &[0, 1, 33, 0, 1][..], "\\# 5 0001210001"), (8, &[0, 3, 0, 0], "\\# 4 00030000")]
+        {
             assert_eq!(shown(code, bytes).as_deref(), Some(text), "{code}");
         }
     }
