@@ -10,6 +10,7 @@ use crate::privacy::Policy;
 use crate::query::text_list;
 use crate::rows::{Columns, date, text};
 use crate::store::{State, Store, Table};
+use crate::tombstones::Tombstones;
 use crate::values::{AdjustmentCause, Detail, Grain, KpiValue, Question, UTC, Values};
 use datafusion::arrow::array::{Array as _, RecordBatch};
 use export::{Amount, Export, ValueRow};
@@ -114,7 +115,8 @@ pub async fn reconcile(
     extent: Extent,
 ) -> Result<Report, KpiError> {
     let state = store.state().await?;
-    let export = Export::read(file, policy)?;
+    let tombstones = Tombstones::read(store, state.tombstones.as_deref()).await?;
+    let export = Export::read(file, policy, tombstones.as_ref())?;
     let mut report = if let Some(rows) = export.values {
         let values = Values::load(store, &state, Detail::default()).await?;
         let mut report = Report { extent, ..Report::default() };

@@ -6,6 +6,7 @@ use crate::facts::{self, Fact, Origin};
 use crate::import;
 use crate::input::{self, FieldValue, Row, parse_fields};
 use crate::privacy::Policy;
+use crate::tombstones::Tombstones;
 use datafusion::arrow::array::RecordBatch;
 use dnscribe_record::RegistrarEventRecord;
 use jiff::civil::Date;
@@ -105,7 +106,11 @@ impl fmt::Display for Amount {
 }
 
 impl Export {
-    pub(super) fn read(file: &Path, policy: &Policy) -> Result<Self, KpiError> {
+    pub(super) fn read(
+        file: &Path,
+        policy: &Policy,
+        tombstones: Option<&Tombstones>,
+    ) -> Result<Self, KpiError> {
         let mut export = Self::default();
         let mut events: Vec<(Origin, Box<RegistrarEventRecord>)> = Vec::new();
         let sha256: Arc<str> = input::digest(file)?.sha256.into();
@@ -116,7 +121,11 @@ impl Export {
                 Some(Ok(values)) => export.values.get_or_insert_default().push(values),
                 Some(Err(reason)) => export.refuse(&reason),
                 None => match import::parse(&row).and_then(|fact| protected(fact, policy)) {
-                    Ok(Fact::Event(event)) => {
+                    Ok(Fact::Event(mut event)) => {
+                        // Ours has pseudonyms as keys since it was erased.
+                        if let Some(tombstones) = tombstones {
+                            tombstones.replace(&mut event, &source);
+                        }
                         let origin = Origin {
                             line,
                             source: Arc::clone(&source),
@@ -266,5 +275,24 @@ mod tests {
         let fields = fields.map(|(name, text)| (name.to_owned(), text.to_owned()));
         let twice = value_row(&Row::Csv(String::new(), fields.to_vec())).unwrap();
         assert_eq!(twice, Err("column value is there twice".to_owned()));
+    }
+
+    #[test]
+    fn erased_events_have_the_keys_of_ours() {
+        use crate::rows::{Columns, text};
+        use crate::tombstones::Trace;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let rows =
+            "event_type,business_key,event_ts\nexpired,order-bruno.de-1,2026-03-01T10:00:00Z\n";
+        std::fs::write(file.path(), rows).unwrap();
+        let mut tombstones = Tombstones::new().unwrap();
+        tombstones.add(Trace::Key, ["order-bruno.de-1", ""]);
+        let key = |tombstones: Option<&Tombstones>| {
+            let export = Export::read(file.path(), &Policy::default(), tombstones).unwrap();
+            let columns = Columns(&export.batches[0]);
+            text(&columns.texts("business_key").unwrap(), 0).unwrap().to_owned()
+        };
+        assert_eq!(key(None), "order-bruno.de-1");
+        assert_eq!(key(Some(&tombstones)), tombstones.pseudonym("order-bruno.de-1"));
     }
 }

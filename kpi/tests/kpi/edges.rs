@@ -1,5 +1,6 @@
 //! Rows, exports and questions at the edges, where a wrong number would come without a mark.
 
+use crate::hostile::fact;
 use crate::world::{World, event};
 use serde_json::{Value, json};
 use std::fs;
@@ -357,4 +358,19 @@ fn summaries_that_no_computation_goes_on_from_are_removed() {
     world.compute();
     assert_eq!(world.value("registrations", "2026-03-01").0, 4);
     assert_eq!(world.files("summary").len(), 1);
+}
+
+/// The authority knows the keys of then, and the store has pseudonyms of them.
+#[test]
+fn an_export_agrees_after_an_erasure() {
+    let world = World::new();
+    let mut more = amount(5_000_000);
+    more["domain"] = json!("bruno.de");
+    let key = "order-bruno.de-1";
+    world.import("a.ndjson", &[fact(key, key, "payment_captured", "2026-03-01", more)]);
+    let export = world.path("a.ndjson").to_str().unwrap().to_owned();
+    world.ok(&["reconcile", "--against", &export]);
+    world.ok(&["erase", "--domain", "bruno.de", "--reason", "x"]);
+    assert_eq!(world.with_texts(&[key]), [""; 0]);
+    world.ok(&["reconcile", "--against", &export]);
 }
