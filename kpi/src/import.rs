@@ -2,6 +2,7 @@
 
 pub mod again;
 mod parse;
+pub mod position;
 pub mod undo;
 
 pub use parse::parse;

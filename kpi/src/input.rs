@@ -18,8 +18,8 @@ use std::io::{BufRead, BufReader, Cursor, Read, Write as _};
 use std::path::Path;
 use std::rc::Rc;
 
-/// Longest line of NDJSON in bytes: more than any record.
-const MAX_LINE_BYTES: usize = 16 << 20;
+/// Length in bytes that a line of NDJSON does not reach: more than any record.
+pub(crate) const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// A row as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,6 +215,11 @@ pub fn parse_row(raw: &[u8], columns: Option<&Columns>) -> Result<Option<Row>, K
     let found = builder.from_reader(raw).read_byte_record(&mut record);
     let found = found.map_err(|error| KpiError::Failed(format!("row as it came: {error}")))?;
     Ok(found.then(|| columns.row(&record)))
+}
+
+/// Stands for a row that has no place in a line, and is refused as no JSON.
+pub(crate) fn too_long(place: &str, bytes: usize) -> String {
+    format!("{place}: {bytes} bytes, but a row may have 16 MiB")
 }
 
 fn json_row(line: &[u8]) -> Option<Row> {

@@ -4,9 +4,11 @@
 //! number can be taken only once, on a local disk as in S3-compatible storage, so two programs that write at the
 //! same time cannot both believe that they were first, and a program that dies leaves files that no commit names.
 
+mod position;
 mod raw;
 mod state;
 
+pub use position::PositionCommit;
 pub use raw::{RawFile, RawImport};
 pub use state::{Coverage, DayState, Erasure, Frozen, Reopening, State, Undone};
 
@@ -317,6 +319,8 @@ pub enum CommitKind {
     Erase(EraseCommit),
     /// Rows as they came are no longer kept.
     Expire(ExpireCommit),
+    /// A topic or source was read, and nothing was added.
+    Position(PositionCommit),
 }
 
 /// A commit.

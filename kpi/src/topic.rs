@@ -4,14 +4,16 @@
 //! commits neither loses a message nor counts one twice, without consumer groups.
 
 use crate::error::KpiError;
-use crate::import::{self, Imported, Request};
-use crate::input::Format;
+use crate::import::{self, Imported, Request, position};
+use crate::input::{self, Format, MAX_LINE_BYTES};
 use crate::privacy::Policy;
 use crate::scratch::ScratchFile;
 use crate::sources::Sources;
 use crate::store::Store;
+use dnscribe_cli::input::Compression;
 use dnscribe_delivery::KafkaConfig;
 use dnscribe_delivery::kafka::{TopicMessage, TopicReader};
+use serde::de::IgnoredAny;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::{ControlFlow, Range};
@@ -36,9 +38,6 @@ pub async fn import_topic(
     let earlier =
         if is_restart { Progress::default() } else { Progress::new(&earlier_offsets, &marks) };
     let content = tokio::task::block_in_place(|| Content::read(config, topic, &earlier))?;
-    if content.messages == 0 {
-        return Ok(None);
-    }
     let request = Request {
         source: topic,
         // A message that is no JSON must not decide how the others are read.
@@ -49,7 +48,15 @@ pub async fn import_topic(
         earlier_offsets,
         ..Request::new(&name, policy, sources)
     };
-    import::import(store, content.file.path(), &request).await.map(Some)
+    let mut imported = None;
+    if content.messages > 0 {
+        let result = import::import(store, content.file.path(), &request).await;
+        imported = Some(result.map_err(|error| error.renamed(content.file.path(), topic))?);
+    }
+    if !matches!(imported, Some(Imported::Added(_))) {
+        position::record(store, &request).await?;
+    }
+    Ok(imported)
 }
 
 /// How far a partition was read.
@@ -195,16 +202,43 @@ impl Content {
             return Ok(());
         }
         self.messages += 1;
-        // A line is a message: JSON has no line breaks but as white space.
-        let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
-        let line: Vec<u8> = value
-            .iter()
-            .map(|byte| if is_break(byte) { b' ' } else { *byte })
-            .chain([b'\n'])
-            .collect();
-        self.file.write_all(&line).map_err(KpiError::temporary)
+        let place = || format!("{topic}/{partition}, offset {offset}");
+        self.file.write_all(&line(value, place)).map_err(KpiError::temporary)
     }
 }
+
+/// Returns the line that a message becomes. One that can be none is named instead by its place: it is refused as no JSON, and keeps
+/// no others away.
+fn line(value: &[u8], place: impl Fn() -> String) -> Vec<u8> {
+    let is_blank = || {
+        let text = std::str::from_utf8(value);
+        text.is_ok_and(|text| text.trim_start_matches('\u{feff}').trim().is_empty())
+    };
+    let wrong = if value.len() >= MAX_LINE_BYTES {
+        Some(input::too_long(&place(), value.len()))
+    } else if Compression::detect(value).is_some() {
+        // As the first line, it would say that all lines are compressed.
+        Some(format!("{}: compressed by its producer", place()))
+    } else if is_blank() {
+        Some(format!("{}: white space alone", place()))
+    } else {
+        None
+    };
+    if let Some(wrong) = wrong {
+        tracing::warn!("{wrong}: this message is refused");
+        return (wrong + "\n").into_bytes();
+    }
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    // JSON has line breaks as white space alone. Within a text, a space instead would make another text of what is no JSON.
+    let is_wrong =
+        value.iter().any(is_break) && serde_json::from_slice::<IgnoredAny>(value).is_err();
+    let instead = if is_wrong { NO_JSON } else { b' ' };
+    let bytes = value.iter().map(|byte| if is_break(byte) { instead } else { *byte });
+    bytes.chain([b'\n']).collect()
+}
+
+/// Stands for a line break in a message that is no JSON: no JSON has this byte.
+const NO_JSON: u8 = 0x0b;
 
 #[cfg(test)]
 mod tests {
@@ -270,5 +304,98 @@ mod tests {
             }
         }
         assert_eq!(refusal(&Progress::default(), &[(300, 400)]), None);
+    }
+
+    /// Each message is one row: what cannot be read is refused, and stops nothing.
+    #[test]
+    fn each_message_becomes_one_row_with_its_own_value() {
+        let long = [b"\"".as_slice(), &vec![b'a'; MAX_LINE_BYTES - 2], b"\""].concat();
+        let gzip = [&[0x1f, 0x8b, 8, 0][..], b"{}"].concat();
+        for (value, expected) in [
+            (b"{\"a\":\r\n1}".as_slice(), Some("{\"a\":  1}")),
+            (b"\n{}\n", Some("{}")),
+            // No JSON has a line break in a text.
+            (b"{\"a\":\"b\nc\"}", None),
+            (b"{\"a\":1}\n{\"a\":2}", None),
+            (b" \n\t", None),
+            (&gzip, None),
+            (&long, None),
+            (&long[1..], None),
+        ] {
+            let mut content = Content {
+                file: ScratchFile::new().unwrap(),
+                messages: 0,
+                progress: Progress::default(),
+            };
+            let message = |offset: i64, value| TopicMessage {
+                topic: "t",
+                partition: 3,
+                offset,
+                is_first: offset == 0,
+                key: None,
+                event_id: None,
+                value: Some(value),
+            };
+            content.add(message(0, value), &Progress::default()).unwrap();
+            content.add(message(1, b"{}"), &Progress::default()).unwrap();
+            content.file.flush().unwrap();
+            let mut rows = Vec::new();
+            let add = |_, row| {
+                let read = match &row {
+                    input::Row::Json(text) => input::parse_fields(text).is_ok(),
+                    _ => false,
+                };
+                let text = match row {
+                    input::Row::Json(text) | input::Row::Unreadable(text, _) => text,
+                    input::Row::Csv(..) => String::new(),
+                };
+                rows.push((read, text));
+                Ok(())
+            };
+            input::read_rows(content.file.path(), Format::Json, add).unwrap();
+            let [(is_read, text), (true, _)] = rows.as_slice() else { panic!("{rows:?}") };
+            assert_eq!(is_read.then_some(text.as_str()), expected);
+        }
+        let text = line(&long, || "t/3, offset 7".to_owned());
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(text, "t/3, offset 7: 16777216 bytes, but a row may have 16 MiB\n");
+    }
+
+    /// A topic that was made anew may have what the one before had, or nothing; and marks of transactions move its end.
+    #[test]
+    fn positions_are_recorded_although_nothing_is_added() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().join("data").to_str().unwrap()).unwrap();
+        let (policy, sources) = (Policy::default(), Sources::default());
+        let mut earlier_offsets = BTreeMap::new();
+        for (read, commits) in [
+            (progress(&[(0, 0, "0:")]), 1),
+            (progress(&[(0, 0, "0:")]), 1),
+            (progress(&[(0, 4, "4:5e")]), 2),
+            (progress(&[(0, 4, "6:5e")]), 3),
+            (progress(&[(0, 4, "6:5e")]), 3),
+            (progress(&[(0, 2, "2:5f")]), 4),
+        ] {
+            let request = Request {
+                offsets: read.offsets(),
+                last_messages: read.marks(),
+                earlier_offsets,
+                ..Request::new("kafka:t", &policy, &sources)
+            };
+            runtime.block_on(position::record(&store, &request)).unwrap();
+            let state = runtime.block_on(store.state()).unwrap();
+            earlier_offsets = state.offsets["kafka:t"].clone();
+            assert_eq!(Progress::new(&earlier_offsets, &state.last_messages["kafka:t"]), read);
+            assert_eq!(state.number, commits, "{read:?}");
+            // Whoever has begun to read before others went on takes nothing back.
+            let late = Request {
+                offsets: BTreeMap::from([(0, 1)]),
+                earlier_offsets: BTreeMap::from([(0, 77)]),
+                ..request.clone()
+            };
+            runtime.block_on(position::record(&store, &late)).unwrap();
+            assert_eq!(runtime.block_on(store.state()).unwrap().number, commits);
+        }
     }
 }

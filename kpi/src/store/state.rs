@@ -1,8 +1,8 @@
 //! What all commits together say.
 
 use super::{
-    Base, Commit, CommitKind, DeliveredCommit, EraseCommit, FactFile, ImportCommit, ReopenCommit,
-    Table, UndoCommit,
+    Base, Commit, CommitKind, DeliveredCommit, EraseCommit, FactFile, ImportCommit, PositionCommit,
+    ReopenCommit, Table, UndoCommit,
 };
 use crate::definition::Definition;
 use crate::error::KpiError;
@@ -171,14 +171,8 @@ impl State {
                     self.discarded.remove(path);
                 }
                 // Rows that were read again move no topic and no source back to where it was then.
-                let is_new = import.again.is_none();
-                if is_new && !import.offsets.is_empty() {
-                    self.offsets.insert(import.name.clone(), import.offsets.clone());
-                    self.last_messages.insert(import.name.clone(), import.last_messages.clone());
-                }
-                if let Some(position) = import.position.as_ref().filter(|_| is_new) {
-                    let place = (import.source.clone(), import.name.clone());
-                    self.positions.insert(place, position.clone());
+                if import.again.is_none() {
+                    self.move_to(PositionCommit::from(&*import));
                 }
                 self.imports.insert(import.sha256.clone(), (number, commit.at, import));
             }
@@ -224,6 +218,7 @@ impl State {
                 self.decided = number;
                 self.erase(erase, commit.at);
             }
+            CommitKind::Position(read) => self.move_to(read),
             CommitKind::Expire(expire) => {
                 self.removals.insert(expire.removal);
                 self.discarded.retain(|path| !expire.files.contains(path));

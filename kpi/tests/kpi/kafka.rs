@@ -164,6 +164,51 @@ fn messages_that_were_removed_before_they_were_imported_are_named() {
     assert!(code == Some(0) && text.contains("1 rows, 1 accepted"), "{text}");
 }
 
+/// The store knows how far a topic was read, also where nothing of it was new.
+#[test]
+fn what_adds_nothing_was_read_all_the_same() {
+    let world = World::new();
+    let run = |broker: &Broker, more: &[&str]| {
+        let brokers = broker.bootstrap();
+        let words = ["import", "--topic", EVENTS, "--brokers", &brokers];
+        let output = world.run(&[&words[..], more].concat());
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).unwrap())
+    };
+    let line =
+        |n: u32| event(n, "registration_completed", "2026-03-01T10:00:00Z", json!({})).to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    broker.create_topic(EVENTS, 1).unwrap();
+    write(&broker, EVENTS, &[line(1)]);
+    assert!(run(&broker, &[]).1.contains("1 rows, 1 accepted"));
+    // Messages without a value are no rows.
+    let mut kcat = Command::new("kcat");
+    kcat.args(["-b", &broker.bootstrap(), "-P", "-t", EVENTS, "-K:", "-Z"]).stdin(Stdio::piped());
+    let mut child = kcat.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"a:\nb:\n").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(run(&broker, &[]).1.contains("no new messages"));
+    broker.delete_records(EVENTS, 0, 3).unwrap();
+    let (code, text) = run(&broker, &[]);
+    assert!(code == Some(0) && text.contains("no new messages"), "{text}");
+
+    // A topic of the same name: first without messages, then with one that was imported before.
+    drop(broker);
+    let folder = tempfile::tempdir().unwrap();
+    let broker = Broker::up(folder.path()).unwrap();
+    broker.create_topic(EVENTS, 1).unwrap();
+    let (code, text) = run(&broker, &[]);
+    assert!(code == Some(2) && text.contains("the topic was made anew"), "{text}");
+    assert!(run(&broker, &["--from-beginning"]).1.contains("no new messages"));
+    write(&broker, EVENTS, &[line(1)]);
+    let (code, text) = run(&broker, &[]);
+    assert!(code == Some(0) && text.contains("imported before"), "{text}");
+    write(&broker, EVENTS, &[line(2)]);
+    let (code, text) = run(&broker, &[]);
+    assert!(code == Some(0) && text.contains("1 rows, 1 accepted"), "{text}");
+}
+
 /// Others write meanwhile, so that no two imports have read the same messages.
 #[test]
 fn imports_of_a_topic_at_the_same_time_import_each_message_once() {
