@@ -7,7 +7,7 @@ mod delivered;
 pub mod http;
 
 use crate::error::KpiError;
-use crate::import::{self, Imported, Request};
+use crate::import::{self, Imported, Request, position};
 use crate::input::{Format, hex};
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
@@ -130,7 +130,11 @@ impl Puller<'_> {
         request: &Request<'_>,
     ) -> Result<Imported, KpiError> {
         let imported = import::import(self.store, file.path(), request).await;
-        imported.map_err(|error| error.renamed(file.path(), request.name))
+        let imported = imported.map_err(|error| error.renamed(file.path(), request.name))?;
+        if let Imported::Already(_) = imported {
+            position::record(self.store, request).await?;
+        }
+        Ok(imported)
     }
 
     /// Reads the rows that a source has delivered; none if there is no file of them.
@@ -211,12 +215,49 @@ async fn downloaded(
             _ => KpiError::Usage(problem),
         }
     };
+    // Its version is recorded as that of the listing: another one, or a part, would be missed for ever.
+    let changed = || KpiError::Usage(format!("{name}: is not as it was listed: pull it again"));
     let mut file = ScratchFile::new()?;
     let found = objects.get(&object.location).await.map_err(fail)?;
-    let mut content = found.into_stream();
+    if found.meta.e_tag.is_some() && object.e_tag.is_some() && found.meta.e_tag != object.e_tag {
+        return Err(changed());
+    }
+    let (mut content, mut bytes) = (found.into_stream(), 0);
     while let Some(chunk) = content.next().await {
-        file.write_all(&chunk.map_err(fail)?).map_err(KpiError::temporary)?;
+        let chunk = chunk.map_err(fail)?;
+        bytes += chunk.len() as u64;
+        file.write_all(&chunk).map_err(KpiError::temporary)?;
+    }
+    if bytes != object.size {
+        return Err(changed());
     }
     file.flush().map_err(KpiError::temporary)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use object_store::memory::InMemory;
+
+    #[test]
+    fn objects_that_are_not_as_they_were_listed_are_refused() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (objects, place) = (InMemory::new(), ObjectPath::from("a.ndjson"));
+            objects.put(&place, "{\"a\":1}".into()).await.unwrap();
+            let listed = objects.head(&place).await.unwrap();
+            let file = downloaded(&objects, &listed, "s3://b/a").await.unwrap();
+            assert_eq!(std::fs::read(file.path()).unwrap(), b"{\"a\":1}");
+            let longer = ObjectMeta { size: listed.size + 1, ..listed.clone() };
+            objects.put(&place, "{\"a\":2}".into()).await.unwrap();
+            let current = objects.head(&place).await.unwrap();
+            let shorter = ObjectMeta { size: current.size - 1, ..current };
+            for object in [listed, longer, shorter] {
+                let problem = downloaded(&objects, &object, "s3://b/a").await.err().unwrap();
+                assert!(matches!(problem, KpiError::Usage(_)), "{problem}");
+                assert_eq!(problem.to_string(), "s3://b/a: is not as it was listed: pull it again");
+            }
+        });
+    }
 }

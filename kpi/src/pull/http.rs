@@ -2,10 +2,10 @@
 
 use super::delivered::{DeliveredRows, row_hash};
 use crate::error::KpiError;
-use crate::input::{self, compact};
+use crate::input::{self, MAX_LINE_BYTES, compact};
 use crate::scratch::ScratchFile;
 use crate::sources::{Paging, Pull, Secret, Since};
-use dnscribe_delivery::http::{agent, error_message, retry_after};
+use dnscribe_delivery::http::{agent, error_message, mask, retry_after};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -25,6 +25,8 @@ use url::Url;
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Time that the download of a file may take.
 const FILE_TIMEOUT: Duration = Duration::from_mins(15);
+/// Part of a server's error message that is read, in bytes: more than is repeated, so that no secret is cut at its end.
+const MESSAGE_BYTES: u64 = 64 << 10;
 /// Largest answer with rows, in bytes.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
 /// Times that a request is sent before it has failed.
@@ -246,6 +248,11 @@ impl<'a> RowFile<'a> {
             if self.delivered.add(hash, place) <= self.known.times(hash) {
                 continue;
             }
+            let line = if line.len() < MAX_LINE_BYTES {
+                line
+            } else {
+                input::too_long("a row", line.len())
+            };
             writeln!(self.file, "{line}")
                 .map_err(|error| KpiError::temporary(error).to_string())?;
             self.is_empty = false;
@@ -317,7 +324,7 @@ impl<'a> Client<'a> {
                 }
                 Ok(answer) => {
                     let (status, wanted) = (answer.status(), retry_after(answer.headers()));
-                    let why = refusal(answer);
+                    let why = refusal(answer, &self.secrets(url));
                     let may_pass = status.is_server_error()
                         || matches!(
                             status,
@@ -343,6 +350,16 @@ impl<'a> Client<'a> {
             pause *= 2;
             tries += 1;
         }
+    }
+
+    /// What a message must not repeat.
+    fn secrets(&self, url: &Url) -> Vec<String> {
+        let mut secrets = secrets(url);
+        if let Some((_, value)) = &self.credentials {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            secrets.push(text.strip_prefix("Bearer ").unwrap_or(&text).to_owned());
+        }
+        secrets
     }
 
     fn send(&mut self, url: &Url, timeout: Duration) -> Result<Response<Body>, ureq::Error> {
@@ -375,10 +392,11 @@ fn request(
 pub fn download(url: &str) -> Result<ScratchFile, KpiError> {
     let wrong = |why: String| KpiError::Usage(format!("{}: {why}", without_secrets(url)));
     let agent = agent("export", None).map_err(wrong)?;
+    let secrets = Url::parse(url).map(|url| secrets(&url)).unwrap_or_default();
     let answer = request(&agent, url, FILE_TIMEOUT, REDIRECTS).call();
     let answer = answer.map_err(|error| wrong(error.to_string()))?;
     if !answer.status().is_success() {
-        return Err(wrong(refusal(answer)));
+        return Err(wrong(refusal(answer, &secrets)));
     }
     if let Some(why) = unreadable(&answer, true) {
         return Err(wrong(why));
@@ -422,12 +440,24 @@ fn links(headers: &HeaderMap) -> String {
     all.collect::<Vec<_>>().join(", ")
 }
 
-fn refusal(answer: Response<Body>) -> String {
+/// What a server says instead of an answer. Some repeat the request in it, with its `secrets`.
+fn refusal(answer: Response<Body>, secrets: &[String]) -> String {
     let status = answer.status();
-    let mut said = String::new();
+    let mut said = Vec::new();
     // A message that cannot be read says no more than the status does.
-    let _ = answer.into_body().into_reader().take(4096).read_to_string(&mut said);
-    format!("answers {}: {}", status.as_u16(), error_message(&said))
+    let _ = answer.into_body().into_reader().take(MESSAGE_BYTES).read_to_end(&mut said);
+    mask(&mut said, secrets);
+    format!("answers {}: {}", status.as_u16(), error_message(&String::from_utf8_lossy(&said)))
+}
+
+/// What may be secret in an address: its query, the values in it as they are sent and as they are meant, and its login.
+fn secrets(url: &Url) -> Vec<String> {
+    let query = url.query().unwrap_or_default();
+    let sent = query.split('&').filter_map(|pair| pair.split_once('='));
+    let sent = sent.map(|(_, value)| value.to_owned());
+    let meant = url.query_pairs().map(|(_, value)| value.into_owned());
+    let login = [url.username(), url.password().unwrap_or_default()].map(str::to_owned);
+    sent.chain(meant).chain(login).chain([query.to_owned()]).collect()
 }
 
 /// Why an answer is not what was asked for, although the server has no error.
@@ -623,5 +653,24 @@ mod tests {
         let name =
             without_secrets("https://me:secret@billing.example:8443/export.csv?signature=abc#top");
         assert_eq!(name, "https://billing.example:8443/export.csv");
+    }
+
+    #[test]
+    fn secrets_of_an_address_are_known() {
+        let url: Url = "https://me:pass%2Fword@a.example/v1?apikey=a%20key&page=2".parse().unwrap();
+        let secrets = secrets(&url);
+        for part in ["a%20key", "a key", "apikey=a%20key&page=2", "pass%2Fword"] {
+            assert!(secrets.iter().any(|secret| secret == part), "{part}: {secrets:?}");
+        }
+    }
+
+    /// A row that the import could not read would stop all later pulls.
+    #[test]
+    fn a_row_that_is_too_long_is_named_instead() {
+        let mut file = RowFile::new(None, None, DeliveredRows::default()).unwrap();
+        let row = RawValue::from_string(format!("\"{}\"", "a".repeat(MAX_LINE_BYTES))).unwrap();
+        file.add(&[&row]).unwrap();
+        let written = std::fs::read_to_string(file.finish().unwrap().file.path()).unwrap();
+        assert_eq!(written, "a row: 16777218 bytes, but a row may have 16 MiB\n");
     }
 }

@@ -342,6 +342,12 @@ fn a_pull_that_fails_changes_nothing() {
     api.instead(403, "", &json!({"error": "not\nyours"}));
     let error = store.error(&[]);
     assert!(error.contains(r#"/v1/events: answers 403: {"error":"not\nyours"}"#), "{error}");
+    // A server that repeats the request does not bring the secret into the log.
+    let repeated = json!({"error": format!("you sent: Bearer {TOKEN} ?kind=all&cursor=2")});
+    api.instead(403, "", &repeated);
+    let error = store.error(&[]);
+    assert!(error.contains("you sent: Bearer ***"), "{error}");
+    assert!(!error.contains(TOKEN), "{error}");
     for (answer, problem) in [
         (json!([]), "no list at \"/data/items\""),
         (
@@ -430,6 +436,10 @@ fn objects_are_files_that_are_read_once() {
     let text = store.ok(&[]);
     assert_eq!(text.lines().count(), 2, "{text}");
     assert_eq!(store.registrations(), [1, 1, 1, 1]);
+    // The same rows under another name are fetched once, and add nothing.
+    put("exports/2026/copy.ndjson", &[3]);
+    assert!(store.ok(&[]).contains("copy.ndjson: imported before"));
+    assert_eq!(store.ok(&[]), "registry: nothing new\n");
     // One that cannot be read keeps no others away.
     gateway.put("exports/2026/a.ndjson", "[1]");
     put("exports/2026/b.ndjson", &[5]);
