@@ -122,6 +122,8 @@ fn open(cli: &Cli) -> Result<Store, KpiError> {
 async fn tidied(cli: &Cli, sources: &Sources) -> Result<Store, KpiError> {
     let store = open(cli)?;
     if let Err(error) = removal::end_interrupted(&store).await {
+        // Where the store cannot be read at all, that is all that is known.
+        store.state().await?;
         tracing::error!("erased data may still be there, the next command tries again: {error}");
     }
     if let Err(error) = removal::expire(&store, sources.raw_days()).await {

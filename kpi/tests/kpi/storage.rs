@@ -126,3 +126,18 @@ fn imports_at_once_into_s3_all_count() {
     world.compute();
     assert_eq!(world.value("registrations", "2026-03-01").0, 6);
 }
+
+#[test]
+fn a_bucket_that_is_not_there_is_all_that_is_wrong() {
+    if shell::which("go").is_none() {
+        environment::skip("go is missing, which builds the S3-compatible server");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = Gateway::up(folder.path());
+    let world = World::with_store("s3://nowhere/kpi", gateway.environment());
+    let output = world.run(&["compute"]);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("nowhere") && !error.contains("erased data"), "{error}");
+}
