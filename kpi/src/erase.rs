@@ -84,42 +84,11 @@ pub async fn erase(store: &Store, request: &Request<'_>) -> Result<Erased, KpiEr
     loop {
         let mut subjects = subjects(store, &state, request).await?;
         let mut rewritten = Rewritten::default();
-        let written = rewritten.write(store, &state, &mut subjects, request.policies).await;
-        if let Err(error) = written {
-            rewritten.discard(store).await?;
-            return Err(error);
+        let committed = rewritten.commit(store, &mut state, &mut subjects, request).await;
+        if !matches!(committed, Ok(Some(_)) | Err(KpiError::Undecided { .. })) {
+            store.discard(&state, rewritten.files().map(String::as_str)).await;
         }
-        let mut removed = state.discarded.clone();
-        let mut unsettled = 0;
-        let written: BTreeSet<&String> = rewritten.files().collect();
-        if rewritten.tombstones.is_some() {
-            removed.extend(state.tombstones.clone());
-        }
-        for folder in ["facts", ROWS, KEYS, tombstones::FOLDER] {
-            for (path, is_old) in orphans(store, &state, folder).await? {
-                if is_old {
-                    removed.insert(path);
-                } else if !removed.contains(&path) && !written.contains(&path) {
-                    unsettled += 1;
-                }
-            }
-        }
-        // It has hashes of names, and is made anew.
-        let indices = store.list(index::FOLDER).await?;
-        removed.extend(indices.iter().map(|file| store.path_of(&file.location)));
-        let files = rewritten.paths.keys().chain(&removed).cloned().collect();
-        let removal = Removal::announce(store, files).await?;
-        let commit = EraseCommit {
-            reason: request.reason.trim().to_owned(),
-            subjects: subjects.all.len(),
-            facts: rewritten.facts,
-            raw_rows: rewritten.raw_rows,
-            replaced: rewritten.paths.clone(),
-            tombstones: rewritten.tombstones.clone(),
-            removed,
-            removal: removal.name.clone(),
-        };
-        if store.commit(&mut state, CommitKind::Erase(commit)).await? {
+        if let Some((removal, unsettled)) = committed? {
             removal.end(store, &state).await?;
             let Rewritten { facts, raw_rows, .. } = rewritten;
             let found = subjects.persons.found;
@@ -129,8 +98,6 @@ pub async fn erase(store: &Store, request: &Request<'_>) -> Result<Erased, KpiEr
             let subjects = subjects.all.len();
             return Ok(Erased { subjects, facts, raw_rows, unsettled, unknown });
         }
-        removal.cancel(store).await?;
-        rewritten.discard(store).await?;
         store.refresh(&mut state).await?;
     }
 }
@@ -246,6 +213,53 @@ async fn rows_of(store: &Store, file: &FactFile) -> Result<Option<RecordBatch>, 
 }
 
 impl Rewritten {
+    /// Writes all files of imports without the names of persons, and commits them. Returns the removal of the old ones, with the number of
+    /// unsettled files; nothing if another program has made a commit.
+    async fn commit(
+        &mut self,
+        store: &Store,
+        state: &mut State,
+        subjects: &mut Subjects,
+        request: &Request<'_>,
+    ) -> Result<Option<(Removal, usize)>, KpiError> {
+        self.write(store, state, subjects, request.policies).await?;
+        let mut removed = state.discarded.clone();
+        let mut unsettled = 0;
+        let written: BTreeSet<&String> = self.files().collect();
+        if self.tombstones.is_some() {
+            removed.extend(state.tombstones.clone());
+        }
+        for folder in ["facts", ROWS, KEYS, tombstones::FOLDER] {
+            for (path, is_old) in orphans(store, state, folder).await? {
+                if is_old {
+                    removed.insert(path);
+                } else if !removed.contains(&path) && !written.contains(&path) {
+                    unsettled += 1;
+                }
+            }
+        }
+        // It has hashes of names, and is made anew.
+        let indices = store.list(index::FOLDER).await?;
+        removed.extend(indices.iter().map(|file| store.path_of(&file.location)));
+        let files = self.paths.keys().chain(&removed).cloned().collect();
+        let removal = Removal::announce(store, files).await?;
+        let commit = EraseCommit {
+            reason: request.reason.trim().to_owned(),
+            subjects: subjects.all.len(),
+            facts: self.facts,
+            raw_rows: self.raw_rows,
+            replaced: self.paths.clone(),
+            tombstones: self.tombstones.clone(),
+            removed,
+            removal: removal.name.clone(),
+        };
+        if store.commit(state, CommitKind::Erase(commit)).await? {
+            return Ok(Some((removal, unsettled)));
+        }
+        removal.cancel(store).await?;
+        Ok(None)
+    }
+
     /// Writes all files of imports without the names of persons.
     async fn write(
         &mut self,
@@ -292,8 +306,8 @@ impl Rewritten {
         }
         if persons.tombstones != known {
             let path = format!("{}/{}", tombstones::FOLDER, hex(&random::<8>()?));
+            self.tombstones = Some(path.clone());
             store.write(&path, persons.tombstones.encode()).await?;
-            self.tombstones = Some(path);
         }
         Ok(())
     }
@@ -304,22 +318,13 @@ impl Rewritten {
             Some(stem) => format!("{stem}-{mark}.parquet"),
             None => format!("{path}-{mark}"),
         };
-        store.write(&new, bytes).await?;
-        self.paths.insert(path.to_owned(), new);
-        Ok(())
+        self.paths.insert(path.to_owned(), new.clone());
+        store.write(&new, bytes).await
     }
 
     /// Paths of the files that were written.
     fn files(&self) -> impl Iterator<Item = &String> {
         self.paths.values().chain(&self.tombstones)
-    }
-
-    /// Removes what was written, where it does not count.
-    async fn discard(&self, store: &Store) -> Result<(), KpiError> {
-        for path in self.files() {
-            store.delete(path).await?;
-        }
-        Ok(())
     }
 }
 

@@ -32,6 +32,16 @@ pub enum KpiError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The storage has not said whether it has a commit: what this commit names must stay.
+    #[error("cannot write {path}: {problem}; the next command shows whether it was committed")]
+    Undecided {
+        /// File.
+        path: String,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        remedy: &'static str,
+    },
     /// A file of the store has other bytes than were written.
     #[error("{0} is damaged: its bytes are not those that were written")]
     Damaged(String),
@@ -87,6 +97,11 @@ impl KpiError {
         Self::Write { path: path.to_owned(), problem: error.to_string(), remedy: remedy(error) }
     }
 
+    /// Nobody knows whether a commit was written.
+    pub fn undecided(path: &str, error: &(dyn Error + 'static)) -> Self {
+        Self::Undecided { path: path.to_owned(), problem: error.to_string(), remedy: remedy(error) }
+    }
+
     /// A temporary file cannot be written.
     #[expect(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
     #[must_use]
@@ -125,7 +140,7 @@ impl From<KpiError> for Exit {
     fn from(error: KpiError) -> Self {
         match error {
             KpiError::Usage(problem) => Self::usage(problem),
-            KpiError::Write { remedy, .. } => Self::failed(error.to_string()).with_remedy(remedy),
+            KpiError::Write { remedy, .. } | KpiError::Undecided { remedy, .. } => Self::failed(error.to_string()).with_remedy(remedy),
             KpiError::Damaged(_) => Self::failed(error.to_string()).with_remedy(
                 "`compute --all` writes it anew if all facts give its values; else restore it from a backup",
             ),

@@ -12,10 +12,10 @@ use crate::dead_letter;
 use crate::error::KpiError;
 use crate::event::{self, EventType, Rejection};
 use crate::facts::{self, Alert, DnsWindow, Fact, Origin, ProbeResult, Rejected};
-use crate::input::{self, Digest, Format, Row, event_id, with_event_id};
+use crate::input::{self, Columns, Digest, Format, Row, event_id, hex, with_event_id};
 use crate::mapping::Mapping;
 use crate::privacy::Policy;
-use crate::raw::{KEYS, ROWS, RawWriter, Subjects};
+use crate::raw::{KEYS, ROWS, RawWriter, Subjects, random};
 use crate::sources::{KeyRule, Sources};
 use crate::store::{
     CommitKind, DeliveredCommit, FactFile, ImportCommit, RawFile, RawImport, State, Store, Table,
@@ -80,34 +80,16 @@ pub async fn import(
     if let Some(columns) = &columns {
         columns.require_known(file, |name| request.knows(name), request.remedy())?;
     }
-    let mut importer = Importer::new(store, request, &digest, format);
+    let mut importer = Importer::new(store, request, &digest, format)?;
     importer.tombstones = Tombstones::read(store, state.tombstones.as_deref()).await?;
-    let tombstones = state.tombstones.clone();
     if request.sources.raw_days() > 0 {
         importer.keep_rows(content, columns.filter(|_| format == Format::Csv))?;
     }
-    input::read_raw_rows(file, format, |line, row, raw| {
-        importer.add(line, row, raw)?;
-        importer.write_if_full()
-    })?;
-    importer.write().await?;
-    let mut commit = importer.commit;
-    commit.raw = commit.raw.filter(|raw| !raw.files.is_empty());
-    loop {
-        request.require_unmoved(&state)?;
-        let kind = CommitKind::Import(Box::new(commit.clone()));
-        if store.commit(&mut state, kind).await? {
-            return Ok(Imported::Added(commit));
-        }
-        store.refresh(&mut state).await?;
-        if let Some((_, _, import)) = state.imports.get(&digest.sha256) {
-            return already(import, request);
-        }
-        if state.tombstones != tombstones {
-            let problem = "persons were erased meanwhile, who may be in it: import it again";
-            return Err(KpiError::Failed(format!("{}: {problem}", request.name)));
-        }
+    let imported = importer.import(&mut state, file, format).await;
+    if !matches!(imported, Ok(Imported::Added(_)) | Err(KpiError::Undecided { .. })) {
+        store.discard(&state, importer.commit.paths()).await;
     }
+    imported
 }
 
 /// Leaves an import as it is. What it replaces was decided when it was imported.
@@ -282,7 +264,12 @@ struct Importer<'a> {
 }
 
 impl<'a> Importer<'a> {
-    fn new(store: &'a Store, request: &'a Request<'a>, digest: &Digest, format: Format) -> Self {
+    fn new(
+        store: &'a Store,
+        request: &'a Request<'a>,
+        digest: &Digest,
+        format: Format,
+    ) -> Result<Self, KpiError> {
         let commit = ImportCommit {
             sha256: digest.sha256.clone(),
             source: request.source.to_owned(),
@@ -313,7 +300,7 @@ impl<'a> Importer<'a> {
             line: 0,
             imported_us: crate::clock::now().as_microsecond(),
         };
-        Self {
+        Ok(Self {
             store,
             request,
             origin,
@@ -325,11 +312,44 @@ impl<'a> Importer<'a> {
             rejected: Vec::new(),
             buffered: 0,
             part: 0,
-            suffix: String::new(),
+            // No other import writes these files: what has failed is removed, while another one of the same file is at work.
+            suffix: format!("-{}", hex(&random::<8>()?)),
             raw: None,
             has_event_ids: source.is_none_or(|source| source.key == KeyRule::EventId),
             tombstones: None,
             commit,
+        })
+    }
+
+    /// Reads a file, writes its rows and commits them.
+    async fn import(
+        &mut self,
+        state: &mut State,
+        file: &Path,
+        format: Format,
+    ) -> Result<Imported, KpiError> {
+        let tombstones = state.tombstones.clone();
+        input::read_raw_rows(file, format, |line, row, raw| {
+            self.add(line, row, raw)?;
+            self.write_if_full()
+        })?;
+        self.write().await?;
+        let commit = &mut self.commit;
+        commit.raw = commit.raw.take().filter(|raw| !raw.files.is_empty());
+        loop {
+            self.request.require_unmoved(state)?;
+            let kind = CommitKind::Import(Box::new(commit.clone()));
+            if self.store.commit(state, kind).await? {
+                return Ok(Imported::Added(commit.clone()));
+            }
+            self.store.refresh(state).await?;
+            if let Some((_, _, import)) = state.imports.get(&commit.sha256) {
+                return already(import, self.request);
+            }
+            if state.tombstones != tombstones {
+                let problem = "persons were erased meanwhile, who may be in it: import it again";
+                return Err(KpiError::Failed(format!("{}: {problem}", self.request.name)));
+            }
         }
     }
 
@@ -337,7 +357,7 @@ impl<'a> Importer<'a> {
     fn keep_rows(
         &mut self,
         content_sha256: String,
-        columns: Option<input::Columns>,
+        columns: Option<Columns>,
     ) -> Result<(), KpiError> {
         self.raw = Some(RawWriter::new()?);
         self.commit.raw = Some(RawImport {
@@ -577,8 +597,8 @@ impl<'a> Importer<'a> {
         self.buffered = 0;
         self.part += 1;
         for (file, bytes) in files {
+            self.commit.files.push(file.clone());
             self.store.write(&file.path, bytes).await?;
-            self.commit.files.push(file);
         }
         Ok(())
     }
@@ -592,10 +612,9 @@ impl<'a> Importer<'a> {
         let name = format!("{}{}-{}", &self.commit.sha256[..16], self.suffix, self.part);
         let file =
             RawFile { rows: format!("{ROWS}/{name}.parquet"), keys: format!("{KEYS}/{name}") };
+        raw.files.push(file.clone());
         self.store.write(&file.keys, keys).await?;
-        self.store.write(&file.rows, rows).await?;
-        raw.files.push(file);
-        Ok(())
+        self.store.write(&file.rows, rows).await
     }
 
     fn file(

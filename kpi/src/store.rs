@@ -5,6 +5,8 @@
 //! same time cannot both believe that they were first, and a program that dies leaves files that no commit names.
 
 mod position;
+#[cfg(test)]
+mod faulty;
 mod raw;
 mod state;
 
@@ -16,6 +18,7 @@ use crate::attributes;
 use crate::definition::Definition;
 use crate::error::KpiError;
 use crate::input::{Format, hex};
+use crate::raw::random;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::local::LocalFileSystem;
@@ -328,6 +331,9 @@ pub enum CommitKind {
 pub struct Commit {
     /// When it was made.
     pub at: jiff::Timestamp,
+    /// Random text, by which a program knows its own commit. Former versions wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
     /// What it says.
     #[serde(flatten)]
     pub kind: CommitKind,
@@ -487,6 +493,18 @@ impl Store {
         }
     }
 
+    /// Removes files that were written for a commit that has not come about: they may have names of persons. What `state` names stays.
+    pub async fn discard(&self, state: &State, paths: impl Iterator<Item = &str>) {
+        let needed = state.paths();
+        for path in paths.filter(|path| !needed.contains(path)) {
+            if let Err(error) = self.delete(path).await {
+                tracing::warn!(
+                    "cannot remove {path}, which no commit names: it may have names of persons: {error}"
+                );
+            }
+        }
+    }
+
     /// Reads all commits.
     ///
     /// # Errors
@@ -532,23 +550,29 @@ impl Store {
     /// it: refresh the state, decide anew, and commit again.
     ///
     /// # Errors
-    /// The storage is full or cannot be written.
+    /// The commit cannot be made, or, as [`KpiError::Undecided`], nobody knows whether the storage has it. Then the files that it names
+    /// must stay.
     pub async fn commit(&self, state: &mut State, kind: CommitKind) -> Result<bool, KpiError> {
         let number = state.number + 1;
         let path = commit_path(number);
-        let commit = Commit { at: crate::clock::now(), kind };
+        let commit = Commit { at: crate::clock::now(), nonce: Some(hex(&random::<16>()?)), kind };
         let text = serde_json::to_vec(&commit).map_err(|error| KpiError::write(&path, &error))?;
+        let text = bytes::Bytes::from(text);
         let options = PutOptions::from(PutMode::Create);
         let location = self.location(&path);
-        let put = self.objects.put_opts(&location, PutPayload::from(text), options);
-        match put.await {
-            Ok(_) => {
-                state.apply(number, commit);
-                Ok(true)
+        let put = self.objects.put_opts(&location, text.clone().into(), options);
+        if let Err(error) = put.await {
+            // A request whose answer is lost is sent again, and then finds the commit that it has made itself.
+            let there = self.read_if_there(&path).await;
+            match there.map_err(|_| KpiError::undecided(&path, &error))? {
+                Some(bytes) if bytes == text => {}
+                Some(_) => return Ok(false),
+                // The request may still be on its way.
+                None => return Err(KpiError::undecided(&path, &error)),
             }
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
-            Err(error) => Err(KpiError::write(&path, &error)),
         }
+        state.apply(number, commit);
+        Ok(true)
     }
 }
 
@@ -603,6 +627,25 @@ mod tests {
         let openings = BTreeMap::new();
         assert_eq!(state.coverage, Coverage { absent, are_sources_declared: true, openings });
         assert_eq!(state.days.len(), 1);
+    }
+
+    /// A program of a former version, which knows no nonce, reads commits that have one.
+    #[test]
+    fn commits_are_read_by_former_versions() {
+        #[derive(Deserialize)]
+        struct FormerCommit {
+            at: jiff::Timestamp,
+            #[serde(flatten)]
+            kind: CommitKind,
+        }
+        let day = jiff::civil::date(2026, 3, 1);
+        let kind = CommitKind::Reopen(ReopenCommit { day, reason: "r".to_owned() });
+        let nonce = Some("5e".to_owned());
+        let commit = Commit { at: jiff::Timestamp::UNIX_EPOCH, nonce, kind };
+        let text = serde_json::to_string(&commit).unwrap();
+        let former: FormerCommit = serde_json::from_str(&text).unwrap();
+        assert_eq!((former.at, former.kind), (commit.at, commit.kind.clone()));
+        assert_eq!(serde_json::from_str::<Commit>(&text).unwrap(), commit);
     }
 
     #[test]

@@ -79,45 +79,23 @@ pub async fn again(
         ..Request::new(&import.name, policy, sources)
     };
     let digest = Digest { sha256, bytes: import.bytes };
-    let mut importer = Importer::new(store, &request, &digest, import.format.unwrap_or_default());
+    let mut importer = Importer::new(store, &request, &digest, import.format.unwrap_or_default())?;
     importer.tombstones = Tombstones::read(store, state.tombstones.as_deref()).await?;
     importer.origin.imported_us = raw.imported_us;
-    importer.suffix = format!("-{:x}", crate::clock::now().as_microsecond());
     importer.commit.raw =
         Some(RawImport { map: mapping.map(|mapping| mapping.text().to_owned()), ..raw.clone() });
-    let lines = importer.read_again(raw, policy).await?;
-    let kept = importer.carry(&import, &lines).await?;
-    let mut commit = importer.commit;
-    (commit.rows, commit.skipped) = (import.rows, import.skipped);
-    commit.again = Some(UndoCommit { sha256: import.sha256.clone(), reason: reason.to_owned() });
-    if commit.accepted == 0 && import.accepted > 0 {
-        discard(store, &commit.files).await?;
-        let reasons = commit.rejected.iter().map(|(reason, count)| format!("{reason} {count}"));
-        return Err(KpiError::Usage(format!(
-            "--again {earlier}: no row would be accepted ({}), where {} are: nothing was changed; mend the map, or take the \
-             import back with `import --undo`",
-            reasons.collect::<Vec<_>>().join(", "),
-            import.accepted
-        )));
+    importer.commit.again =
+        Some(UndoCommit { sha256: import.sha256.clone(), reason: reason.to_owned() });
+    let again = importer.replace(&mut state, (earlier, &import), raw, policy).await;
+    let is_kept = match &again {
+        Ok(again) => again.is_changed,
+        Err(error) => matches!(error, KpiError::Undecided { .. }),
+    };
+    if !is_kept {
+        let files = importer.commit.files.iter();
+        store.discard(&state, files.map(|file| file.path.as_str())).await;
     }
-    let is_changed = !are_same(store, &import.files, &commit.files).await?;
-    let again = Again { commit, before: import.accepted, is_changed, read: lines.len(), kept };
-    if !is_changed {
-        discard(store, &again.commit.files).await?;
-        return Ok(Again { commit: import, ..again });
-    }
-    loop {
-        let kind = CommitKind::Import(Box::new(again.commit.clone()));
-        if store.commit(&mut state, kind).await? {
-            return Ok(again);
-        }
-        store.refresh(&mut state).await?;
-        let now = state.imports.get(&import.sha256).map(|(_, _, now)| now.as_ref());
-        if now != Some(&import) {
-            discard(store, &again.commit.files).await?;
-            return Err(KpiError::Failed(format!("{earlier} has changed meanwhile: try again")));
-        }
-    }
+    again
 }
 
 /// Finds an import by its name, if it is the only one of it, or else as [`find`].
@@ -130,6 +108,43 @@ fn named(state: &State, earlier: &str) -> Result<ImportCommit, KpiError> {
 }
 
 impl Importer<'_> {
+    /// Reads the rows of an import again, and puts what they are now in its place, if that is something else.
+    async fn replace(
+        &mut self,
+        state: &mut State,
+        (earlier, import): (&str, &ImportCommit),
+        raw: &RawImport,
+        policy: &Policy,
+    ) -> Result<Again, KpiError> {
+        let lines = self.read_again(raw, policy).await?;
+        let kept = self.carry(import, &lines).await?;
+        let commit = &mut self.commit;
+        (commit.rows, commit.skipped) = (import.rows, import.skipped);
+        if commit.accepted == 0 && import.accepted > 0 {
+            let reasons = commit.rejected.iter().map(|(reason, count)| format!("{reason} {count}"));
+            return Err(KpiError::Usage(format!(
+                "--again {earlier}: no row would be accepted ({}), where {} are: nothing was changed; mend the map, or take the \
+                 import back with `import --undo`",
+                reasons.collect::<Vec<_>>().join(", "),
+                import.accepted
+            )));
+        }
+        let (before, read) = (import.accepted, lines.len());
+        if are_same(self.store, &import.files, &commit.files).await? {
+            return Ok(Again { commit: import.clone(), before, is_changed: false, read, kept });
+        }
+        while !self.store.commit(state, CommitKind::Import(Box::new(commit.clone()))).await? {
+            self.store.refresh(state).await?;
+            let now = state.imports.get(&import.sha256).map(|(_, _, now)| now.as_ref());
+            if now != Some(import) {
+                return Err(KpiError::Failed(format!(
+                    "{earlier} has changed meanwhile: try again"
+                )));
+            }
+        }
+        Ok(Again { commit: commit.clone(), before, is_changed: true, read, kept })
+    }
+
     /// Adds all rows that can be read; returns their lines.
     async fn read_again(
         &mut self,
@@ -173,8 +188,8 @@ impl Importer<'_> {
             let (file, bytes) = self.file(file.table, file.day, &batch)?;
             self.part += 1;
             kept += file.rows;
+            self.commit.files.push(file.clone());
             self.store.write(&file.path, bytes).await?;
-            self.commit.files.push(file);
         }
         Ok(kept)
     }
@@ -262,11 +277,4 @@ async fn are_same(store: &Store, old: &[FactFile], new: &[FactFile]) -> Result<b
         }
     }
     Ok(true)
-}
-
-async fn discard(store: &Store, files: &[FactFile]) -> Result<(), KpiError> {
-    for file in files {
-        store.delete(&file.path).await?;
-    }
-    Ok(())
 }
