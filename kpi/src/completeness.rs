@@ -14,7 +14,7 @@ mod delivery;
 use crate::dictionary::{Dictionary, Kpi};
 use crate::engine::Engine;
 use crate::error::KpiError;
-use crate::event::{EVENT_TYPES, has_effect, is_reversal};
+use crate::event::{EVENT_TYPES, EventType, has_effect, is_reversal};
 use crate::facts::epoch_day;
 use crate::rows::date;
 use crate::sources::{BEFORE_FIRST_DAY, Sources};
@@ -154,7 +154,12 @@ impl Gaps {
         }
         gaps.find_uncovered("dns.fleet/1", &window_hours(summary)?, span);
         gaps.find_uncovered("dns.probe/1", &probe_hours(summary)?, span);
-        gaps.find_rejected(summary, store, state, sources, span.0).await?;
+        let needed = dictionary.kpis.iter().flat_map(|kpi| dictionary.event_types(kpi));
+        // Types with a slash are schemas of other records, which no event takes away.
+        let counted: BTreeSet<&str> = needed.filter(|kind| !kind.contains('/')).collect();
+        let types: BTreeSet<&str> =
+            counted.iter().copied().chain(present.iter().map(String::as_str)).collect();
+        gaps.find_rejected(summary, store, state, sources, (&types, span.0)).await?;
         for kind in [Kind::SharedKeys, Kind::Conflicts] {
             summary.of(kind, |Count { day, name, detail, number, .. }| {
                 let Some(day) = day else { return };
@@ -165,11 +170,6 @@ impl Gaps {
                 gaps.add(date(day), event_key(name.unwrap_or_default()), reason);
             })?;
         }
-        let needed = dictionary.kpis.iter().flat_map(|kpi| dictionary.event_types(kpi));
-        // Types with a slash are schemas of other records, which no event takes away.
-        let counted: BTreeSet<&str> = needed.filter(|kind| !kind.contains('/')).collect();
-        let types: BTreeSet<&str> =
-            counted.iter().copied().chain(present.iter().map(String::as_str)).collect();
         summary.of(Kind::Corrections, |Count { day, name, detail, number, .. }| {
             let Some((day, family)) = day.zip(name) else { return };
             let reason = match detail {
@@ -270,14 +270,22 @@ impl Gaps {
         }
     }
 
+    /// Finds days with refused rows. `types` are those of facts and KPIs.
     async fn find_rejected(
         &mut self,
         summary: &Summary,
         store: &Store,
         state: &State,
         sources: &Sources,
-        first: Date,
+        (types, first): (&BTreeSet<&str>, Date),
     ) -> Result<(), KpiError> {
+        // Another text may stand for any type. It may be a name in the wrong column, too, and commits are never written anew.
+        let is_type = |kind: &&str| {
+            let mut declared = sources.iter().flat_map(|source| &source.types);
+            types.contains(kind)
+                || EventType::find(kind).is_some()
+                || declared.any(|declared| declared == kind)
+        };
         let imports = || state.imports.values().map(|(_, _, import)| import);
         let replaced = imports().filter_map(|import| import.replaces.as_deref());
         // A row of a table is of no day and type that could be marked.
@@ -299,6 +307,7 @@ impl Gaps {
             if detail == Some(BEFORE_FIRST_DAY) {
                 return;
             }
+            let name = name.filter(is_type);
             match day.zip(name) {
                 Some((day, kind)) => {
                     *open.entry((date(day), kind.to_owned())).or_default() += count;

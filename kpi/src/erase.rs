@@ -18,6 +18,7 @@ use crate::raw::{KEYS, ROWS, RawPart, domain_name, random};
 use crate::removal::{Removal, orphans};
 use crate::rows::texts;
 use crate::store::{CommitKind, EraseCommit, FactFile, RawFile, State, Store, Table};
+use crate::summary;
 use crate::tombstones::{self, Tombstones};
 use datafusion::arrow::array::RecordBatch;
 use dnscribe_dns::to_unicode;
@@ -238,9 +239,11 @@ impl Rewritten {
                 }
             }
         }
-        // It has hashes of names, and is made anew.
-        let indices = store.list(index::FOLDER).await?;
-        removed.extend(indices.iter().map(|file| store.path_of(&file.location)));
+        // They have hashes of names, or texts of refused rows, and are made anew.
+        for folder in [index::FOLDER, summary::FOLDER] {
+            let files = store.list(folder).await?;
+            removed.extend(files.iter().map(|file| store.path_of(&file.location)));
+        }
         let files = self.paths.keys().chain(&removed).cloned().collect();
         let removal = Removal::announce(store, files).await?;
         let commit = EraseCommit {

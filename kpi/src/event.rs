@@ -192,8 +192,7 @@ impl Draft {
             return Err(missing("event_ts"));
         }
         let kind = &event.event_type;
-        let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        if !kind.bytes().all(legal) || !kind.as_bytes()[0].is_ascii_lowercase() {
+        if !has_type_form(kind) {
             return Err(Rejection::new("bad_event_type", kind));
         }
         if let Some(name) = required(&event) {
@@ -212,6 +211,12 @@ impl Draft {
         }
         Ok(event)
     }
+}
+
+/// Returns whether a text has the form of the name of a type.
+pub(crate) fn has_type_form(text: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    text.starts_with(|letter: char| letter.is_ascii_lowercase()) && text.bytes().all(legal)
 }
 
 /// Returns whether an event takes another one away.

@@ -550,9 +550,16 @@ impl<'a> Importer<'a> {
             raw: if self.request.policy.keeps_all() { raw } else { String::new() },
             event_id: key("event_id"),
             business_key: key("business_key"),
-            event_type: field("event_type"),
+            event_type: field("event_type").filter(|kind| self.is_type(kind)),
             day: time.map(|time| facts::day_of(facts::micros(time))),
         });
+    }
+
+    /// Whether a refused row may be of a type. Another text is in the wrong column, and may be a name.
+    fn is_type(&self, kind: &str) -> bool {
+        let is_declared = || self.request.sources.iter().any(|source| source.delivers(kind));
+        event::has_type_form(kind)
+            && (self.request.policy.keeps_all() || EventType::find(kind).is_some() || is_declared())
     }
 
     /// Writes the rows in memory as files once there are many.

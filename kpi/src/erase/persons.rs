@@ -9,7 +9,6 @@ use crate::rows::{Columns, failed, text};
 use crate::store::Table;
 use crate::tombstones::{Tombstones, Trace};
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use serde_json::Value;
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -25,6 +24,9 @@ const KEYS: [&str; 5] = ["event_id", "business_key", "request_id", "corrects", "
 
 /// Other columns that may have a name in them. What is left are slices of KPIs.
 const TEXTS: [&str; 4] = ["endpoint", "status", "detail", "raw"];
+
+/// Column of refused rows that may have a name in it, where columns were exchanged. A name is left out. Of facts it is a slice.
+const REFUSED_TYPE: &str = "event_type";
 
 /// Columns of refused rows that are left empty instead: their texts are of no use without the name.
 const EMPTIED: [&str; 2] = ["detail", "raw"];
@@ -210,7 +212,9 @@ impl Persons {
         let of_person = self.rows_of_persons(batch, table)?;
         let mut new_columns = batch.columns().to_vec();
         let mut changed = BTreeSet::new();
-        let all = [&OWNERS[..], &KEYS, &TEXTS].concat();
+        let refused = [REFUSED_TYPE];
+        let refused = if table == Table::Rejected { &refused[..] } else { &[] };
+        let all = [&OWNERS[..], &KEYS, &TEXTS, refused].concat();
         for (name, column) in columns(batch, &all)? {
             let is_emptied = table == Table::Rejected && EMPTIED.contains(&name);
             let mut new = Vec::with_capacity(batch.num_rows());
@@ -219,6 +223,7 @@ impl Persons {
                 let named = old.filter(|text| self.is_to_go(name, text, *is_of_person));
                 changed.extend(named.map(|_| row));
                 new.push(match named {
+                    Some(_) if name == REFUSED_TYPE => None,
                     Some(_) if is_emptied => Some(String::new()),
                     Some(text) => Some(self.replacement(name, text)),
                     None => old.map(str::to_owned),
@@ -312,31 +317,36 @@ fn columns(
 
 /// A text, and what JSON has escaped in it.
 fn readable(text: &str) -> Cow<'_, str> {
-    let value = text.contains('\\').then(|| serde_json::from_str(text).ok());
-    let Some(value) = value.flatten() else { return Cow::Borrowed(text) };
-    let mut all = text.to_owned();
-    add_texts(&mut all, &value);
-    Cow::Owned(all)
+    if !text.contains('\\') {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{text}\n{}", unescaped(text)))
 }
 
-fn add_texts(all: &mut String, value: &Value) {
-    match value {
-        Value::String(text) => {
-            all.push('\n');
-            all.push_str(text);
-        }
-        Value::Array(values) => {
-            for value in values {
-                add_texts(all, value);
+/// A text without the escapes of JSON, also where it was cut, and so is none.
+fn unescaped(text: &str) -> String {
+    let (mut units, mut rest) = (Vec::new(), text);
+    while let Some((before, escaped)) = rest.split_once('\\') {
+        units.extend(before.encode_utf16());
+        let mut letters = escaped.chars();
+        let letter = letters.next();
+        rest = letters.as_str();
+        let digits = rest.split_at_checked(4).filter(|_| letter == Some('u'));
+        let unit = digits.and_then(|(digits, _)| u16::from_str_radix(digits, 16).ok());
+        match (letter, digits, unit) {
+            (_, Some((_, after)), Some(unit)) => {
+                units.push(unit);
+                rest = after;
+            }
+            (Some('b' | 'f' | 'n' | 'r' | 't'), ..) => units.push(b' '.into()),
+            (letter, ..) => {
+                let letter = letter.map(|letter| letter.encode_utf16(&mut [0; 2]).to_vec());
+                units.extend(letter.into_iter().flatten());
             }
         }
-        Value::Object(fields) => {
-            for value in fields.values() {
-                add_texts(all, value);
-            }
-        }
-        _ => {}
     }
+    units.extend(rest.encode_utf16());
+    String::from_utf16_lossy(&units)
 }
 
 /// What events are known by.
@@ -413,6 +423,9 @@ mod tests {
             "my-shop.de shop.de",
             "a-17-22",
             r#"{"k": "\u0073hop.de"}"#,
+            // The row is cut.
+            r#"{"k": "\u0073hop.de", "d"#,
+            r#"{"k": "https:\/\/SHOP\u002ede\/\"#,
         ] {
             assert!(persons.are_in(text.as_bytes()), "{text}");
         }
@@ -433,6 +446,13 @@ mod tests {
             assert!(!persons.are_in(text.as_bytes()), "{text}");
         }
         assert_eq!(persons.found, BTreeSet::from([0, 1]));
+        for (escaped, text) in [
+            (r#"gr\u00fcn \ud83d\uDE00\/\"\\\n"#, "grün 😀/\"\\ "),
+            (r"\u00f \u00", "u00f u00"),
+            (r"\\u00fc ü\", "\\u00fc ü"),
+        ] {
+            assert_eq!(unescaped(escaped), text);
+        }
         // In the rows of a person it is a key of that person.
         assert!(persons.has_name("order-a-17-2", true));
         for (name, text) in [

@@ -208,3 +208,39 @@ fn names_that_are_none_are_refused_and_those_that_nobody_has_are_said() {
     assert!(!text.contains("runo.de: no fact"), "{text}");
     assert_eq!(world.with_texts(&["bruno.de"]), [""; 0]);
 }
+
+/// Columns were exchanged: the name is where the type should be, and the day's gaps are listed by type.
+#[test]
+fn a_name_in_the_wrong_column_of_a_refused_row_goes() {
+    let world = World::new();
+    let text = "event_id,event_ts,event_type,business_key,domain\n\
+        1,2026-03-01T10:00:00Z,registration_completed,k1,anna-meier.de\n\
+        2,2026-03-01T10:00:00Z,anna-meier.de,k2,registration_completed\n\
+        3,bad,acmeshop,k3,x.de\n4,2026-03-01,acmeshop,k4,x.de\n";
+    world.import_text("a.csv", text);
+    world.compute();
+    let reasons = value(&world, "registrations", DAY)["reasons"].to_string();
+    assert!(reasons.contains("rows of a.csv were refused"), "they may be of any type: {reasons}");
+    let log = |name: &str| {
+        let commits = world.contents("log").into_values();
+        commits.into_iter().any(|commit| String::from_utf8_lossy(&commit).contains(name))
+    };
+    assert!(!log("anna-meier.de") && !log("acmeshop"), "commits are never written anew");
+    let erased = erase(&world, &["--domain", "anna-meier.de", "--account", "acmeshop"]);
+    assert_eq!(erased["unknown"], 0, "{erased}");
+    assert_eq!(world.with_texts(&["anna-meier.de", "acmeshop"]), [""; 0]);
+    world.compute();
+    assert_eq!(world.with_texts(&["anna-meier.de", "acmeshop"]), [""; 0]);
+}
+
+/// The row is cut in the middle, and so is no JSON.
+#[test]
+fn a_name_with_escapes_in_an_unreadable_row_goes() {
+    let world = World::new();
+    let row =
+        r#"{"event_id":"1","business_key":"k1","domain":"gr\u00fcn-anna.de","event_type":"regis"#;
+    world.import_text("a.ndjson", &format!("{row}\n"));
+    let erased = erase(&world, &["--domain", "grün-anna.de"]);
+    assert_eq!((&erased["unknown"], &erased["facts"]), (&json!(0), &json!(1)), "{erased}");
+    assert_eq!(world.with_texts(&[r"gr\u00fcn-anna.de"]), [""; 0]);
+}
