@@ -97,7 +97,7 @@ impl KpiError {
         Self::Write { path: path.to_owned(), problem: error.to_string(), remedy: remedy(error) }
     }
 
-    /// Nobody knows whether a commit was written.
+    /// It is not known whether a commit was written.
     pub fn undecided(path: &str, error: &(dyn Error + 'static)) -> Self {
         Self::Undecided { path: path.to_owned(), problem: error.to_string(), remedy: remedy(error) }
     }

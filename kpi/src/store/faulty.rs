@@ -156,6 +156,7 @@ fn faulty(folder: &Path, fault: Fault) -> Store {
     Store { objects: Arc::new(Faulty { folder, fault }), ..store }
 }
 
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::erase::{self, Erased, erase};
