@@ -239,7 +239,8 @@ fn a_name_with_escapes_in_an_unreadable_row_goes() {
     let world = World::new();
     let row =
         r#"{"event_id":"1","business_key":"k1","domain":"gr\u00fcn-anna.de","event_type":"regis"#;
-    world.import_text("a.ndjson", &format!("{row}\n"));
+    let other = payment("2", "acc-18", "x.de", 1);
+    world.import_text("a.ndjson", &format!("{row}\n{other}\n"));
     let erased = erase(&world, &["--domain", "grün-anna.de"]);
     assert_eq!((&erased["unknown"], &erased["facts"]), (&json!(0), &json!(1)), "{erased}");
     assert_eq!(world.with_texts(&[r"gr\u00fcn-anna.de"]), [""; 0]);
