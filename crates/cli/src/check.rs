@@ -141,6 +141,9 @@ pub fn outputs(
                 remedy += "; or remove file.rotate_bytes and file.rotate_every";
                 can += " and rotated";
             }
+            if path.is_dir() {
+                "name a file, such as one in this directory".clone_into(&mut remedy);
+            }
             let found = probe_file(path, rotation).map(|()| can);
             probes.push(with_remedy(sink.kind(), found, &remedy));
         } else if let Some(directory) = sink.directory() {

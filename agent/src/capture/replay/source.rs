@@ -24,6 +24,8 @@ pub struct InputError {
 pub(in crate::capture) enum Problem {
     #[error("cannot be opened ({0}); give a capture file, or - for stdin")]
     Open(io::Error),
+    #[error("is a directory; name the capture files in it")]
+    Directory,
     #[error("cannot be read ({0}); capture or copy it again")]
     Read(io::Error),
     #[error("is empty; give a pcap, pcapng or dnstap file")]
@@ -109,7 +111,7 @@ pub(in crate::capture) struct Source {
 const FIRST_WINDOW: usize = 256 * 1024;
 
 impl Source {
-    /// Opens a file, or `-` for standard input. What is neither file nor directory is read when `wait` says so.
+    /// Opens a file, or `-` for standard input. What is no file is read when `wait` says so.
     pub(super) fn open(input: &Path, wait: Option<&WaitForInput>) -> Result<Self, Problem> {
         let open = || {
             if input == Path::new("-") {
@@ -122,7 +124,8 @@ impl Source {
         let input = open().map_err(Problem::Open)?;
         let kind = input.metadata().map_err(Problem::Open)?.file_type();
         match wait {
-            Some(wait) if !kind.is_file() && !kind.is_dir() => {
+            _ if kind.is_dir() => Err(Problem::Directory),
+            Some(wait) if !kind.is_file() => {
                 Self::new(Box::new(Live { input, wait: Rc::clone(wait) }))
             }
             _ => Self::new(Box::new(input)),

@@ -211,10 +211,14 @@ fn reports_invalid_files() {
     let mut orphan = section(Order(false));
     orphan.extend(enhanced(Order(false), 3, 1, &frame(1)));
     assert!(text(orphan).contains("an interface not described"));
-    let missing = Replay::new(PortSet::default())
-        .file(Path::new("/nonexistent.pcap"), &mut |_, _| ControlFlow::Continue(()))
-        .unwrap_err();
-    assert!(missing.to_string().starts_with("/nonexistent.pcap: cannot be opened"));
+    for (path, start) in
+        [("/nonexistent.pcap", "/nonexistent.pcap: cannot be opened"), ("/", "/: is a directory")]
+    {
+        let error = Replay::new(PortSet::default())
+            .file(Path::new(path), &mut |_, _| ControlFlow::Continue(()))
+            .unwrap_err();
+        assert!(error.to_string().starts_with(start), "{error}");
+    }
 }
 
 #[test]
