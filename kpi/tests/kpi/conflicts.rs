@@ -81,7 +81,7 @@ fn a_row_beside_a_refused_one_of_its_key_does_not_correct_it() {
 
 #[test]
 fn a_correction_that_takes_nothing_away_is_said() {
-    let world = World::new();
+    let world = World::with_kpis(&["corrections", "registrations", "revenue"]);
     let void = fact("2", "v-1", "payment_voided", NEXT, json!({"corrects": "P-1"}));
     world.import(
         "a.ndjson",
@@ -99,7 +99,7 @@ fn a_correction_that_takes_nothing_away_is_said() {
 
 #[test]
 fn a_correction_of_facts_of_two_types_is_said() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     let rows = [
         fact("1", "p-1", "payment_captured", DAY, euro()),
         fact("2", "p-1", "payment_refunded", DAY, euro()),
@@ -133,7 +133,7 @@ fn a_correction_of_a_misspelt_type_concerns_all_types() {
         ("paymnt_voided", json!({"corrects": "p-1"}), "incomplete"),
         ("payment_failed_voided", json!({"corrects": "p-1"}), "final"),
     ] {
-        let world = World::new();
+        let world = World::with_kpis(&["registrations"]);
         let payment = fact("1", "p-1", "payment_captured", DAY, euro());
         world.import(
             "a.ndjson",
@@ -152,7 +152,7 @@ fn tokens_of_different_keys_are_no_conflict() {
         (token("k1", "b"), "incomplete"),
         ("a-17".to_owned(), "final"),
     ] {
-        let world = World::new();
+        let world = World::with_kpis(&["registrations"]);
         let rows = [("1", token("k1", "a")), ("2", account)].map(|(id, account)| {
             let more = json!({"domain": "a.com", "account_id": account});
             fact(id, "1001", "registration_completed", DAY, more)
@@ -233,7 +233,7 @@ fn a_file_of_another_source_is_said() {
 
 #[test]
 fn each_reopening_of_a_day_is_shown() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     for (number, reason) in [(1, "first"), (2, "second"), (3, "")] {
         world.import(&format!("{number}.ndjson"), &[registration(number, DAY)]);
         world.ok(&["compute", "--final"]);
@@ -257,7 +257,7 @@ fn each_reopening_of_a_day_is_shown() {
 
 #[test]
 fn names_in_unicode_are_those_of_dns() {
-    let world = World::new();
+    let world = World::with_kpis(&["transfer_completion_ratio", "transfers_in"]);
     let transfer =
         |id: &str, kind: &str, domain: &str| fact(id, id, kind, DAY, json!({ "domain": domain }));
     world.import(

@@ -12,7 +12,7 @@ fn amount(micros: i64) -> Value {
 /// A refund that the map refuses: its day has no final revenue.
 #[test]
 fn a_refused_row_marks_the_day_and_type_that_lack_it() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations", "revenue"]);
     let write = |name: &str, text: &str| {
         let path = world.path(name);
         fs::write(&path, text).unwrap();
@@ -60,7 +60,7 @@ fn a_refused_row_marks_the_day_and_type_that_lack_it() {
 #[test]
 fn a_correction_may_name_a_repeated_delivery() {
     for (named, left) in [("e1", 0), ("e2", 0), ("e9", 1)] {
-        let world = World::new();
+        let world = World::with_kpis(&["registrations"]);
         let at = "2026-03-01T10:00:00Z";
         let mut again = event(2, "registration_completed", at, json!({}));
         again["business_key"] = json!("b1");
@@ -79,7 +79,7 @@ fn a_correction_may_name_a_repeated_delivery() {
 
 #[test]
 fn an_authority_agrees_to_the_unit_and_with_itself() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     let many = 2_000_000_001_000_000;
     world.import(
         "paid.ndjson",
@@ -127,7 +127,7 @@ fn an_authority_agrees_to_the_unit_and_with_itself() {
 
 #[test]
 fn sums_are_compared_to_the_last_digit() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     // As floating point, both are one number.
     let (ours, theirs) = (99_999_999_999_999_995_i64, "99999999999999994");
     world.import(
@@ -226,7 +226,7 @@ fn columns_and_amounts_that_cannot_be_right_are_refused() {
 
 #[test]
 fn answers_change_their_tag_and_end_with_the_calendar() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let days = ["2026-03-28", "2026-03-29", "2026-10-29"].map(|day| format!("{day}T10:00:00Z"));
     let rows: Vec<_> =
         (1..).zip(&days).map(|(n, at)| event(n, "registration_completed", at, json!({}))).collect();
@@ -256,7 +256,7 @@ fn answers_change_their_tag_and_end_with_the_calendar() {
 /// The export of each day has a name of its own, and no row says where it is from.
 #[test]
 fn a_gap_of_files_without_a_source_is_noticed() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     for day in (1..=10).filter(|day| *day != 5) {
         let at = format!("2026-03-{day:02}T10:00:00Z");
         let mut row = event(day, "registration_completed", &at, json!({}));
@@ -277,7 +277,7 @@ fn a_gap_of_files_without_a_source_is_noticed() {
 /// A sum of 64 bits overflows: one KPI has no value on one day, and says why.
 #[test]
 fn a_sum_that_is_too_large_marks_its_own_value_alone() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations", "revenue"]);
     // The largest amount of an event; 92 of them have a sum of 64 bits.
     let most = 100_000_000_000_000_000_i64;
     let pay = |number: u32, day: u32, tld: &str| {
@@ -340,7 +340,7 @@ fn a_sum_that_is_too_large_marks_its_own_value_alone() {
 /// Another computation may remove what one goes on from.
 #[test]
 fn summaries_that_no_computation_goes_on_from_are_removed() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let day = "2026-03-01T10:00:00Z";
     let mut seen = std::collections::BTreeSet::new();
     for number in 1..4 {

@@ -48,7 +48,7 @@ pub fn is(value: impl Into<Value>, state: &str) -> (Value, String) {
 
 #[test]
 fn equal_technical_keys_of_two_files_are_two_facts() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations", "revenue"]);
     let header = "event_id,business_key,event_type,event_ts";
     world.import_text(
         "registry.csv",
@@ -65,7 +65,7 @@ fn equal_technical_keys_of_two_files_are_two_facts() {
 
 #[test]
 fn one_technical_key_of_two_facts_is_a_conflict() {
-    let world = World::new();
+    let world = World::with_kpis(&["payment_failure_ratio", "revenue"]);
     let payment = fact("1", "p-1", "payment_captured", DAY, euro());
     world.import(
         "a.ndjson",
@@ -91,7 +91,7 @@ fn one_technical_key_of_two_facts_is_a_conflict() {
 fn one_payment_with_two_amounts_is_a_conflict() {
     // The event is sent anew, or changed in its source and sent again.
     for id in ["2", "1"] {
-        let world = World::new();
+        let world = World::with_kpis(&["revenue"]);
         let mut other = fact(id, "p-1", "payment_captured", DAY, euro());
         other["amount_micros"] = json!(99_000_000);
         world.import("a.ndjson", &[fact("1", "p-1", "payment_captured", DAY, euro()), other]);
@@ -107,7 +107,13 @@ fn one_payment_with_two_amounts_is_a_conflict() {
 
 #[test]
 fn corrections_take_away_facts_of_their_own_family_only() {
-    let world = World::new();
+    let world = World::with_kpis(&[
+        "corrections",
+        "registrations",
+        "revenue",
+        "transfers_in",
+        "transfers_out",
+    ]);
     let rows = [
         fact("1", "o-1", "registration_completed", DAY, json!({})),
         fact("2", "o-1", "payment_captured", DAY, euro()),
@@ -136,7 +142,13 @@ fn corrections_take_away_facts_of_their_own_family_only() {
 
 #[test]
 fn a_kpi_without_a_source_is_incomplete() {
-    let world = World::new();
+    let world = World::with_kpis(&[
+        "abuse_reports",
+        "registration_failures",
+        "registrations",
+        "renewal_ratio",
+        "revenue",
+    ]);
     world.import("a.ndjson", &[registration(1, DAY)]);
     world.ok(&["compute", "--final"]);
     let reports = value(&world, "abuse_reports", DAY);
@@ -156,7 +168,7 @@ fn a_kpi_without_a_source_is_incomplete() {
 
 #[test]
 fn few_refused_rows_make_a_day_incomplete() {
-    let world = World::new();
+    let world = World::with_kpis(&["abuse_reports", "revenue"]);
     let mut rows: Vec<Value> = (1..=4)
         .map(|n| {
             fact(
@@ -190,7 +202,7 @@ fn few_refused_rows_make_a_day_incomplete() {
 
 #[test]
 fn times_that_cannot_be_right_are_refused() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let mut rows: Vec<Value> = [1, 2, 3, 5, 6, 7, 8, 9]
         .iter()
         .map(|day| registration(*day, &format!("2026-03-{day:02}")))
@@ -206,7 +218,7 @@ fn times_that_cannot_be_right_are_refused() {
 
 #[test]
 fn a_running_total_needs_all_days_before() {
-    let world = World::new();
+    let world = World::with_kpis(&["portfolio"]);
     let mut rows = vec![registration(1, DAY), registration(2, "2026-03-03")];
     rows.extend((1..=5).map(|n| {
         fact(
@@ -230,7 +242,7 @@ fn a_running_total_needs_all_days_before() {
 
 #[test]
 fn an_event_with_an_effect_corrects_nothing() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     let mut refund = fact("2", "q-1", "payment_refunded", DAY, euro());
     refund["corrects"] = json!("p-1");
     let imported =
@@ -243,7 +255,7 @@ fn an_event_with_an_effect_corrects_nothing() {
 #[test]
 fn chains_of_corrections_have_any_length() {
     for length in [7_u32, 8, 9, 30] {
-        let world = World::new();
+        let world = World::with_kpis(&["registrations"]);
         let mut rows = vec![fact("0", "c0", "registration_completed", DAY, json!({}))];
         rows.extend((1..=length).map(|n| {
             let corrects = json!({"corrects": format!("c{}", n - 1)});
@@ -278,7 +290,7 @@ fn a_source_that_rests_on_sundays_is_complete_on_sundays() {
 
 #[test]
 fn compute_ends_beside_steady_imports() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let sample = world.sample(20, 20, &[]);
     world.ok(&["import", &sample]);
     let mut computing = world.command(&["compute"]).spawn().unwrap();
@@ -304,7 +316,7 @@ fn compute_ends_beside_steady_imports() {
 
 #[test]
 fn a_reopened_day_shows_both_values() {
-    let world = World::new();
+    let world = World::with_kpis(&["portfolio", "registrations"]);
     world.import("a.ndjson", &[registration(1, DAY), registration(2, "2026-03-02")]);
     world.ok(&["compute", "--final"]);
     world.import("b.ndjson", &[registration(3, DAY)]);
@@ -409,7 +421,7 @@ fn numbers_that_cannot_be_right_are_refused() {
 
 #[test]
 fn a_cohort_is_the_registration_that_is_alive() {
-    let world = World::new();
+    let world = World::with_kpis(&["cohort_renewal_ratio"]);
     let a = json!({"domain": "a.com"});
     let b = json!({"domain": "b.com"});
     let rows = [
@@ -523,7 +535,7 @@ fn half_an_export_lacks_what_it_is_said_to_have() {
 
 #[test]
 fn keys_that_are_personal_data_are_tokens() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let (policy, key) = (world.path("policy.yaml"), world.path("key"));
     fs::write(&key, "0123456789abcdef").unwrap();
     let text = format!("key_id: k1\nkey_file: {}\n", key.display());
@@ -575,7 +587,7 @@ fn a_json_array_is_refused() {
 
 #[test]
 fn spans_are_bounded_by_the_days_with_values() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     world.import("a.ndjson", &[registration(1, DAY)]);
     world.compute();
     let server = world.serve(&["--no-auth"]);
@@ -589,7 +601,12 @@ fn spans_are_bounded_by_the_days_with_values() {
 
 #[test]
 fn shares_are_of_what_was_due_and_open_until_their_horizon() {
-    let world = World::new();
+    let world = World::with_kpis(&[
+        "abuse_response_sla_ratio",
+        "restore_completion_ratio",
+        "transfer_completion_ratio",
+        "transfer_sla_ratio",
+    ]);
     let case = |n: u32, kind: &str, at: &str| {
         let more = json!({"request_id": format!("q{n}"), "abuse_category": "spam", "event_ts": at});
         fact(&format!("{kind}{n}"), &format!("{kind}-{n}"), kind, DAY, {
@@ -627,7 +644,7 @@ fn shares_are_of_what_was_due_and_open_until_their_horizon() {
 /// Rows without a time may be of any day up to that of the import.
 #[test]
 fn rows_whose_time_cannot_be_read_concern_all_days() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations", "revenue"]);
     let days = ["2026-03-01", "2026-03-02", "2026-03-04"];
     let rows = [registration(1, days[0]), registration(2, days[1]), registration(3, days[2])];
     world.import("a.ndjson", &rows);

@@ -46,7 +46,13 @@ const BERLIN: &str = "time_zone=Europe/Berlin&from=2026-03-28&to=2026-03-30";
 
 #[test]
 fn days_are_those_of_a_time_zone() {
-    let world = World::new();
+    let world = World::with_kpis(&[
+        "portfolio",
+        "portfolio_growth",
+        "registrations",
+        "revenue",
+        "transfer_completion_ratio",
+    ]);
     around_a_change_of_clocks(&world);
     let server = world.serve(&["--no-auth"]);
     assert_eq!(numbers(&values(&server, "registrations?from=2026-03-28&to=2026-03-29")), [2, 2]);
@@ -85,7 +91,7 @@ fn days_are_those_of_a_time_zone() {
 /// Nothing was paid on a day on which the source has delivered.
 #[test]
 fn sums_of_slices_are_0_on_quiet_days_of_each_time_zone() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     let registered = (21..29).map(|day| {
         event(day, "registration_completed", &format!("2026-03-{day}T10:00:00Z"), json!({}))
     });
@@ -116,7 +122,7 @@ fn sums_of_slices_are_0_on_quiet_days_of_each_time_zone() {
 
 #[test]
 fn parts_of_days_have_values_of_their_own() {
-    let world = World::new();
+    let world = World::with_kpis(&["portfolio", "registration_success_ratio", "registrations"]);
     around_a_change_of_clocks(&world);
     let server = world.serve(&["--no-auth"]);
     let hours = values(&server, "registrations?grain=1h&from=2026-03-28&to=2026-03-29");
@@ -142,7 +148,7 @@ fn start(value: &Value) -> &str {
 
 #[test]
 fn old_days_are_kept_in_the_parts_that_time_zones_need() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     around_a_change_of_clocks(&world);
     let server = world.serve(&["--no-auth", "--parts", "1", "--time-zone", "Europe/Berlin"]);
     assert_eq!(numbers(&values(&server, &format!("registrations?{BERLIN}"))), [1, 2, 1]);
@@ -164,7 +170,7 @@ fn old_days_are_kept_in_the_parts_that_time_zones_need() {
 
 #[test]
 fn files_without_parts_of_days_are_read() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     around_a_change_of_clocks(&world);
     // As a former version has written them.
     for name in world.files("values") {
@@ -210,7 +216,8 @@ fn without_new_columns(batch: &RecordBatch) -> RecordBatch {
 
 #[test]
 fn a_change_is_judged_by_what_was_before_and_after() {
-    let world = World::new();
+    let world =
+        World::with_kpis(&["portfolio", "registration_success_ratio", "registrations", "revenue"]);
     let at = |minute: u32| format!("2026-03-05T{:02}:{:02}:30Z", 9 + minute / 60, minute % 60);
     // Two registrations in each quarter of an hour, of which one fails from 10:00 on; 9:00 to 11:59.
     let rows = (0..180).step_by(5).map(|minute| {
@@ -268,7 +275,7 @@ fn a_change_is_judged_by_what_was_before_and_after() {
 
 #[test]
 fn a_change_has_no_value_where_its_parts_are_not_kept() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let rows = [1, 5].map(|day| {
         let at = format!("2026-03-{day:02}T10:30:00Z");
         event(day, "registration_completed", &at, json!({}))

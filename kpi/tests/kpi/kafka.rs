@@ -41,7 +41,7 @@ fn read(broker: &Broker, topic: &str) -> Vec<(String, Value)> {
 #[test]
 fn a_message_repairs_an_earlier_one_of_the_same_import() {
     for (order, expected) in [(["Germany", "DE"], "final"), (["DE", "Germany"], "incomplete")] {
-        let world = World::new();
+        let world = World::with_kpis(&["registrations"]);
         let folder = tempfile::tempdir().unwrap();
         let broker = Broker::up(folder.path()).unwrap();
         broker.create_topic(EVENTS, 1).unwrap();
@@ -59,7 +59,7 @@ fn a_message_repairs_an_earlier_one_of_the_same_import() {
 
 #[test]
 fn a_poison_message_and_a_topic_made_anew_are_noticed() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(folder.path()).unwrap();
     broker.create_topic(EVENTS, 1).unwrap();
@@ -212,7 +212,7 @@ fn what_adds_nothing_was_read_all_the_same() {
 /// Others write meanwhile, so that no two imports have read the same messages.
 #[test]
 fn imports_of_a_topic_at_the_same_time_import_each_message_once() {
-    let world = World::new();
+    let world = World::with_kpis(&["raw_events"]);
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(folder.path()).unwrap();
     broker.create_topic(EVENTS, 1).unwrap();
@@ -254,7 +254,7 @@ fn imports_of_a_topic_at_the_same_time_import_each_message_once() {
 
 #[test]
 fn topic_is_imported_and_comparisons_make_alerts() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let folder = tempfile::tempdir().unwrap();
     let broker = Broker::up(folder.path()).unwrap();
     broker.create_topic(EVENTS, 3).unwrap();

@@ -32,7 +32,7 @@ use world::{World, event, is_near};
 
 #[test]
 fn late_events_and_corrections_count_on_their_own_day() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let reversal =
         event(3, "registration_reversed", "2026-03-09T10:00:00Z", json!({"corrects": "b1"}));
     world.import("reversal.ndjson", &[reversal]);
@@ -69,7 +69,7 @@ fn late_events_and_corrections_count_on_their_own_day() {
 
 #[test]
 fn final_values_are_frozen_and_later_facts_are_adjustments() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     world.import(
         "a.ndjson",
         &[event(1, "registration_completed", "2026-03-01T10:00:00Z", json!({}))],
@@ -98,7 +98,7 @@ fn final_values_are_frozen_and_later_facts_are_adjustments() {
 
 #[test]
 fn refused_rows_have_reason_and_line_and_can_be_corrected() {
-    let world = World::new();
+    let world = World::with_kpis(&["abuse_reports", "registrations"]);
     let mut rows: Vec<Value> = (0..6)
         .map(|n| {
             event(n, "abuse_reported", "2026-03-01T10:00:00Z", json!({"abuse_category": "spam"}))
@@ -166,7 +166,7 @@ fn missing_days_are_marked() {
 
 #[test]
 fn reconciliation_names_the_missing_event() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations", "revenue"]);
     let rows: Vec<Value> = (0..2000)
         .map(|n| {
             event(
@@ -220,7 +220,7 @@ fn reconciliation_names_the_missing_event() {
 
 #[test]
 fn reads_csv_and_compressed_files() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     let text = "event_id,business_key,event_type,event_ts,domain,amount_micros,currency\n\
                 1,k1,payment_captured,2026-03-01T10:00:00Z,a.com,1000000,EUR\n\
                 2,k2,payment_captured,2026-03-01T10:00:00Z,a.com,1.5,EUR\n\
@@ -260,7 +260,7 @@ fn a_foreign_export_becomes_values_by_the_steps_of_the_page() {
         let (_, rest) = rest.split_once('\n').unwrap();
         rest.split_once("```").unwrap().0
     };
-    let world = World::new();
+    let world = World::with_kpis(&["registrations", "revenue"]);
     for name in ["orders.csv", "shop.yaml"] {
         fs::write(world.path(name), block(name)).unwrap();
     }
@@ -324,7 +324,7 @@ fn computations_at_once_and_in_parts_give_the_same_bytes() {
 
 #[test]
 fn a_full_disk_leaves_nothing_half_written() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     world.import(
         "a.ndjson",
         &[event(1, "registration_completed", "2026-03-01T10:00:00Z", json!({}))],

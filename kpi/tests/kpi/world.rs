@@ -12,6 +12,10 @@ use std::sync::OnceLock;
 /// The `OpenAPI` document.
 static DOCUMENT: OnceLock<Value> = OnceLock::new();
 
+fn retain(list: &mut Value, condition: impl Fn(&Value) -> bool) {
+    list.as_array_mut().unwrap().retain(condition);
+}
+
 /// A store in a folder of its own, or elsewhere.
 pub struct World {
     folder: tempfile::TempDir,
@@ -33,6 +37,44 @@ impl World {
 
     pub fn with_environment(environment: Vec<(&'static str, String)>) -> Self {
         Self { environment, ..Self::new() }
+    }
+
+    /// With a dictionary that has these KPIs alone, and those that they are made of: a test program needs seconds for all.
+    pub fn with_kpis(names: &[&str]) -> Self {
+        let mut dictionary: Value =
+            serde_saphyr::from_str(include_str!("../../metrics.yaml")).unwrap();
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let parts = |kpi: &Value| -> Vec<String> {
+            let lists = ["plus", "minus", "over"].map(|list| kpi[list].as_array());
+            let parts = lists.into_iter().flatten().flatten().chain([&kpi["samples"]]);
+            parts.map(text).collect()
+        };
+        let mut wanted: BTreeSet<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut count = 0;
+        while wanted.len() > count {
+            count = wanted.len();
+            for kpi in dictionary["kpis"].as_array().unwrap() {
+                if wanted.contains(&text(&kpi["name"])) {
+                    let parts = parts(kpi);
+                    let kpis = parts.iter().filter_map(|part| part.strip_prefix("kpi:"));
+                    wanted.extend(kpis.map(str::to_owned));
+                }
+            }
+        }
+        retain(&mut dictionary["kpis"], |kpi| wanted.contains(&text(&kpi["name"])));
+        let kpis = dictionary["kpis"].as_array().unwrap();
+        assert_eq!(kpis.len(), wanted.len(), "an unknown KPI: {names:?}");
+        let measures: BTreeSet<String> = kpis.iter().flat_map(parts).collect();
+        retain(&mut dictionary["measures"], |it| measures.contains(&text(&it["name"])));
+        let counted = dictionary["measures"].as_array().unwrap().iter();
+        let models: BTreeSet<String> =
+            counted.map(|it| it["model"].as_str().unwrap_or("event").to_owned()).collect();
+        retain(&mut dictionary["models"], |model| models.contains(&text(&model["name"])));
+        let mut world = Self::new();
+        let path = world.path("metrics.yaml");
+        fs::write(&path, dictionary.to_string()).unwrap();
+        world.environment = vec![("DNSCRIBE_KPI_DICTIONARY", path.to_str().unwrap().to_owned())];
+        world
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
