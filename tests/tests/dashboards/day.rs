@@ -97,12 +97,23 @@ fn every_panel_shows_the_scripted_day() {
     refused("dashboards", &addresses, &start, "probes", "Packet loss: error: column");
 }
 
-/// Waits until Prometheus has scraped the jobs twice: rates need two values.
+/// Waits until Prometheus has two values of the jobs from each of their managers, for rates, and they are not stale: a page that comes too
+/// late has none.
 fn wait_for_scrapes(stack: &Stack) {
     let address = stack.service(Component::Prometheus).unwrap().address;
-    let path = "/api/v1/query?query=max(count_over_time(up%7Bjob=%22flink%22%7D%5B5m%5D))%3E=2";
-    shell::wait_for("two scrapes of the jobs", Duration::from_mins(1), || {
-        let (_, answer) = http::get(address, None, path)?;
+    let conditions =
+        ["flink_jobmanager_job_uptime", "flink_taskmanager_job_task_operator_pendingRecords"].map(
+            |name| {
+                let values = format!("max by (instance) (count_over_time({name}[5m]))");
+                format!("count({name}) and min({values}) >= 2")
+            },
+        );
+    let mut path = format!("/api/v1/query?query={}", conditions.join(" and "));
+    for (character, code) in [(" ", "%20"), ("[", "%5B"), ("]", "%5D"), (">=", "%3E%3D")] {
+        path = path.replace(character, code);
+    }
+    shell::wait_for("two scrapes of the jobs", Duration::from_mins(3), || {
+        let (_, answer) = http::get(address, None, &path)?;
         Ok(answer.contains("\"value\"").then_some(()))
     })
     .unwrap();
