@@ -140,7 +140,9 @@ impl From<KpiError> for Exit {
     fn from(error: KpiError) -> Self {
         match error {
             KpiError::Usage(problem) => Self::usage(problem),
-            KpiError::Write { remedy, .. } | KpiError::Undecided { remedy, .. } => Self::failed(error.to_string()).with_remedy(remedy),
+            KpiError::Write { remedy, .. } | KpiError::Undecided { remedy, .. } => {
+                Self::failed(error.to_string()).with_remedy(remedy)
+            }
             KpiError::Damaged(_) => Self::failed(error.to_string()).with_remedy(
                 "`compute --all` writes it anew if all facts give its values; else restore it from a backup",
             ),

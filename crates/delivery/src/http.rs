@@ -260,11 +260,12 @@ fn wait(text: &str, now: Timestamp) -> Option<Duration> {
     Some(Duration::try_from(until).unwrap_or_default())
 }
 
-/// Returns what is secret in a header: all of it, or what follows the scheme.
-fn secret(header: &HeaderValue) -> Option<String> {
-    let text = header.to_str().ok().filter(|_| header.is_sensitive())?;
+/// Returns what is secret in a header: all of it, or what follows the scheme; none if it is not marked as sensitive.
+#[must_use]
+pub fn secret(header: &HeaderValue) -> Option<String> {
+    let text = header.is_sensitive().then(|| String::from_utf8_lossy(header.as_bytes()))?;
     let schemes = ["Bearer ", "Basic "];
-    let secret = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
+    let secret = schemes.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(&text);
     Some(secret.to_owned())
 }
 

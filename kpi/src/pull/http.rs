@@ -5,7 +5,7 @@ use crate::error::KpiError;
 use crate::input::{self, MAX_LINE_BYTES, compact};
 use crate::scratch::ScratchFile;
 use crate::sources::{Paging, Pull, Secret, Since};
-use dnscribe_delivery::http::{agent, error_message, mask, retry_after};
+use dnscribe_delivery::http::{agent, error_message, mask, retry_after, secret};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -354,12 +354,8 @@ impl<'a> Client<'a> {
 
     /// What a message must not repeat.
     fn secrets(&self, url: &Url) -> Vec<String> {
-        let mut secrets = secrets(url);
-        if let Some((_, value)) = &self.credentials {
-            let text = String::from_utf8_lossy(value.as_bytes());
-            secrets.push(text.strip_prefix("Bearer ").unwrap_or(&text).to_owned());
-        }
-        secrets
+        let credentials = self.credentials.iter().filter_map(|(_, value)| secret(value));
+        secrets(url).into_iter().chain(credentials).collect()
     }
 
     fn send(&mut self, url: &Url, timeout: Duration) -> Result<Response<Body>, ureq::Error> {
