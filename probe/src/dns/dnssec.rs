@@ -29,6 +29,7 @@ use hickory_net::dnssec::DnssecDnsHandle;
 use hickory_net::xfer::DnsHandle as _;
 use hickory_net::{DnsError, NetError};
 use hickory_proto::dnssec::Proof;
+use hickory_proto::dnssec::rdata::DNSSECRData;
 use hickory_proto::op::{
     DnsRequest, DnsRequestOptions, DnsResponse, Message, MessageType, Query, ResponseCode,
 };
@@ -137,6 +138,20 @@ impl Session {
                 None => break,
             }
         }
+        let has_answer = |name: &Name| {
+            let mut own = answer.answers.iter().filter(|record| record.name == *name);
+            own.any(|record| record.record_type() == record_type)
+        };
+        if answer.metadata.response_code == ResponseCode::NXDomain
+            && security == Security::Secure
+            && let Some(name) = names.last().filter(|name| has_answer(name))
+        {
+            // No signature covers the response code.
+            let name = presentation(name);
+            let reason =
+                format!("the response code says that {name} does not exist, which it does");
+            return Validation::bogus(reason);
+        }
         Validation { signed_until, ..Validation::good(security) }
     }
 
@@ -161,7 +176,7 @@ impl Session {
                 (found, alias(name, record_type, &response))
             }
             Err(NetError::Dns(DnsError::Nsec { proof: Proof::Insecure, response, .. })) => {
-                (Validation::good(Security::Insecure), alias(name, record_type, &response))
+                (self.insecure(&response).await, alias(name, record_type, &response))
             }
             Err(NetError::Dns(DnsError::Nsec { response, .. }))
                 if expansion_is_proved(&response) =>
@@ -246,6 +261,29 @@ impl Session {
         Validation { signed_until, ..Validation::good(Security::Secure) }
     }
 
+    /// Makes the result of a response whose zone counts as unsigned: it is, or its signatures are of a kind that this
+    /// program does not know (RFC 4035, section 5.2). Other clients may know it.
+    async fn insecure(&self, response: &DnsResponse) -> Validation {
+        let mut records = response.answers.iter().chain(&response.authorities);
+        let unknown = records.find_map(|record| match &record.data {
+            RData::DNSSEC(DNSSECRData::RRSIG(signature)) => {
+                Some(signature.input()).filter(|input| !input.algorithm.is_supported())
+            }
+            _ => None,
+        });
+        let Some(input) = unknown else { return Validation::good(Security::Insecure) };
+        let zone = &input.signer_name;
+        let delegated = self.upstream.ask(zone, RecordType::DS).await;
+        let is_ds = |record: &Record| record.record_type() == RecordType::DS;
+        if !delegated.is_ok_and(|found| found.answers.iter().any(is_ds)) {
+            return Validation::good(Security::Insecure);
+        }
+        let (zone, algorithm) = (presentation(zone), u8::from(input.algorithm));
+        Validation::indeterminate(format!(
+            "{zone} is signed by algorithm {algorithm}, whose signatures this probe cannot verify"
+        ))
+    }
+
     async fn judge(
         &self,
         name: &Name,
@@ -265,7 +303,7 @@ impl Session {
             }
             Some(Proof::Secure) => self.secure(response).await,
             // Denials without any proof come from zones that are proved to be unsigned.
-            Some(Proof::Insecure) | None => Validation::good(Security::Insecure),
+            Some(Proof::Insecure) | None => self.insecure(response).await,
             _ => explain(self, name, record_type, response).await,
         }
     }

@@ -260,16 +260,16 @@ async fn check_unsigned(session: &Session, signed: &Signed) -> Result<Link, Vali
 
 /// Finds out why a delegation without DS records is not accepted as that of an unsigned zone.
 async fn check_delegation(session: &Session, zone: Name) -> Result<Link, Validation> {
-    let missing = |zone: &Name| {
-        Validation::bogus(format!(
-            "NSEC or NSEC3 proof is missing: {} has no DS record",
-            presentation(zone)
-        ))
-    };
     match session.lookup(&zone, RecordType::DS).await {
-        Ok(response) => bogus_set(&response).map(Link::Set).ok_or_else(|| missing(&zone)),
-        Err(_) => Err(missing(&zone)),
+        Ok(response) => bogus_set(&response).map(Link::Set).ok_or_else(|| without_ds(&zone)),
+        Err(_) => Err(without_ds(&zone)),
     }
+}
+
+/// Makes the result of a zone without DS records where nothing proves that it has none.
+fn without_ds(zone: &Name) -> Validation {
+    let zone = presentation(zone);
+    Validation::bogus(format!("NSEC or NSEC3 proof is missing: {zone} has no DS record"))
 }
 
 async fn check_keys(session: &Session, zone: Name) -> Result<Link, Validation> {
@@ -281,8 +281,14 @@ async fn check_keys(session: &Session, zone: Name) -> Result<Link, Validation> {
     let digests: Vec<DS> = if is_anchor {
         Vec::new()
     } else {
-        let response = session.lookup(&zone, RecordType::DS).await;
-        let response = response.map_err(|error| unavailable("DS", &error))?;
+        let response = match session.lookup(&zone, RecordType::DS).await {
+            Ok(response) => response,
+            // Whoever takes them away makes a zone unsigned, and may then say what he likes.
+            Err(NetError::Dns(DnsError::Nsec { proof, .. })) if proof != Proof::Insecure => {
+                return Err(without_ds(&zone));
+            }
+            Err(error) => return Err(unavailable("DS", &error)),
+        };
         let found = response.answers.iter().filter(|record| ds(record).is_some());
         if found.clone().any(|record| record.proof != Proof::Secure) {
             return Ok(Link::Set(Signed::of(&response.answers, &zone, RecordType::DS)));

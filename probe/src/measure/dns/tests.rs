@@ -7,7 +7,7 @@ use crate::target::TargetKind;
 use crate::trust::{Anchor, Trust};
 use hickory_proto::dnssec::crypto::Ed25519SigningKey;
 use hickory_proto::dnssec::rdata::{DNSKEY, DNSSECRData, DS, RRSIG, SigInput};
-use hickory_proto::dnssec::{DigestType, PublicKey as _, SigningKey as _, TBS};
+use hickory_proto::dnssec::{Algorithm, DigestType, PublicKey as _, SigningKey as _, TBS};
 use hickory_proto::op::Message;
 use hickory_proto::rr::rdata::{CNAME, NS, SOA};
 use hickory_proto::rr::{DNSClass, RData, SerialNumber};
@@ -22,22 +22,27 @@ fn name(text: &str) -> Name {
     Name::from_ascii(text).unwrap()
 }
 
-/// A zone `test.` that is signed with one key, which is the trust anchor.
+/// A zone that is signed with one key: `test.`, whose key is the trust anchor, or one below it.
 struct Zone {
+    name: Name,
     key: Ed25519SigningKey,
     dnskey: DNSKEY,
 }
 
 impl Zone {
     fn new() -> Self {
+        Self::named("test.")
+    }
+
+    fn named(zone: &str) -> Self {
         let key = Ed25519SigningKey::generate_pkcs8().unwrap();
         let key = Ed25519SigningKey::from_pkcs8(&key).unwrap();
         let dnskey = DNSKEY::with_flags(257, key.to_public_key().unwrap());
-        Self { key, dnskey }
+        Self { name: name(zone), key, dnskey }
     }
 
     fn trust(&self) -> Trust {
-        let zone = name("test.");
+        let zone = self.name.clone();
         let digest = self.dnskey.to_digest(&zone, DigestType::SHA256).unwrap();
         let ds = DS::new(
             self.dnskey.calculate_key_tag().unwrap(),
@@ -48,12 +53,11 @@ impl Zone {
         Trust { anchors: [Anchor { zone, ds }].into(), ..Trust::load(Some(&[]), None).unwrap() }
     }
 
-    /// Signs records of one set until `days` from now.
-    fn sign(&self, set: &[Record], days: u32) -> Record {
-        let first = &set[0];
+    /// Describes the signature of a set with this record until `days` from now.
+    fn input(&self, first: &Record, days: u32) -> SigInput {
         let seconds = Timestamp::now().as_nanos() / 1_000_000_000;
         let now = u32::try_from(seconds).unwrap();
-        let input = SigInput {
+        SigInput {
             type_covered: first.record_type(),
             algorithm: self.dnskey.public_key().algorithm(),
             num_labels: first.name.num_labels(),
@@ -61,8 +65,14 @@ impl Zone {
             sig_expiration: SerialNumber::new(now + days * 86_400),
             sig_inception: SerialNumber::new(now - 86_400),
             key_tag: self.dnskey.calculate_key_tag().unwrap(),
-            signer_name: name("test."),
-        };
+            signer_name: self.name.clone(),
+        }
+    }
+
+    /// Signs records of one set until `days` from now.
+    fn sign(&self, set: &[Record], days: u32) -> Record {
+        let first = &set[0];
+        let input = self.input(first, days);
         let bytes = TBS::from_input(&first.name, DNSClass::IN, &input, set.iter()).unwrap();
         let signature = RRSIG::from_sig(input, self.key.sign(&bytes).unwrap());
         let data = RData::DNSSEC(DNSSECRData::RRSIG(signature));
@@ -73,7 +83,7 @@ impl Zone {
     fn answer(&self, query: &Message, records: &[Record], is_signed: bool) -> Vec<u8> {
         let mut message = response(query);
         let key = RData::DNSSEC(DNSSECRData::DNSKEY(self.dnskey.clone()));
-        let keys = [record("test.", key)];
+        let keys = [Record::from_rdata(self.name.clone(), 60, key)];
         let is_of_keys = query.queries[0].query_type() == RecordType::DNSKEY;
         let records = if is_of_keys { &keys[..] } else { records };
         message.add_answers(records.iter().cloned());
@@ -135,6 +145,83 @@ async fn what_is_measured_is_what_is_validated() {
     .await;
     let fields = probe(server, trust).await;
     assert_eq!(fields.answers, ["203.0.113.66"]);
+    assert_eq!(result(&fields), ("bogus", "bogus"), "{fields:?}");
+}
+
+/// Without its DS records, a zone is unsigned, and whoever takes them away may forge what it has.
+#[tokio::test]
+async fn a_resolver_that_takes_ds_records_away_is_found_out() {
+    let (parent, child) = (Zone::new(), Zone::named("www.test."));
+    let trust = parent.trust();
+    let server = udp(move |query| {
+        let question = &query.queries[0];
+        vec![match question.query_type() {
+            RecordType::DNSKEY if *question.name() == child.name => child.answer(&query, &[], true),
+            RecordType::DNSKEY => parent.answer(&query, &[], true),
+            RecordType::A => {
+                let signature = child.sign(&[a("www.test.", TRUE)], 10);
+                let mut message = response(&query);
+                message.add_answers([a("www.test.", FORGED), signature]);
+                message.to_vec().unwrap()
+            }
+            _ => response(&query).to_vec().unwrap(),
+        }]
+    })
+    .await;
+    let fields = probe(server, trust).await;
+    assert_eq!(result(&fields), ("bogus", "bogus"), "{fields:?}");
+    let reason = fields.dnssec_reason.unwrap();
+    assert_eq!(reason, "NSEC or NSEC3 proof is missing: www.test has no DS record");
+}
+
+#[tokio::test]
+async fn algorithms_that_are_unknown_here_are_named() {
+    let (parent, child) = (Zone::new(), Zone::named("www.test."));
+    let trust = parent.trust();
+    // That of Ed448.
+    let algorithm = Algorithm::Unknown(16);
+    let server = udp(move |query| {
+        let question = &query.queries[0];
+        vec![match question.query_type() {
+            RecordType::DNSKEY if *question.name() == child.name => child.answer(&query, &[], true),
+            RecordType::DS => {
+                let ds = DS::new(1, algorithm, DigestType::SHA256, vec![0; 32]);
+                let ds = record("www.test.", RData::DNSSEC(DNSSECRData::DS(ds)));
+                parent.answer(&query, &[ds], true)
+            }
+            RecordType::A => {
+                let input = child.input(&a("www.test.", TRUE), 10);
+                let signature = RRSIG::from_sig(SigInput { algorithm, ..input }, vec![0; 114]);
+                let signature = RData::DNSSEC(DNSSECRData::RRSIG(signature));
+                let mut message = response(&query);
+                message.add_answers([a("www.test.", TRUE), record("www.test.", signature)]);
+                message.to_vec().unwrap()
+            }
+            RecordType::DNSKEY => parent.answer(&query, &[], true),
+            _ => response(&query).to_vec().unwrap(),
+        }]
+    })
+    .await;
+    let fields = probe(server, trust).await;
+    assert_eq!(result(&fields), ("", "indeterminate"), "{fields:?}");
+    let reason = fields.dnssec_reason.unwrap();
+    assert!(reason.starts_with("www.test is signed by algorithm 16, "), "{reason}");
+}
+
+#[tokio::test]
+async fn a_name_that_is_signed_exists() {
+    let zone = Arc::new(Zone::new());
+    let trust = zone.trust();
+    let server = udp(move |query| {
+        let answer = zone.answer(&query, &[a("www.test.", TRUE)], asks_for_signatures(&query));
+        let mut message = Message::from_vec(&answer).unwrap();
+        if query.queries[0].query_type() == RecordType::A {
+            message.metadata.response_code = ResponseCode::NXDomain;
+        }
+        vec![message.to_vec().unwrap()]
+    })
+    .await;
+    let fields = probe(server, trust).await;
     assert_eq!(result(&fields), ("bogus", "bogus"), "{fields:?}");
 }
 
