@@ -5,7 +5,7 @@ use crate::measure::{Failure, Stage, add_milliseconds, tls};
 use bytes::Bytes;
 use dnscribe_record::ProbeFields;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::header::{ACCEPT, ACCEPT_ENCODING, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, StatusCode, Uri, Version};
@@ -102,7 +102,7 @@ impl Request {
         let (head, body) = response.into_parts();
         fields.http_version = Some(version(head.version).to_owned());
         let (status, headers) = (head.status, head.headers);
-        Ok(Response { status, headers, body, begin: Instant::now(), _driver: driver })
+        Ok(Response { status, headers, body, is_http2, begin: Instant::now(), _driver: driver })
     }
 
     /// Makes the request of HTTP/1.1: the target without scheme and host (RFC 9112, section 3.2.1).
@@ -145,6 +145,7 @@ pub(super) struct Response {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Incoming,
+    is_http2: bool,
     begin: Instant,
     /// Drives the connection until this is dropped.
     _driver: JoinSet<Result<(), hyper::Error>>,
@@ -183,6 +184,12 @@ impl Response {
             }
         }
         fields.body_bytes = Some(read);
+        // A stream that is reset without an error ends as a whole body does. The library itself compares lengths, and
+        // notices the end of a connection of HTTP/1.1.
+        if self.is_http2 && !body.is_clipped && !self.body.is_end_stream() {
+            let detail = format!("the stream was closed after {read} bytes of the body");
+            return Err(fail("closed", detail));
+        }
         add_milliseconds(&mut fields.transfer_ms, self.begin.elapsed());
         Ok(body)
     }
@@ -210,6 +217,9 @@ fn failed(error: &hyper::Error) -> Failure {
                 return Failure::io(Stage::Http, io);
             }
         }
+        if let Some(failure) = inner.downcast_ref().and_then(of_http2) {
+            return failure;
+        }
         cause = inner.source();
     }
     let reason = if error.is_incomplete_message() || error.is_closed() || error.is_canceled() {
@@ -222,4 +232,17 @@ fn failed(error: &hyper::Error) -> Failure {
         None => error.to_string(),
     };
     fail(reason, detail)
+}
+
+/// Names what ended a stream or connection of HTTP/2, if it was not a fault in what the server sent.
+fn of_http2(error: &h2::Error) -> Option<Failure> {
+    let reason = match error.get_io() {
+        // The library's name for a connection that the server closed.
+        Some(io) if io.kind() == io::ErrorKind::BrokenPipe => "closed",
+        Some(io) => return Some(Failure::io(Stage::Http, io)),
+        None if error.is_remote() && error.is_reset() => "reset",
+        None if error.is_remote() => "closed",
+        None => return None,
+    };
+    Some(fail(reason, error.to_string()))
 }

@@ -580,6 +580,87 @@ async fn speaks_http_2() {
     assert_eq!((fields.alpn.as_deref(), fields.http_status), (Some("h2"), Some(200)));
 }
 
+// Types and flags of frames of HTTP/2, and the first stream of a client.
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+const STREAM: u32 = 1;
+
+/// Makes a frame (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes()[..], payload].concat()
+}
+
+/// Reads the frames of a request.
+async fn read_frames(stream: &mut (impl AsyncRead + Unpin)) {
+    let preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    stream.read_exact(&mut vec![0; preface.len()]).await.unwrap();
+    let mut head = [0; 9];
+    while head[3] != HEADERS {
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; usize::try_from(length).unwrap()]).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_http_2_are_whole_or_fail() {
+    let root = authority("Root", "Lab", None);
+    let identity = identity(&server_params("localhost"), &root, &[]);
+    let config = server_config(&identity, &[&TLS13], &["h2"], Vec::new());
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    // Status 200, and a length of 100 bytes (RFC 7541, appendix A).
+    let (status, length) = ("\u{88}", "\u{88}\u{f}\u{d}\u{3}100");
+    let whole = frame(DATA, END_STREAM, STREAM, b"");
+    let reset = |code: u8| frame(RST_STREAM, 0, STREAM, &[0, 0, 0, code]);
+    let away = |code: u8| frame(GOAWAY, 0, 0, &[0, 0, 0, 1, 0, 0, 0, code]);
+    for (case, head, end, expected) in [
+        ("whole", status, whole.clone(), ""),
+        ("whole, then reset", status, [whole.clone(), reset(0)].concat(), ""),
+        ("too short", length, whole, "malformed"),
+        ("reset without an error", length, reset(0), "closed"),
+        ("reset without an error, of any length", status, reset(0), "closed"),
+        ("reset with an error", length, reset(2), "reset"),
+        ("cancelled", status, reset(8), "reset"),
+        ("away without an error", length, away(0), "closed"),
+        ("away without an error, of any length", status, away(0), "closed"),
+        ("away with an error", length, away(2), "closed"),
+        ("connection closed", status, Vec::new(), "closed"),
+    ] {
+        let head: Vec<u8> = head.chars().map(|byte| u8::try_from(byte).unwrap()).collect();
+        let response = [
+            frame(SETTINGS, ACK, 0, b""),
+            frame(HEADERS, END_HEADERS, STREAM, &head),
+            frame(DATA, 0, STREAM, b"ok"),
+            end,
+        ]
+        .concat();
+        let acceptor = acceptor.clone();
+        let address = listen(move |stream| {
+            let (acceptor, response) = (acceptor.clone(), response.clone());
+            async move {
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                stream.write_all(&frame(SETTINGS, 0, 0, b"")).await.unwrap();
+                read_frames(&mut stream).await;
+                // A client that has read enough closes the connection.
+                let _ = stream.write_all(&response).await;
+                let _ = stream.shutdown().await;
+                let _ = stream.read_to_end(&mut Vec::new()).await;
+            }
+        })
+        .await;
+        let http = target(&format!("https://localhost:{}/", address.port()));
+        let fields = probe_with(roots(&[root.der()]), http, Duration::from_secs(5)).await;
+        assert_eq!(reason(&fields).1, expected, "{case}: {:?}", fields.error);
+    }
+}
+
 #[tokio::test]
 async fn redirects_do_not_leave_tls() {
     let root = authority("Root", "Lab", None);
