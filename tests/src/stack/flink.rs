@@ -37,10 +37,8 @@ const ARTEFACTS: [&str; 12] = [
 pub const REST_PORT: u16 = 8081;
 /// Port of `ZooKeeper`.
 const ZOOKEEPER_PORT: u16 = 2181;
-/// First port of the Prometheus reporters.
+/// Port of the job manager's Prometheus reporter.
 const METRICS_PORT: u16 = 9249;
-/// Number of ports for Prometheus reporters: one for each process.
-const REPORTERS: u16 = 2;
 /// Time limit for a task manager's registration, on a busy machine.
 const REGISTRATION: Duration = Duration::from_mins(1);
 /// Time limit for a savepoint.
@@ -82,8 +80,8 @@ pub struct Flink {
     zookeeper: Service,
     job_manager: Service,
     task_manager: Service,
-    /// Address of the first of the Prometheus reporters.
-    metrics: SocketAddr,
+    /// Addresses of the Prometheus reporters of the job manager and the task manager.
+    metrics: [SocketAddr; 2],
 }
 
 /// What a jar runs.
@@ -131,11 +129,10 @@ impl Flink {
             (flink.zookeeper.address, flink.address(), flink.metrics)
         } else {
             let zookeeper = free_address(ZOOKEEPER_PORT)?;
-            let (rest, metrics) = (free_address(REST_PORT)?, free_address(METRICS_PORT)?);
-            fs::write(
-                folder.join("config.yaml"),
-                configuration(folder, zookeeper, rest, metrics)?,
-            )?;
+            let rest = free_address(REST_PORT)?;
+            // A range for both is not enough: clusters that start at once have ranges that overlap.
+            let metrics = [free_address(METRICS_PORT)?, free_address(METRICS_PORT)?];
+            fs::write(folder.join("config.yaml"), configuration(folder, zookeeper, rest)?)?;
             fs::write(folder.join("log4j2.properties"), LOGGING)?;
             (zookeeper, rest, metrics)
         };
@@ -152,11 +149,11 @@ impl Flink {
                     start_zookeeper(folder, zookeeper)
                 })?,
                 job_manager: start(running(|flink| &flink.job_manager), &|| {
-                    start_job_manager(folder, rest, options)
+                    start_job_manager(folder, rest, metrics[0], options)
                 })?,
                 // A task manager that starts first waits ten seconds before its second attempt.
                 task_manager: start(running(|flink| &flink.task_manager), &|| {
-                    start_task_manager(folder, rest, options)
+                    start_task_manager(folder, rest, metrics[1], options)
                 })?,
                 metrics,
             })
@@ -175,12 +172,10 @@ impl Flink {
         self.job_manager.address
     }
 
-    /// Addresses that the Prometheus reporters of both processes may have: each takes the first that
-    /// is free.
+    /// Addresses of the Prometheus reporters of the job manager and the task manager.
     #[must_use]
     pub fn metrics(&self) -> Vec<String> {
-        let (ip, port) = (self.metrics.ip(), self.metrics.port());
-        (port..port + REPORTERS).map(|port| format!("{ip}:{port}")).collect()
+        self.metrics.iter().map(ToString::to_string).collect()
     }
 
     /// Returns whether all processes run.
@@ -343,16 +338,26 @@ fn start_zookeeper(folder: &Path, address: SocketAddr) -> Result<Service> {
     })
 }
 
-fn start_job_manager(folder: &Path, rest: SocketAddr, options: &[&str]) -> Result<Service> {
+fn start_job_manager(
+    folder: &Path,
+    rest: SocketAddr,
+    metrics: SocketAddr,
+    options: &[&str],
+) -> Result<Service> {
     let main = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint";
     let mut command = java(folder, "jobmanager", &[&["-Xmx320m"], options].concat(), main)?;
-    command.arg("--configDir").arg(folder);
+    command.arg("--configDir").arg(folder).arg(reporter(metrics));
     Service::start(&command, rest, &folder.join("jobmanager.out"), || {
         http::get(rest, None, "/overview").is_ok_and(|(status, _)| status == 200)
     })
 }
 
-fn start_task_manager(folder: &Path, rest: SocketAddr, options: &[&str]) -> Result<Service> {
+fn start_task_manager(
+    folder: &Path,
+    rest: SocketAddr,
+    metrics: SocketAddr,
+    options: &[&str],
+) -> Result<Service> {
     // A killed one stays registered until its heartbeats are missed.
     let registered = || -> Option<Vec<String>> {
         let (_, body) = http::get(rest, None, "/taskmanagers").ok()?;
@@ -364,7 +369,7 @@ fn start_task_manager(folder: &Path, rest: SocketAddr, options: &[&str]) -> Resu
     let main = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner";
     let heap = ["-Xmx768m", "-XX:MaxDirectMemorySize=288m", "-XX:MaxMetaspaceSize=512m"];
     let mut command = java(folder, "taskmanager", &[&heap, options].concat(), main)?;
-    command.arg("--configDir").arg(folder);
+    command.arg("--configDir").arg(folder).arg(reporter(metrics));
     let service = Service::start(&command, rest, &folder.join("taskmanager.out"), || true)?;
     let wait = shell::wait_for("the task manager's registration", REGISTRATION, || {
         if !service.runs() {
@@ -396,14 +401,14 @@ fn java(folder: &Path, name: &str, heap: &[&str], main: &str) -> Result<Command>
     Ok(command)
 }
 
+/// Word that gives a process the port of its Prometheus reporter.
+fn reporter(metrics: SocketAddr) -> String {
+    format!("-Dmetrics.reporter.prom.port={}", metrics.port())
+}
+
 /// Configuration of both processes. The sizes of a task manager's memory are those that Flink's
 /// start script would compute.
-fn configuration(
-    folder: &Path,
-    zookeeper: SocketAddr,
-    rest: SocketAddr,
-    metrics: SocketAddr,
-) -> Result<String> {
+fn configuration(folder: &Path, zookeeper: SocketAddr, rest: SocketAddr) -> Result<String> {
     let host = rest.ip().to_string();
     let path = |name: &str| folder.join(name).display().to_string();
     let configuration = json!({
@@ -450,7 +455,6 @@ fn configuration(
         "metrics.reporters": "prom",
         "metrics.reporter.prom.factory.class":
             "org.apache.flink.metrics.prometheus.PrometheusReporterFactory",
-        "metrics.reporter.prom.port": format!("{0}-{1}", metrics.port(), metrics.port() + REPORTERS - 1),
     });
     // JSON is YAML.
     Ok(serde_json::to_string_pretty(&configuration)?)
