@@ -163,18 +163,17 @@ async fn ask_once(
     deadline: Instant,
 ) -> Result<Exchange, Failure> {
     let servers = server_addresses(resolver, deadline).await?;
-    let Some((last, others)) = servers.split_last() else {
-        return Err(Failure::new(Stage::Resolve, "no_address"));
-    };
-    for (index, server) in others.iter().enumerate() {
+    let mut failures = Vec::new();
+    for (index, server) in servers.iter().enumerate() {
         let left = u32::try_from(servers.len() - index).unwrap_or(u32::MAX);
         let share = Instant::now() + deadline.saturating_duration_since(Instant::now()) / left;
         match Box::pin(exchange_with(*server, resolver, trust, question, share)).await {
-            Err(failure) if failure.stage == Stage::Connect => {}
+            Err(failure) if failure.stage == Stage::Connect => failures.push(failure),
             asked => return asked,
         }
     }
-    Box::pin(exchange_with(*last, resolver, trust, question, deadline)).await
+    let worst = failures.into_iter().max_by_key(Failure::weight);
+    Err(worst.unwrap_or_else(|| Failure::new(Stage::Resolve, "no_address")))
 }
 
 async fn exchange_with(
@@ -268,9 +267,23 @@ async fn server_addresses(
 ) -> Result<Vec<SocketAddr>, Failure> {
     let found: Vec<IpAddr> = match &resolver.host {
         ResolverHost::Address(address) => vec![*address],
-        ResolverHost::Name(name) => address::by_system(name, deadline).await?,
+        ResolverHost::Name(name) => {
+            let found = address::by_system(name, deadline).await;
+            found.map_err(|failure| unresolved(name, failure))?
+        }
     };
     Ok(found.into_iter().map(|address| SocketAddr::new(address, resolver.port)).collect())
+}
+
+/// Names a failure to find a resolver. What there is of its name says nothing of the names that it is asked for.
+fn unresolved(resolver: &str, failure: Failure) -> Failure {
+    match failure.reason {
+        "nxdomain" | "no_data" => {
+            let detail = format!("{resolver}: {}", failure.detail.unwrap_or_default());
+            Failure::new(Stage::Resolve, "not_resolved").with_detail(detail)
+        }
+        _ => failure,
+    }
 }
 
 /// Reads a message. Returns nothing where it is not the response to this query: another id or question, as
@@ -285,7 +298,8 @@ fn read_response(query: &Message, wire: &[u8]) -> Result<Option<Message>, Failur
     if !is_response {
         return Ok(None);
     }
-    let response = Message::from_vec(wire).map_err(|error| malformed(error.to_string()))?;
+    let response = Message::from_vec(wire)
+        .or_else(|error| read_truncated(wire).ok_or_else(|| malformed(error.to_string())))?;
     let metadata = &response.metadata;
     // A server that cannot read the question need not repeat it (RFC 1035, section 4.1.1).
     let matches = match response.queries.as_slice() {
@@ -308,6 +322,14 @@ fn read_response(query: &Message, wire: &[u8]) -> Result<Option<Message>, Failur
         return Err(malformed(detail));
     }
     Ok(Some(response))
+}
+
+/// Reads the question of a response that says that it is truncated, which servers cut anywhere.
+fn read_truncated(wire: &[u8]) -> Option<Message> {
+    let mut head = wire.to_vec();
+    // Without records (RFC 1035, section 4.1.1).
+    head[6..HEADER_BYTES].fill(0);
+    Message::from_vec(&head).ok().filter(|message| message.metadata.truncation)
 }
 
 fn malformed(detail: impl Into<String>) -> Failure {

@@ -7,6 +7,7 @@
 use crate::config::AdHoc;
 use crate::dns::Resolver;
 use crate::measure::{Context, Round, measure};
+use crate::source::has_route;
 use crate::special::is_special;
 use crate::target::{Contact, HostName, Service, Target, TargetKind};
 use dnscribe_config::ConfigError;
@@ -56,7 +57,7 @@ pub async fn measure_name(
     }
     rounds.extend(join_all(zones.iter().map(|target| measure(context, target))).await);
     service.targets.extend(zones);
-    let addresses = contacted(addresses(&rounds), name, contact);
+    let addresses = routed(contacted(addresses(&rounds), name, contact));
     if addresses.is_empty() {
         return Ok((service, rounds));
     }
@@ -164,4 +165,24 @@ fn contacted(addresses: Vec<IpAddr>, name: &Name, contact: Contact) -> Vec<IpAdd
         );
     }
     kept
+}
+
+/// Leaves out the addresses of a family to which this host has no route, while there are others: clients use these.
+fn routed(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let routed: Vec<IpAddr> =
+        addresses.iter().copied().filter(|address| has_route(*address)).collect();
+    if routed.is_empty() { addresses } else { routed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An address of a link is none without the name of the link, so no host has a route to it.
+    #[test]
+    fn addresses_without_a_route_are_left_out_while_there_are_others() {
+        let [ipv4, ipv6] = ["192.0.2.1", "fe80::1"].map(|text| text.parse().unwrap());
+        assert_eq!(routed(vec![ipv6, ipv4]), [ipv4]);
+        assert_eq!(routed(vec![ipv6]), [ipv6]);
+    }
 }

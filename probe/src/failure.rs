@@ -79,10 +79,30 @@ impl Failure {
         self.detail.as_deref().is_some_and(|detail| detail.starts_with(NO_SOURCE))
     }
 
+    /// How much a failure to connect to one of several addresses says of the host: nothing where there is no way, as to
+    /// those of IPv6 from many networks; more where nothing came back; most where the host itself refused. Without files,
+    /// nothing was measured.
+    #[must_use]
+    pub fn weight(&self) -> u8 {
+        match self.reason {
+            "network_unreachable" | "host_unreachable" | "forbidden" | SOURCE_ADDRESS => 0,
+            "timeout" => 1,
+            OPEN_FILES => 3,
+            _ => 2,
+        }
+    }
+
     /// Creates a failure from an error of a socket.
     #[must_use]
     pub fn io(stage: Stage, error: &io::Error) -> Self {
-        Self::new(stage, io_reason(error)).with_detail(error.to_string())
+        let reason = match io_reason(error) {
+            // Linux says so of a route of the kind `blackhole`.
+            _ if stage == Stage::Connect && errno(error) == Some(Errno::INVAL) => {
+                "network_unreachable"
+            }
+            reason => reason,
+        };
+        Self::new(stage, reason).with_detail(error.to_string())
     }
 }
 
@@ -100,13 +120,7 @@ impl From<Failure> for ProbeError {
 #[must_use]
 pub fn io_reason(error: &io::Error) -> &'static str {
     match error.kind() {
-        _ if matches!(
-            error.raw_os_error().map(Errno::from_raw_os_error),
-            Some(Errno::MFILE | Errno::NFILE)
-        ) =>
-        {
-            OPEN_FILES
-        }
+        _ if matches!(errno(error), Some(Errno::MFILE | Errno::NFILE)) => OPEN_FILES,
         // Of a socket that cannot be bound to the configured address.
         io::ErrorKind::AddrNotAvailable if error.get_ref().is_some() => SOURCE_ADDRESS,
         io::ErrorKind::ConnectionRefused => "refused",
@@ -128,9 +142,32 @@ pub fn io_reason(error: &io::Error) -> &'static str {
     }
 }
 
+fn errno(error: &io::Error) -> Option<Errno> {
+    error.raw_os_error().map(Errno::from_raw_os_error)
+}
+
 /// Returns whether another attempt may get a response, by stage and reason of a failure.
 #[must_use]
 pub fn is_transient(stage: &str, reason: &str) -> bool {
     matches!(reason, "refused" | "reset" | "closed" | "io" | "host_unreachable")
         || stage == "resolve" && matches!(reason, "timeout" | "servfail")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn routes_that_lead_nowhere_are_no_faults_of_the_host() {
+        for (number, stage, reason) in [
+            (Errno::INVAL, Stage::Connect, "network_unreachable"),
+            (Errno::INVAL, Stage::Http, "malformed"),
+            (Errno::ACCESS, Stage::Connect, "forbidden"),
+            (Errno::PERM, Stage::Connect, "forbidden"),
+            (Errno::PERM, Stage::Dns, "forbidden"),
+        ] {
+            let error = io::Error::from_raw_os_error(number.raw_os_error());
+            assert_eq!(Failure::io(stage, &error).reason, reason, "{number}");
+        }
+    }
 }

@@ -77,6 +77,14 @@ impl Source {
     }
 }
 
+/// Returns whether this host has a route to the family of an address. IPv6 is often absent, which says nothing of what
+/// has the address.
+pub(crate) fn has_route(address: IpAddr) -> bool {
+    let IpAddr::V6(_) = address else { return true };
+    let socket = std::net::UdpSocket::bind("[::]:0");
+    socket.is_ok_and(|socket| socket.connect((address, 53)).is_ok())
+}
+
 /// Names the address in the error of a socket that cannot be bound to it.
 pub(crate) fn explained(own: IpAddr, error: io::Error) -> io::Error {
     match error.kind() {

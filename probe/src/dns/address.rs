@@ -1,11 +1,16 @@
 //! Addresses of a host's name, by a resolver or by the system.
 
 use super::{Question, Resolver, exchange, presentation, rcode_reason, type_name};
-use crate::failure::{Failure, Stage};
+use crate::failure::{Failure, OPEN_FILES, Stage, io_reason};
+use crate::source::has_route;
+use crate::target::AddressFamily;
 use crate::trust::Trust;
+use futures_util::future::{join, maybe_done, select};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::net::lookup_host;
 use tokio::time::{Instant, timeout_at};
@@ -13,29 +18,63 @@ use tokio::time::{Instant, timeout_at};
 /// Largest number of CNAME records that are followed from a name.
 const MAX_ALIASES: usize = 16;
 
-/// Resolves the name of a host: A and AAAA records at the same time, by a resolver, or by the system where
-/// none is given. Returns IPv4 addresses first, or in the system's order. Ends within `limit`.
+/// Part of the time left for which addresses of one family are waited for once those of the other are there. Resolvers
+/// that do not answer for one type would take the time to connect (RFC 8305, section 3).
+const WAITING_SHARE: u32 = 4;
+
+/// Resolves the name of a host: A and AAAA records at the same time, as far as `family` uses them, by a resolver; or by
+/// the system where none is given. Returns IPv4 addresses first, or in the system's order. Ends within `limit`.
 ///
 /// # Errors
 /// Stage `resolve` with the reason: `nxdomain`, `no_data` (there is the name but no address), `timeout`, ….
 pub async fn addresses(
     name: &Name,
     resolver: Option<&Resolver>,
+    family: AddressFamily,
     trust: &Trust,
     limit: Duration,
 ) -> Result<Vec<IpAddr>, Failure> {
+    let deadline = Instant::now() + limit;
     let Some(resolver) = resolver else {
-        return by_system(&presentation(name), Instant::now() + limit).await;
+        return by_system(&presentation(name), deadline).await;
     };
-    let (ipv4, ipv6) = tokio::join!(
-        by_resolver(name, RecordType::A, resolver, trust, limit),
-        by_resolver(name, RecordType::AAAA, resolver, trust, limit),
-    );
-    match (ipv4, ipv6) {
-        (Ok(ipv4), Ok(ipv6)) if ipv4.is_empty() && ipv6.is_empty() => {
-            let detail = format!("{} has no address", presentation(name));
-            Err(Failure::new(Stage::Resolve, "no_data").with_detail(detail))
+    let ask = |record_type| by_resolver(name, record_type, resolver, trust, limit);
+    let found = match family {
+        AddressFamily::Ipv4 => ask(RecordType::A).await?,
+        AddressFamily::Ipv6 => ask(RecordType::AAAA).await?,
+        AddressFamily::Any | AddressFamily::PreferIpv4 | AddressFamily::PreferIpv6 => {
+            both(ask(RecordType::A), ask(RecordType::AAAA), deadline).await?
         }
+    };
+    if found.is_empty() {
+        let detail = format!("{} has no address", presentation(name));
+        return Err(Failure::new(Stage::Resolve, "no_data").with_detail(detail));
+    }
+    Ok(found)
+}
+
+/// Waits for the addresses of both families, for a short time only once some are there to which this host has a route.
+async fn both(
+    ipv4: impl Future<Output = Result<Vec<IpAddr>, Failure>>,
+    ipv6: impl Future<Output = Result<Vec<IpAddr>, Failure>>,
+    deadline: Instant,
+) -> Result<Vec<IpAddr>, Failure> {
+    let mut ipv4 = pin!(maybe_done(ipv4));
+    let mut ipv6 = pin!(maybe_done(ipv6));
+    let _ = select(ipv4.as_mut(), ipv6.as_mut()).await;
+    let is_usable = [ipv4.as_mut().output_mut(), ipv6.as_mut().output_mut()]
+        .into_iter()
+        .flatten()
+        .any(|found| found.iter().flatten().any(|address| has_route(*address)));
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    let until = if is_usable { now + left / WAITING_SHARE } else { deadline };
+    // What is not there by then counts as a failure of its type.
+    let _ = timeout_at(until, join(ipv4.as_mut(), ipv6.as_mut())).await;
+    let timeout = || Err(Failure::new(Stage::Resolve, "timeout"));
+    let ipv4 = ipv4.take_output().unwrap_or_else(timeout);
+    let ipv6 = ipv6.take_output().unwrap_or_else(timeout);
+    match (ipv4, ipv6) {
         (Ok(ipv4), Ok(ipv6)) => Ok([ipv4, ipv6].concat()),
         (Ok(found), Err(_)) | (Err(_), Ok(found)) if !found.is_empty() => Ok(found),
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
@@ -47,9 +86,8 @@ pub(super) async fn by_system(name: &str, deadline: Instant) -> Result<Vec<IpAdd
     let Ok(found) = timeout_at(deadline, lookup_host((name, 0))).await else {
         return Err(Failure::new(Stage::Resolve, "timeout"));
     };
-    // The C library has texts for its errors, but no kinds that the standard library passes on.
     let found = found.map_err(|error| {
-        Failure::new(Stage::Resolve, "not_resolved").with_detail(error.to_string())
+        Failure::new(Stage::Resolve, system_reason(&error)).with_detail(error.to_string())
     })?;
     let mut addresses: Vec<_> = found.map(|address| address.ip()).collect();
     addresses.dedup();
@@ -57,6 +95,29 @@ pub(super) async fn by_system(name: &str, deadline: Instant) -> Result<Vec<IpAdd
         return Err(Failure::new(Stage::Resolve, "no_data"));
     }
     Ok(addresses)
+}
+
+/// Returns the reason of an error of getaddrinfo. The C library has texts for its own errors, but no kinds that the
+/// standard library passes on.
+fn system_reason(error: &io::Error) -> &'static str {
+    let is_short_of_files = || {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+        socket.is_err_and(|error| io_reason(&error) == OPEN_FILES)
+    };
+    let text = error.to_string();
+    let says = |texts: [&str; 2]| texts.iter().any(|one| text.contains(one));
+    // The texts of glibc and musl.
+    if says(["Name or service not known", "Name does not resolve"]) {
+        "nxdomain"
+    } else if says(["No address associated with hostname", "Name has no usable address"]) {
+        "no_data"
+    } else if io_reason(error) == OPEN_FILES
+        || says(["Temporary failure in name resolution", "Try again"]) && is_short_of_files()
+    {
+        OPEN_FILES
+    } else {
+        "not_resolved"
+    }
 }
 
 async fn by_resolver(
@@ -132,4 +193,24 @@ pub fn aliases(name: &Name, record_type: RecordType, response: &Message) -> Opti
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_are_told_apart() {
+        let of_library =
+            |text: &str| io::Error::other(format!("failed to lookup address information: {text}"));
+        for (error, reason) in [
+            (of_library("Name or service not known"), "nxdomain"),
+            (of_library("No address associated with hostname"), "no_data"),
+            (of_library("Temporary failure in name resolution"), "not_resolved"),
+            (of_library("Non-recoverable failure in name resolution"), "not_resolved"),
+            (io::Error::from_raw_os_error(24), OPEN_FILES),
+        ] {
+            assert_eq!(system_reason(&error), reason, "{error}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::testing::{a, record, response, serve_tcp, serve_udp, sockets, udp};
 use super::*;
+use crate::target::AddressFamily;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::{CNAME, NS};
@@ -70,16 +71,27 @@ fn truncated(query: &Message) -> Vec<u8> {
     response.to_vec().unwrap()
 }
 
+/// Returns a response that is cut within its record.
+fn cut(query: &Message) -> Vec<u8> {
+    let mut response = response(query);
+    response.metadata.truncation = true;
+    let mut bytes = response.add_answer(a("shop.example.", [192, 0, 2, 1])).to_vec().unwrap();
+    bytes.truncate(bytes.len() - 3);
+    bytes
+}
+
 #[tokio::test]
 async fn truncated_responses_are_asked_for_over_tcp() {
-    let (socket, listener) = sockets(Ipv4Addr::LOCALHOST.into(), 0).await;
-    let server = listener.local_addr().unwrap();
-    tokio::spawn(serve_udp(socket, |query| vec![truncated(&query)]));
-    tokio::spawn(serve_tcp(listener, |query| good(&query)));
-    let found = ask(Protocol::Udp, server, LIMIT).await.unwrap();
-    assert_eq!(found.protocol, Protocol::Tcp);
-    assert!(found.connect.is_some());
-    assert_eq!(found.response.answers.len(), 1);
+    for reply in [truncated, cut] {
+        let (socket, listener) = sockets(Ipv4Addr::LOCALHOST.into(), 0).await;
+        let server = listener.local_addr().unwrap();
+        tokio::spawn(serve_udp(socket, move |query| vec![reply(&query)]));
+        tokio::spawn(serve_tcp(listener, |query| good(&query)));
+        let found = ask(Protocol::Udp, server, LIMIT).await.unwrap();
+        assert_eq!(found.protocol, Protocol::Tcp);
+        assert!(found.connect.is_some());
+        assert_eq!(found.response.answers.len(), 1);
+    }
 }
 
 #[tokio::test]
@@ -191,7 +203,8 @@ async fn names_are_resolved_in_both_families() {
     .await;
     let resolver = Resolver::udp("test", server);
     let name = Name::from_ascii("shop.example.").unwrap();
-    let found = addresses(&name, Some(&resolver), &trust(), LIMIT).await.unwrap();
+    let found =
+        addresses(&name, Some(&resolver), AddressFamily::Any, &trust(), LIMIT).await.unwrap();
     assert_eq!(found, [IpAddr::from([192, 0, 2, 7])]);
 
     let server = udp(|query| {
@@ -201,7 +214,8 @@ async fn names_are_resolved_in_both_families() {
     })
     .await;
     let resolver = Resolver::udp("test", server);
-    let failure = addresses(&name, Some(&resolver), &trust(), LIMIT).await.unwrap_err();
+    let failure =
+        addresses(&name, Some(&resolver), AddressFamily::Any, &trust(), LIMIT).await.unwrap_err();
     assert_eq!((failure.stage, failure.reason), (Stage::Resolve, "nxdomain"));
     // A nameserver of other zones says nothing of this name.
     let server = udp(|query| {
@@ -212,11 +226,36 @@ async fn names_are_resolved_in_both_families() {
     })
     .await;
     let resolver = Resolver::udp("test", server);
-    let failure = addresses(&name, Some(&resolver), &trust(), LIMIT).await.unwrap_err();
+    let failure =
+        addresses(&name, Some(&resolver), AddressFamily::Any, &trust(), LIMIT).await.unwrap_err();
     assert_eq!((failure.stage, failure.reason), (Stage::Resolve, "refused"));
     let localhost = Name::from_ascii("localhost.").unwrap();
-    let found = addresses(&localhost, None, &trust(), LIMIT).await.unwrap();
+    let found = addresses(&localhost, None, AddressFamily::Any, &trust(), LIMIT).await.unwrap();
     assert!(found.iter().all(IpAddr::is_loopback));
+}
+
+#[tokio::test]
+async fn a_type_without_an_answer_takes_a_part_of_the_time() {
+    let server = udp(|query| {
+        let is_ipv4 = query.queries[0].query_type() == RecordType::A;
+        if is_ipv4 { vec![good(&query)] } else { Vec::new() }
+    })
+    .await;
+    let resolver = Resolver::udp("test", server);
+    let name = Name::from_ascii("shop.example.").unwrap();
+    let trust = trust();
+    // The longest time that each may take, of two seconds.
+    for (family, millis) in [(AddressFamily::Ipv4, 400), (AddressFamily::Any, 1000)] {
+        let begin = Instant::now();
+        let limit = Duration::from_secs(2);
+        let found = addresses(&name, Some(&resolver), family, &trust, limit).await.unwrap();
+        assert_eq!(found, [IpAddr::from([192, 0, 2, 1])]);
+        assert!(begin.elapsed() < Duration::from_millis(millis), "{family:?}");
+    }
+    let limit = Duration::from_millis(200);
+    let asked = addresses(&name, Some(&resolver), AddressFamily::Ipv6, &trust, limit);
+    let failure = asked.await.unwrap_err();
+    assert_eq!((failure.stage, failure.reason), (Stage::Resolve, "timeout"));
 }
 
 /// Starts a server with a certificate for `dns.test` and this application protocol. Returns its address and

@@ -8,8 +8,9 @@ mod verdict;
 use super::dns::{answers_of, digest};
 use super::{Context, Failure, Skip, Stage, begin, finish, milliseconds};
 use crate::dns::{Exchange, Protocol, Question, Resolver, addresses, exchange, presentation};
+use crate::source;
 use crate::special::is_special;
-use crate::target::{AuthorityTarget, HostName, Target};
+use crate::target::{AddressFamily, AuthorityTarget, HostName, Target};
 use crate::trust::Trust;
 use delegation::{Delegation, find_delegation, resolve_ns};
 use dnscribe_dns::rcode_name;
@@ -71,7 +72,8 @@ impl Asking<'_> {
 
     async fn addresses(&self, name: &Name) -> Result<Vec<IpAddr>, Failure> {
         // Half of the time is for the nameservers.
-        addresses(name, Some(self.resolver), self.trust, self.time_left() / 2).await
+        let limit = self.time_left() / 2;
+        addresses(name, Some(self.resolver), AddressFamily::Any, self.trust, limit).await
     }
 
     /// Asks a nameserver for its own addresses at those that the parent has, for resolvers may have none where
@@ -82,7 +84,7 @@ impl Asking<'_> {
         let asked = glue.map(|address| async move {
             let server = Resolver::udp("", SocketAddr::new(*address, self.port));
             let server = Resolver { source: self.resolver.source, ..server };
-            addresses(name, Some(&server), self.trust, limit).await
+            addresses(name, Some(&server), AddressFamily::Any, self.trust, limit).await
         });
         join_all(asked).await.into_iter().find_map(Result::ok).unwrap_or_default()
     }
@@ -183,14 +185,11 @@ pub(super) async fn measure(
     if found.is_empty() { Err(Skip::Unsupported) } else { Ok(found) }
 }
 
-/// Returns whether this host has a route to the family of an address. IPv6 is often absent, which says
-/// nothing of the zone.
+/// Returns whether this host has a route to a nameserver's address.
 fn has_route(address: IpAddr) -> bool {
-    let IpAddr::V6(_) = address else { return true };
-    let socket = std::net::UdpSocket::bind("[::]:0");
-    let has_route = socket.is_ok_and(|socket| socket.connect((address, 53)).is_ok());
+    static LOGGED: Once = Once::new();
+    let has_route = source::has_route(address);
     if !has_route {
-        static LOGGED: Once = Once::new();
         LOGGED.call_once(|| {
             tracing::info!(
                 "this host has no route to {address}: nameservers are asked over IPv4 only; \

@@ -35,9 +35,14 @@ pub(super) async fn resolve(
     fields.resolver = resolver.map(|resolver| resolver.name.clone());
     let begin = Instant::now();
     let limit = deadline.saturating_duration_since(begin);
-    let found = Box::pin(dns::addresses(name, resolver, &context.trust, limit)).await;
+    let found = dns::addresses(name, resolver, host.family, &context.trust, limit);
+    let found = Box::pin(found).await;
     add_milliseconds(&mut fields.resolve_ms, begin.elapsed());
     let found = host.family.select(found?);
+    // There is no time to connect, which is no fault of the host.
+    if Instant::now() >= deadline {
+        return Err(Failure::new(Stage::Resolve, "timeout"));
+    }
     if found.is_empty() {
         let detail = format!("{} has no address of the family {}", host.name, host.family.name());
         return Err(Failure::new(Stage::Resolve, "no_data").with_detail(detail));
@@ -47,7 +52,7 @@ pub(super) async fn resolve(
 
 /// Connects to a host at the first of several addresses that accepts, in their order. Each gets its share of the time
 /// that is left, so that one that does not answer leaves time for the next. The time of all attempts is
-/// added to `connect_ms`, and the failure is that of the last.
+/// added to `connect_ms`, and the failure is the one that says most of the host, with its address.
 pub(super) async fn connect_to(
     fields: &mut ProbeFields,
     addresses: &[IpAddr],
@@ -72,21 +77,22 @@ pub(super) async fn connect_to(
         };
         failures.push((*address, failure));
     }
-    Err(combine(failures))
+    Err(combine(fields, failures))
 }
 
-/// Makes one failure of those of all addresses: the last, with the reasons of the others in its detail.
-fn combine(mut failures: Vec<(IpAddr, Failure)>) -> Failure {
+/// Makes one failure of those of all addresses, with the reasons of the others in its detail.
+fn combine(fields: &mut ProbeFields, failures: Vec<(IpAddr, Failure)>) -> Failure {
     let several: Vec<_> =
         failures.iter().map(|(address, failure)| format!("{address} {}", failure.reason)).collect();
-    match failures.pop() {
-        // What this host lacks, it lacks for all of them.
-        Some((_, failure)) if several.len() > 1 && !failure.is_of_source() => {
-            failure.with_detail(several.join(", "))
-        }
-        Some((_, failure)) => failure,
-        None => Failure::new(Stage::Resolve, "no_data"),
+    let Some((address, failure)) = failures.into_iter().max_by_key(|(_, one)| one.weight()) else {
+        return Failure::new(Stage::Resolve, "no_data");
+    };
+    fields.address = Some(address.to_string());
+    // What this host lacks, it lacks for all of them.
+    if several.len() > 1 && !failure.is_of_source() {
+        return failure.with_detail(several.join(", "));
     }
+    failure
 }
 
 #[cfg(test)]
@@ -127,6 +133,29 @@ mod tests {
             connect_to(&mut fields(), &addresses, &host, in_millis(5000)).await.unwrap_err();
         let expected = "source_address: this host does not have 192.0.2.77";
         assert_eq!(failure.detail.as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn the_failure_that_says_most_of_a_host_is_its_failure() {
+        let [ipv4, ipv6] = ["192.0.2.1", "2001:db8::1"];
+        for (first, second, expected, address) in [
+            ("refused", "network_unreachable", "refused", ipv4),
+            ("host_unreachable", "reset", "reset", ipv6),
+            ("refused", "timeout", "refused", ipv4),
+            ("timeout", "network_unreachable", "timeout", ipv4),
+            ("forbidden", "timeout", "timeout", ipv6),
+            ("refused", "refused", "refused", ipv6),
+            ("open_files", "refused", "open_files", ipv4),
+        ] {
+            let mut fields = fields();
+            let failures = [(ipv4, first), (ipv6, second)].map(|(address, reason)| {
+                (address.parse().unwrap(), Failure::new(Stage::Connect, reason))
+            });
+            let failure = combine(&mut fields, failures.to_vec());
+            assert_eq!((failure.reason, fields.address.as_deref()), (expected, Some(address)));
+            let detail = format!("192.0.2.1 {first}, 2001:db8::1 {second}");
+            assert_eq!(failure.detail, Some(detail));
+        }
     }
 
     #[tokio::test]
