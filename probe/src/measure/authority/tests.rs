@@ -20,12 +20,13 @@ struct Zone {
     nameservers: Vec<&'static str>,
     authoritative: bool,
     answers_udp: bool,
+    answers_tcp: bool,
 }
 
 impl Default for Zone {
     fn default() -> Self {
         let nameservers = vec!["ns1.shop.example.", "ns2.shop.example."];
-        Self { serial: 7, nameservers, authoritative: true, answers_udp: true }
+        Self { serial: 7, nameservers, authoritative: true, answers_udp: true, answers_tcp: true }
     }
 }
 
@@ -139,7 +140,10 @@ impl World {
                 let reply = move |query: Message| vec![zone.answer(&query).to_vec().unwrap()];
                 tokio::spawn(serve_udp(socket, reply));
             }
-            tokio::spawn(serve_tcp(listener, move |query| zone.answer(&query).to_vec().unwrap()));
+            if zone.answers_tcp {
+                let reply = move |query: Message| zone.answer(&query).to_vec().unwrap();
+                tokio::spawn(serve_tcp(listener, reply));
+            }
         }
         let resolver = Resolver::udp("test", (RESOLVER, port).into());
         let target = Target {
@@ -242,6 +246,8 @@ async fn faults_of_one_nameserver_have_names() {
     assert_eq!(reasons(lag).await, expected(None, Some("serial_lag")));
     let silent = with(|world| world.zones[1].answers_udp = false);
     assert_eq!(reasons(silent).await, expected(None, Some("unreachable")));
+    let without_tcp = with(|world| world.zones[1].answers_tcp = false);
+    assert_eq!(reasons(without_tcp).await, expected(None, Some("tcp_unreachable")));
     let missing = with(|world| world.glue.truncate(1));
     assert_eq!(reasons(missing).await, expected(None, Some("glue_missing")));
     let mismatch = with(|world| world.glue[1].1 = FIRST);
@@ -257,6 +263,27 @@ async fn faults_of_one_nameserver_have_names() {
     assert_eq!(reasons(forgotten).await, expected(None, Some("delegation_mismatch")));
     let differs = with(|world| world.zones[1].nameservers.push("ns3.shop.example."));
     assert_eq!(reasons(differs).await, expected(None, Some("answers_differ")));
+}
+
+#[tokio::test]
+async fn of_two_nameservers_the_one_that_agrees_with_the_parent_is_right() {
+    let mut world = World::default();
+    world.zones[1].nameservers.remove(0);
+    assert_eq!(reasons(world).await, expected(None, Some("answers_differ")));
+}
+
+#[tokio::test]
+async fn a_nameserver_that_answers_over_udp_alone_has_the_zone() {
+    let mut world = World::default();
+    world.zones[1].answers_tcp = false;
+    let found = world.measure().await;
+    let error = found[1].error.as_ref().unwrap();
+    assert_eq!((error.stage.as_str(), found[1].soa_serial), ("dns", Some(7)));
+    let detail = error.detail.as_deref().unwrap();
+    assert!(
+        detail.starts_with("over TCP, though it answers over UDP: Connection refused"),
+        "{detail}"
+    );
 }
 
 /// An address of a link is none without the name of the link, so no host has a route to it.

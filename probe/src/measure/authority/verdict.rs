@@ -2,7 +2,7 @@
 
 use super::Delegation;
 use crate::dns::{Exchange, presentation, rcode_reason};
-use crate::failure::{Failure, Stage};
+use crate::failure::{Failure, OPEN_FILES, SOURCE_ADDRESS, Stage};
 use hickory_proto::dnssec::rdata::DNSKEY;
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::Name;
@@ -67,9 +67,7 @@ pub(super) fn judge(
         return fail("lame", how);
     }
     if let Err(failure) = &state.tcp {
-        let detail = failure.detail.clone().unwrap_or_default();
-        let detail = format!("over TCP, though it answers over UDP: {detail}");
-        return Err(unreachable(&failure.clone().with_detail(detail)));
+        return Err(unreachable_over_tcp(failure));
     }
     let newest = newest(all.iter().filter_map(|state| state.serial));
     if let (Some(newest), Some(serial)) = (newest, state.serial) {
@@ -80,7 +78,7 @@ pub(super) fn judge(
     }
     judge_names(name, state, delegation)?;
     judge_keys(zone, state, delegation)?;
-    let usual = usual_names(all);
+    let usual = usual_names(all, delegation);
     if state.nameservers.is_some() && state.nameservers.as_ref() != usual {
         let usual = usual.map(list).unwrap_or_default();
         return fail("answers_differ", format!("most nameservers have NS {usual}"));
@@ -97,6 +95,17 @@ fn unreachable(failure: &Failure) -> Failure {
         reason => reason,
     };
     Failure { reason, ..failure.clone() }
+}
+
+/// Names what kept a server from answering over TCP that answers over UDP: it has the zone, for all but long answers.
+fn unreachable_over_tcp(failure: &Failure) -> Failure {
+    let reason = match failure.reason {
+        reason @ ("malformed" | "truncated" | OPEN_FILES | SOURCE_ADDRESS) => reason,
+        _ => "tcp_unreachable",
+    };
+    let detail = failure.detail.as_deref().unwrap_or(failure.reason);
+    let detail = format!("over TCP, though it answers over UDP: {detail}");
+    Failure { stage: Stage::Dns, reason, ..failure.clone() }.with_detail(detail)
 }
 
 /// Compares the names of the nameservers at the parent and at this server.
@@ -118,7 +127,8 @@ fn judge_keys(zone: &Name, state: &ServerState, delegation: &Delegation) -> Resu
     let keys = match &state.keys {
         Some(Ok(keys)) => keys,
         Some(Err(failure)) => {
-            let detail = format!("DNSKEY: {}", failure.detail.as_deref().unwrap_or_default());
+            let detail = failure.detail.as_deref().unwrap_or(failure.reason);
+            let detail = format!("DNSKEY: {detail}");
             return Err(unreachable(&failure.clone().with_detail(detail)));
         }
         None => return Ok(()),
@@ -146,13 +156,15 @@ fn newest(serials: impl Iterator<Item = u32>) -> Option<u32> {
     })
 }
 
-/// Returns the set of nameservers that most servers have.
-fn usual_names<'a>(all: &[&'a ServerState]) -> Option<&'a BTreeSet<Name>> {
+/// Returns the set of nameservers that most servers have; of several, the one that the parent has too.
+fn usual_names<'a>(all: &[&'a ServerState], delegation: &Delegation) -> Option<&'a BTreeSet<Name>> {
     let mut counts = BTreeMap::<&BTreeSet<Name>, usize>::new();
     for names in all.iter().filter_map(|state| state.nameservers.as_ref()) {
         *counts.entry(names).or_default() += 1;
     }
-    let most = counts.into_iter().min_by_key(|(names, count)| (Reverse(*count), names.len()));
+    let most = counts.into_iter().min_by_key(|(names, count)| {
+        (Reverse(*count), **names != delegation.nameservers, names.len())
+    });
     most.map(|(names, _)| names)
 }
 
