@@ -98,7 +98,11 @@ fn reach(fields: &ProbeFields) -> Reach {
         | ("connect", _)
         | (
             "dns",
-            "port_unreachable" | "host_unreachable" | "network_unreachable" | "parent_unreachable",
+            "port_unreachable"
+            | "host_unreachable"
+            | "network_unreachable"
+            | "forbidden"
+            | "parent_unreachable",
         ) => Reach::Unreached,
         ("resolve", _) => Reach::Unknown,
         _ => Reach::Reached,

@@ -9,6 +9,8 @@ mod names;
 
 use super::rule::{Cause, Severity};
 use super::state::Measurement;
+use crate::target::TargetKind;
+use hickory_proto::rr::Name;
 use std::collections::BTreeMap;
 
 /// A cause, with the measurements that show it, by their places in the input.
@@ -49,8 +51,10 @@ impl Assigned {
         self.get(cause).following.extend(failures);
     }
 
-    fn has(&self, cause: Cause) -> bool {
-        self.0.contains_key(&cause)
+    /// Measurements that show a cause or follow from it.
+    fn all_of(&self, cause: Cause) -> impl Iterator<Item = usize> {
+        let found = self.0.get(&cause).into_iter();
+        found.flat_map(|one| one.own.iter().chain(&one.following).copied())
     }
 
     /// Cause that a measurement shows or follows from.
@@ -146,13 +150,40 @@ fn is_silence(reason: &str) -> bool {
             | "port_unreachable"
             | "host_unreachable"
             | "network_unreachable"
+            | "forbidden"
             | "io"
             | "reset"
             | "closed"
     )
 }
 
-/// Returns whether the network says that there is no way.
+/// Returns whether the network, or this host itself, says that there is no way.
 fn has_no_route(one: &Measurement) -> bool {
-    matches!(one.error().1, "host_unreachable" | "network_unreachable")
+    matches!(one.error().1, "host_unreachable" | "network_unreachable" | "forbidden")
+}
+
+/// Returns whether a failure to resolve is about the name: a resolver was asked, and this is what it found. All others
+/// are about the resolver, or the way to it.
+fn is_about_name(reason: &str) -> bool {
+    matches!(reason, "nxdomain" | "no_data" | "no_address" | "servfail" | "bogus")
+}
+
+/// Returns whether a fault in what was measured can be one of a name: it is that name, one above it, or one of its zone.
+fn concerns(all: &[&Measurement], one: &Measurement, name: &Name) -> bool {
+    let subject = match &one.target.kind {
+        TargetKind::Dns(dns) => &dns.name,
+        TargetKind::Authority(authority) => &authority.zone,
+        _ => return false,
+    };
+    let zone = closest_zone(all, name);
+    subject.zone_of(name) || zone.is_some() && zone == closest_zone(all, subject)
+}
+
+/// Closest zone of the `authority` targets that a name is in.
+fn closest_zone<'a>(all: &[&'a Measurement], name: &Name) -> Option<&'a Name> {
+    let zones = all.iter().filter_map(|one| match &one.target.kind {
+        TargetKind::Authority(authority) => Some(&authority.zone),
+        _ => None,
+    });
+    zones.filter(|zone| zone.zone_of(name)).max_by_key(|zone| zone.num_labels())
 }

@@ -1,11 +1,11 @@
 //! Hosts: certificates, services, and the path to them.
 
-use super::{Assigned, OF_NAMES, has_no_route};
+use super::{Assigned, OF_NAMES, concerns, has_no_route, is_about_name, is_silence};
 use crate::dns::parse_name;
 use crate::target::{AddressFamily, HostName, TargetKind};
 use crate::verdict::rule::Cause;
 use crate::verdict::state::Measurement;
-use hickory_proto::rr::Name;
+use hickory_proto::rr::{Name, RecordType};
 use std::net::IpAddr;
 
 /// Reasons of stage `tls` that concern the certificate.
@@ -66,27 +66,50 @@ fn assign_service(all: &[&Measurement], index: usize, assigned: &mut Assigned) {
 /// Assigns a failure to resolve the name of a host.
 fn assign_unresolved(all: &[&Measurement], index: usize, assigned: &mut Assigned) {
     let one = all[index];
-    let own_name = |other: &&&Measurement| name_asked(other).is_some_and(|name| is_host(one, name));
-    let asked: Vec<&&Measurement> = all.iter().filter(own_name).collect();
-    let (_, reason) = one.error();
-    let cause = if asked.iter().any(|other| !other.fields.ok) || asked.is_empty() {
-        // A parent that does not answer here is no reason for an answer that is wrong.
-        let is_silent = matches!(reason, "timeout" | "port_unreachable" | "refused" | "io");
-        let mut causes = OF_NAMES.into_iter().filter(|cause| *cause != Cause::Path || is_silent);
-        causes.find(|cause| assigned.has(*cause))
-    } else {
-        None
-    };
-    match cause {
-        Some(cause) => assigned.follow(cause, &[index]),
-        None if reason == "bogus" => assigned.own(Cause::Dnssec, &[index]),
-        // The targets' resolvers know the name; the one that this target uses does not.
-        None if !asked.is_empty() => assigned.own(Cause::Resolver, &[index]),
-        None if matches!(reason, "timeout" | "port_unreachable" | "refused" | "io") => {
-            assigned.own(Cause::Resolver, &[index]);
-        }
-        None => assigned.own(Cause::Dns, &[index]),
+    if let Some(cause) = explained_by(all, one, assigned) {
+        return assigned.follow(cause, &[index]);
     }
+    let (_, reason) = one.error();
+    let is_known = || {
+        let is_own = |other: &Measurement| name_asked(other).is_some_and(|name| is_host(one, name));
+        all.iter().any(|other| other.fields.ok && is_own(other))
+    };
+    let cause = if has_no_route(one) {
+        Cause::Path
+    } else if reason == "bogus" {
+        Cause::Dnssec
+    } else if !is_about_name(reason) || is_known() {
+        // Where the targets' resolvers know the name, the one that this target uses does not.
+        Cause::Resolver
+    } else {
+        Cause::Dns
+    };
+    assigned.own(cause, &[index]);
+}
+
+/// Returns the cause of other failures by which the name of a host was not resolved: one of the name's zone, or of the
+/// resolver that was asked.
+fn explained_by(all: &[&Measurement], one: &Measurement, assigned: &Assigned) -> Option<Cause> {
+    let HostName::Name(name) = host(one)? else { return None };
+    let (_, reason) = one.error();
+    let mut asked = all.iter().filter(|other| name_asked(other) == Some(&name)).peekable();
+    // Where all resolvers know a name, its zone is good enough.
+    let is_in_doubt = asked.peek().is_none() || asked.any(|other| !other.fields.ok);
+    // Resolvers pass on that nameservers refuse or do not answer.
+    let is_of_name = is_about_name(reason) || matches!(reason, "refused" | "timeout");
+    let explains = |cause: Cause, other: &Measurement| {
+        let is_same_name = name_asked(other) == Some(&name);
+        let is_same_resolver = one.fields.resolver.is_some()
+            && one.fields.resolver == other.fields.resolver
+            && (other.fields.kind == "dns" || other.error().0 == "resolve");
+        match cause {
+            Cause::Resolver => is_same_name || is_same_resolver && !is_about_name(reason),
+            Cause::Path => is_silence(reason) && (is_same_name || is_same_resolver),
+            _ => is_in_doubt && is_of_name && concerns(all, other, &name),
+        }
+    };
+    let mut causes = OF_NAMES.into_iter();
+    causes.find(|cause| assigned.all_of(*cause).any(|place| explains(*cause, all[place])))
 }
 
 /// Assigns the loss of echo requests or replies.
@@ -95,11 +118,18 @@ fn assign_loss(all: &[&Measurement], index: usize, assigned: &mut Assigned) {
     if let Some(cause) = misled_by(all, one, assigned) {
         return assigned.follow(cause, &[index]);
     }
-    let peers = all.iter().enumerate().filter(|(_, other)| is_same_host(one, other));
-    let mut causes = peers.filter_map(|(peer, _)| assigned.cause_of(peer));
-    // ICMP is often filtered: a host that refuses or answers is not lost.
-    match causes.find(|cause| *cause == Cause::Hosting) {
-        Some(cause) if one.fields.received == Some(0) => assigned.follow(cause, &[index]),
+    // Other addresses of a name may be those of other hosts.
+    let is_peer = |other: &Measurement| {
+        is_same_host(one, other) && one.fields.address == other.fields.address
+    };
+    let peers = all.iter().enumerate().filter(|(_, other)| is_peer(other));
+    let mut causes = peers.clone().filter_map(|(peer, _)| assigned.cause_of(peer));
+    let cause = causes.find(|cause| matches!(cause, Cause::Hosting | Cause::Certificate));
+    let is_filtered = one.fields.received == Some(0);
+    match cause {
+        Some(cause) if is_filtered => assigned.follow(cause, &[index]),
+        // ICMP is often filtered: a host that answers something else is not lost.
+        None if is_filtered && peers.clone().any(|(_, other)| answers(other)) => {}
         _ => assigned.own(Cause::Path, &[index]),
     }
 }
@@ -107,17 +137,28 @@ fn assign_loss(all: &[&Measurement], index: usize, assigned: &mut Assigned) {
 /// Returns the cause by which a host was reached at a wrong address: a resolver that lies, or answers that
 /// have changed without announcement while the known addresses work.
 fn misled_by(all: &[&Measurement], one: &Measurement, assigned: &Assigned) -> Option<Cause> {
-    let name = host(one).and_then(|host| match host {
-        HostName::Name(name) => Some(name.clone()),
-        HostName::Address(_) => None,
-    })?;
+    let HostName::Name(name) = host(one)? else { return None };
+    let found = address(one)?;
+    let record_type = if found.is_ipv4() { RecordType::A } else { RecordType::AAAA };
     let leads_here = |other: &Measurement| {
-        let address = one.fields.address.as_ref();
-        name_asked(other) == Some(&name)
-            && address.is_some_and(|address| other.fields.answers.contains(address))
+        one.fields.address.as_ref().is_some_and(|address| other.fields.answers.contains(address))
     };
-    let mut asked = all.iter().enumerate().filter(|(_, other)| leads_here(other));
-    asked.find_map(|(place, other)| match assigned.cause_of(place) {
+    let is_own = |other: &Measurement| {
+        let is_same = one.fields.resolver.is_some() && one.fields.resolver == other.fields.resolver;
+        is_same
+            && matches!(&other.target.kind, TargetKind::Dns(dns) if dns.record_type == record_type)
+    };
+    let asked = all.iter().enumerate().filter(|(_, other)| name_asked(other) == Some(&name));
+    let asked: Vec<(&Measurement, Option<Cause>)> =
+        asked.map(|(place, other)| (*other, assigned.cause_of(place))).collect();
+    // An answer that is good leads to the address as well, or the resolver that was asked gives good ones.
+    let is_right = |(other, cause): &(&Measurement, Option<Cause>)| {
+        other.fields.ok && cause.is_none() && (leads_here(other) || is_own(other))
+    };
+    if asked.iter().any(is_right) {
+        return None;
+    }
+    asked.iter().filter(|(other, _)| leads_here(other)).find_map(|(other, cause)| match cause {
         Some(Cause::Dns) if other.fields.changed == Some(true) => Some(Cause::Dns),
         Some(Cause::Resolver) => Some(Cause::Resolver),
         _ => None,
@@ -126,18 +167,20 @@ fn misled_by(all: &[&Measurement], one: &Measurement, assigned: &Assigned) -> Op
 
 /// Returns whether the host of a connection that timed out answers something else.
 fn is_reached(all: &[&Measurement], one: &Measurement) -> bool {
-    let mut peers = all.iter().filter(|other| is_same_host(one, other));
-    peers.any(|other| match (other.fields.kind.as_str(), other.error()) {
-        ("ping", _) => {
-            other.fields.received.is_some_and(|received| received > 0) && other.fields.ok
-        }
+    all.iter().any(|other| is_same_host(one, other) && answers(other))
+}
+
+/// Returns whether a host has answered at all.
+fn answers(one: &Measurement) -> bool {
+    match (one.fields.kind.as_str(), one.error()) {
+        ("ping", _) => one.fields.received.is_some_and(|received| received > 0) && one.fields.ok,
         (_, ("" | "tls" | "http", _)) => true,
         (_, ("connect", reason)) => matches!(
             reason,
             "refused" | "reset" | "closed" | "response_mismatch" | "response_timeout"
         ),
         _ => false,
-    })
+    }
 }
 
 /// Returns whether two measurements are of one host. One that is restricted to a family of addresses says nothing of

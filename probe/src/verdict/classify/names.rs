@@ -1,6 +1,6 @@
 //! Names: resolvers against each other, against the zone's nameservers, and signatures.
 
-use super::{Assigned, has_no_route, is_silence, is_unreachable};
+use super::{Assigned, concerns, has_no_route, is_about_name, is_silence, is_unreachable};
 use crate::target::TargetKind;
 use crate::verdict::rule::Cause;
 use crate::verdict::state::Measurement;
@@ -31,12 +31,21 @@ pub(super) fn assign(all: &[&Measurement], assigned: &mut Assigned) {
         judge_changed(all, group, assigned);
     }
     for index in without_resolver {
-        let resolver = &all[index].fields.resolver;
-        let is_name = |other: &usize| {
-            all[*other].fields.kind == "dns" && all[*other].fields.resolver == *resolver
+        let one = all[index];
+        let TargetKind::Authority(authority) = &one.target.kind else { continue };
+        let explains = |other: usize| {
+            let asked = all[other];
+            let is_same =
+                asked.fields.kind == "dns" && asked.fields.resolver == one.fields.resolver;
+            let cause = assigned.cause_of(other).filter(|_| is_same)?;
+            // What is wrong with a name says nothing of another zone.
+            let is_of_resolver = matches!(cause, Cause::Resolver | Cause::Path);
+            let mut name = asked.target.name_asked().into_iter();
+            (is_of_resolver || name.any(|name| authority.zone.zone_of(&name))).then_some(cause)
         };
-        match (0..all.len()).filter(is_name).find_map(|other| assigned.cause_of(other)) {
+        match (0..all.len()).find_map(explains) {
             Some(cause) => assigned.follow(cause, &[index]),
+            None if has_no_route(one) => assigned.own(Cause::Path, &[index]),
             None => assigned.own(Cause::Resolver, &[index]),
         }
     }
@@ -83,7 +92,7 @@ fn judge_changed(all: &[&Measurement], group: &[usize], assigned: &mut Assigned)
 /// What the measurements of `authority` targets say.
 #[derive(Debug, Default)]
 struct Authorities<'a> {
-    /// Measurements that failed because the resolver was not reached, or refused, that finds the nameservers.
+    /// Measurements that failed because the resolver that finds the nameservers was not reached, or did not do its work.
     without_resolver: Vec<usize>,
     /// Measurements that failed because no server of the parent can be asked from here: the zone is unknown.
     without_parent: Vec<usize>,
@@ -97,17 +106,18 @@ fn judge_zones<'a>(all: &[&'a Measurement], assigned: &mut Assigned) -> Authorit
     let zones = &mut found.zones;
     for (index, one) in all.iter().enumerate() {
         let TargetKind::Authority(authority) = &one.target.kind else { continue };
-        if !one.fields.ok && one.fields.nameserver.is_none() {
-            match one.error() {
-                (_, "parent_unreachable") => {
-                    found.without_parent.push(index);
-                    continue;
-                }
-                (stage, reason) if is_silence(reason) || stage == "resolve" && refuses(one) => {
-                    found.without_resolver.push(index);
-                    continue;
-                }
-                _ => {}
+        if !one.fields.ok {
+            let ((stage, reason), is_found) = (one.error(), one.fields.nameserver.is_some());
+            if reason == "parent_unreachable" {
+                found.without_parent.push(index);
+                continue;
+            }
+            // Resolvers pass on that the servers of a nameserver's name refuse or do not answer.
+            let is_of_name =
+                is_about_name(reason) || is_found && matches!(reason, "refused" | "timeout");
+            if stage == "resolve" && !is_of_name || !is_found && is_silence(reason) {
+                found.without_resolver.push(index);
+                continue;
             }
         }
         let known = zones.iter().position(|(zone, _)| **zone == authority.zone);
@@ -116,18 +126,24 @@ fn judge_zones<'a>(all: &[&'a Measurement], assigned: &mut Assigned) -> Authorit
             zones.len() - 1
         });
         let state = &mut zones[place].1;
+        let is_bogus = is_of_dnssec(one.error().1);
+        // One that has the zone answers, whatever else is wrong.
+        state.answers += usize::from(one.fields.ok || is_bogus || one.fields.soa_serial.is_some());
         if one.fields.ok {
-            state.answers += 1;
-        } else if is_of_dnssec(one.error().1) {
+            continue;
+        }
+        if is_bogus {
             assigned.own(Cause::Dnssec, &[index]);
-            state.answers += 1;
         } else if one.fields.nameserver.is_none() {
             // The zone's nameservers were not found at all.
             state.unreachable.push(index);
-        } else if is_unreachable(one) && one.error().0 != "resolve" {
+        } else if is_unreachable(one)
+            && one.error().0 != "resolve"
+            && one.fields.soa_serial.is_none()
+        {
             state.unreachable.push(index);
         } else {
-            // Among them nameservers whose names do not resolve.
+            // Among them nameservers whose names do not resolve, and those that answer a part of what they are asked.
             state.contradictions.push(index);
         }
     }
@@ -195,7 +211,7 @@ impl Judge<'_> {
         self.judge_bogus(&bogus, assigned);
         // A resolver passes on that the zone's own servers refuse.
         let is_of_zone = self.zone_is_dead()
-            || assigned.has(Cause::Dnssec)
+            || self.zone_is_bogus(assigned)
             || self.zone().is_some_and(|zone| !zone.contradictions.is_empty());
         let (refusing, wrong): (Vec<usize>, Vec<usize>) = wrong.iter().partition(|index| {
             let one = self.all[**index];
@@ -221,6 +237,18 @@ impl Judge<'_> {
 
     fn zone_is_dead(&self) -> bool {
         self.zone().is_some_and(|zone| zone.answers == 0)
+    }
+
+    /// Returns whether signatures of the zone that the name is in, or of one above it, do not validate.
+    fn zone_is_bogus(&self, assigned: &Assigned) -> bool {
+        let Some(name) = self.name() else { return false };
+        assigned.all_of(Cause::Dnssec).any(|index| concerns(self.all, self.all[index], name))
+    }
+
+    /// Returns whether a nameserver has an old zone.
+    fn zone_lags(&self) -> bool {
+        let contradictions = self.zone().map(|zone| zone.contradictions.iter());
+        contradictions.into_iter().flatten().any(|index| self.all[*index].error().1 == "serial_lag")
     }
 
     fn all_timed_out(&self, failures: &[usize]) -> bool {
@@ -270,13 +298,11 @@ impl Judge<'_> {
         let zone = self.zone();
         let contradicts = zone.is_some_and(|zone| !zone.contradictions.is_empty());
         let is_broken = are(&["servfail", "refused"]);
-        if is_broken && !bogus.is_empty() && assigned.has(Cause::Dnssec) {
+        if is_broken && (good == 0 || !bogus.is_empty()) && self.zone_is_bogus(assigned) {
             return assigned.follow(Cause::Dnssec, wrong);
         }
-        if is_broken && good == 0 && assigned.has(Cause::Dnssec) {
-            return assigned.follow(Cause::Dnssec, wrong);
-        }
-        if contradicts && (good > 0 || is_broken) {
+        // A nameserver that answers nothing does not make a resolver answer something else; one with old data does.
+        if contradicts && (is_broken || good > 0 && self.zone_lags()) {
             return assigned.follow(Cause::Delegation, wrong);
         }
         let gone = are(&GONE);
@@ -315,10 +341,18 @@ impl Judge<'_> {
         self.all.iter().any(|one| super::layer(one) > 0 && one.fields.ok)
     }
 
+    /// Name asked for.
+    fn name(&self) -> Option<&Name> {
+        match &self.all[*self.group.first()?].target.kind {
+            TargetKind::Dns(dns) => Some(&dns.name),
+            _ => None,
+        }
+    }
+
     /// State of the closest zone that the name is in.
     fn zone(&self) -> Option<&ZoneState> {
-        let TargetKind::Dns(dns) = &self.all[*self.group.first()?].target.kind else { return None };
-        let enclosing = self.zones.iter().filter(|(zone, _)| zone.zone_of(&dns.name));
+        let name = self.name()?;
+        let enclosing = self.zones.iter().filter(|(zone, _)| zone.zone_of(name));
         enclosing.max_by_key(|(zone, _)| zone.num_labels()).map(|(_, state)| state)
     }
 }

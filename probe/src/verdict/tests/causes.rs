@@ -93,6 +93,25 @@ const SITUATIONS: &[Situation] = &[
         &["resolver warning"],
     ),
     (
+        "one resolver adds to the answer that leads to a host which refuses",
+        &[
+            "dns@a ok answers=192.0.2.10 dnssec=secure",
+            "dns@b dns/bogus answers=192.0.2.10 dnssec=bogus",
+            "http connect/refused resolver=a",
+        ],
+        &["hosting critical", "resolver warning"],
+    ),
+    (
+        "one resolver lies, and another one leads to a host whose certificate has expired",
+        &[
+            "dns@a ok answers=192.0.2.11",
+            "dns@b dns/answer_mismatch answers=192.0.2.10",
+            "dns@c ok answers=192.0.2.11",
+            "http tls/certificate_expired resolver=a",
+        ],
+        &["certificate critical", "resolver warning"],
+    ),
+    (
         "no resolver answers, hosts work by address",
         &["dns@a dns/timeout", "dns@b dns/timeout", "dns@c dns/timeout", "http resolve/timeout"],
         &["resolver critical"],
@@ -181,6 +200,24 @@ const SITUATIONS: &[Situation] = &[
         &["authority@ns2 dns/serial_lag serial=6", "dns@b dns/nxdomain"],
         &["delegation warning"],
     ),
+    (
+        "nameservers that do not answer over TCP",
+        &[
+            "authority@ns1 dns/tcp_unreachable serial=7",
+            "authority@ns2 dns/tcp_unreachable serial=7",
+        ],
+        &["delegation warning"],
+    ),
+    (
+        "nameservers that do not give their keys",
+        &["authority@ns1 dns/timeout serial=7", "authority@ns2 dns/timeout serial=7"],
+        &["delegation warning"],
+    ),
+    (
+        "a lame nameserver, and a resolver with other answers",
+        &["authority@ns2 dns/lame", "dns@b dns/answer_mismatch"],
+        &["delegation warning", "resolver warning"],
+    ),
     // Certificates.
     (
         "expired certificate",
@@ -227,6 +264,16 @@ const SITUATIONS: &[Situation] = &[
         ],
         &["hosting critical"],
     ),
+    ("ICMP is filtered", &["ping connect/timeout received=0"], &[]),
+    (
+        "expired certificate, and ICMP is filtered",
+        &[
+            "tls tls/certificate_expired days=-3",
+            "http tls/certificate_expired",
+            "ping connect/timeout received=0",
+        ],
+        &["certificate critical"],
+    ),
     // Paths.
     (
         "blackhole",
@@ -245,6 +292,21 @@ const SITUATIONS: &[Situation] = &[
             "tls connect/network_unreachable",
             "http connect/network_unreachable",
             "ping connect/network_unreachable",
+        ],
+        &["path critical"],
+    ),
+    (
+        "this host forbids everything",
+        &[
+            "dns@a dns/forbidden",
+            "dns@b dns/forbidden",
+            "dns@c connect/forbidden",
+            "authority@ns1 dns/forbidden",
+            "authority@ns2 dns/forbidden",
+            "tcp connect/forbidden",
+            "tls connect/network_unreachable",
+            "http resolve/forbidden resolver=a",
+            "ping connect/forbidden received=0",
         ],
         &["path critical"],
     ),
@@ -345,6 +407,127 @@ fn a_resolver_that_finds_no_nameserver_is_not_at_fault() {
         assert_eq!(verdicts(&[&failed, "authority@ns1 ok", reached]), ["verdict_resolver"]);
     }
     assert_eq!(verdicts(&["dns@a dns/servfail ede=14", reached]), ["verdict_resolver"]);
+}
+
+/// Returns the rules of the only measurement of a service.
+fn rules_of(line: &str) -> Vec<&'static str> {
+    alerts_once(&[line]).iter().map(|alert| alert.condition.rule.name()).collect()
+}
+
+#[test]
+fn what_a_resolver_says_of_itself_is_not_about_the_name() {
+    let of_resolver = [
+        "certificate_expired",
+        "handshake_timeout",
+        "status",
+        "content_type",
+        "closed",
+        "reset",
+        "malformed",
+        "truncated",
+        "formerr",
+        "notimp",
+        "refused",
+        "rcode",
+        "timeout",
+        "port_unreachable",
+        "not_resolved",
+    ];
+    let without_route = ["network_unreachable", "host_unreachable", "forbidden"];
+    let of_name = ["nxdomain", "no_data", "servfail"];
+    for (reasons, expected) in [
+        (&of_resolver[..], "verdict_resolver"),
+        (&without_route, "verdict_path"),
+        (&of_name, "verdict_dns"),
+    ] {
+        for kind in ["http", "authority"] {
+            for reason in reasons {
+                let line = format!("{kind} resolve/{reason} resolver=a");
+                assert_eq!(rules_of(&line), [expected], "{line}");
+            }
+        }
+    }
+}
+
+/// Service with several names, and the targets that its measurements are of.
+const NAMES: &str = "
+version: 1
+resolvers: { a: 'udp://192.0.2.1', b: 'udp://192.0.2.2' }
+services:
+  - name: shop
+    targets:
+      - { name: first, dns: { name: www.first.test } }
+      - { name: second, dns: { name: www.second.test } }
+      - { name: zone, authority: { zone: second.test } }
+      - { name: sibling, http: { url: 'http://web.second.test/', resolver: b } }
+      - { name: other, http: { url: 'http://www.third.test/', resolver: b } }
+";
+
+/// Returns the rules, each with the number of its samples, of measurements of these targets.
+fn rules_of_names(lines: &[(&str, &str)]) -> Vec<(&'static str, usize)> {
+    let services = read(NAMES);
+    let of_target = |target: &Arc<Target>| {
+        let own = lines.iter().filter(|(name, _)| *name == target.name);
+        let fields =
+            own.map(|(_, line)| ProbeFields { target: target.name.clone(), ..measurement(line) });
+        let (target, found) = (Arc::clone(target), fields.collect());
+        Round { target, start: at(0), found, skipped: None, unrouted: 0 }
+    };
+    let rounds: Vec<Round> = services[0].targets.iter().map(of_target).collect();
+    let measured = rounds.iter().map(|round| (round, vec![EventId(1); round.found.len()]));
+    let alerts = Verdicts::once(at(1), &RuleOptions::default(), &services, measured);
+    let shown = alerts.iter().map(|alert| &alert.condition);
+    shown.map(|one| (one.rule.name(), one.samples.len())).collect()
+}
+
+#[test]
+fn causes_stay_with_their_names_and_resolvers() {
+    let bogus = ("first", "dns@a dns/bogus dnssec=bogus");
+    let gone = ("first", "dns@a dns/nxdomain");
+    for (lines, expected) in [
+        // A zone that does not validate says nothing of another one.
+        (
+            &[bogus, ("zone", "authority@ns1 ok"), ("second", "dns@a dns/servfail")][..],
+            &[("verdict_dnssec", 1), ("verdict_resolver", 1)][..],
+        ),
+        (
+            &[bogus, ("second", "dns@a dns/refused")],
+            &[("verdict_dnssec", 1), ("verdict_resolver", 1)],
+        ),
+        (&[bogus, ("first", "dns@b dns/servfail")], &[("verdict_dnssec", 2)]),
+        // Nor does a name that is gone.
+        (
+            &[gone, ("other", "http resolve/certificate_expired resolver=b")],
+            &[("verdict_dns", 1), ("verdict_resolver", 1)],
+        ),
+        (
+            &[
+                ("first", "dns@a dns/timeout"),
+                ("first", "dns@b ok"),
+                ("other", "http resolve/nxdomain resolver=b"),
+            ],
+            &[("verdict_dns", 1), ("verdict_resolver", 1)],
+        ),
+        // Names of one zone share its fate, and names share that of their resolver.
+        (
+            &[
+                ("zone", "authority@ns1 dns/lame"),
+                ("second", "dns@a dns/servfail"),
+                ("sibling", "http resolve/servfail resolver=b"),
+            ],
+            &[("verdict_delegation", 3)],
+        ),
+        (
+            &[
+                ("first", "dns@a ok"),
+                ("first", "dns@b dns/timeout"),
+                ("other", "http resolve/timeout resolver=b"),
+            ],
+            &[("verdict_resolver", 2)],
+        ),
+    ] {
+        assert_eq!(rules_of_names(lines), expected, "{lines:?}");
+    }
 }
 
 #[test]
