@@ -6,7 +6,7 @@ use crate::failure::{Failure, Stage};
 use crate::trust::Trust;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::net::SocketAddr;
@@ -115,7 +115,7 @@ async fn read(response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
         return Err(Failure::new(Stage::Http, "status").with_detail(format!("status {status}")));
     }
     let media_type = response.headers().get(CONTENT_TYPE);
-    if media_type.is_none_or(|value| !value.as_bytes().starts_with(DNS_MESSAGE.as_bytes())) {
+    if !media_type.is_some_and(is_dns_message) {
         let shown = media_type.map_or("nothing".into(), |value| {
             String::from_utf8_lossy(value.as_bytes()).into_owned()
         });
@@ -130,7 +130,31 @@ async fn read(response: Response<Incoming>) -> Result<Vec<u8>, Failure> {
     Ok(body.to_bytes().to_vec())
 }
 
+/// Returns whether a type is that of DNS messages, whatever its parameters (RFC 9110, section 8.3.1).
+fn is_dns_message(media_type: &HeaderValue) -> bool {
+    let text = media_type.to_str().unwrap_or_default();
+    let name = text.split(';').next().unwrap_or_default();
+    name.trim().eq_ignore_ascii_case(DNS_MESSAGE)
+}
+
 fn failed(error: &hyper::Error) -> Failure {
     let reason = if error.is_parse() || error.is_user() { "malformed" } else { "closed" };
     Failure::new(Stage::Http, reason).with_detail(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_types_have_parameters_and_no_case() {
+        for (text, expected) in [
+            ("application/dns-message", true),
+            ("Application/DNS-Message ; charset=utf-8", true),
+            ("application/dns-messagexyz", false),
+            ("text/html", false),
+        ] {
+            assert_eq!(is_dns_message(&HeaderValue::from_static(text)), expected, "{text}");
+        }
+    }
 }
