@@ -411,7 +411,7 @@ section! {
     PingLayer {
         /// Address or name.
         text address: Option<HostOnly> = example("192.0.2.10"),
-        /// Number of echo requests of a round.
+        /// Number of echo requests of a round: at most 1000.
         text count: Option<Count> = default(5_usize),
         /// Loss in percent from which the target is not good.
         text max_loss_percent: Option<Percent> = default(50_u8),

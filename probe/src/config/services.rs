@@ -80,6 +80,12 @@ fn resolvers(layer: &BTreeMap<Name, ResolverUrl>) -> Vec<Arc<Resolver>> {
     resolvers
 }
 
+/// Largest number of echo requests of a round, each of which takes memory for the whole round.
+const MAX_ECHO_REQUESTS: u32 = 1000;
+
+/// Largest number of application protocols that are offered: more make a message that many servers refuse.
+const MAX_PROTOCOLS: usize = 64;
+
 /// Nameservers that a resolver library asks (`MAXNS` of resolv.h).
 const MAX_NAMESERVERS: usize = 3;
 
@@ -278,7 +284,8 @@ impl Builder {
         let server_name = layer.server_name.as_ref().map(|name| name.0.clone());
         let server_name = server_name.unwrap_or_else(|| host.name.to_string());
         check_server_name("tls", &server_name)?;
-        let alpn = layer.alpn.iter().flatten().map(|name| name.0.clone()).collect();
+        let alpn: Vec<String> = layer.alpn.iter().flatten().map(|name| name.0.clone()).collect();
+        check_alpn(&alpn)?;
         let (starttls, verify) = (layer.starttls.is_some(), layer.verify().0);
         let query_response = dialogue("tls", layer.query_response.as_deref())?;
         let begins = query_response.iter().filter(|step| step.starttls).count();
@@ -341,7 +348,10 @@ impl Builder {
     fn ping(&self, layer: &PingLayer) -> Checked<Built> {
         let name = required(layer.address.clone(), "ping.address")?.0;
         let host = self.host(name, 0, layer.resolver.as_ref(), layer.address_family())?;
-        let count = u32::try_from(layer.count().0).unwrap_or(u32::MAX);
+        let count = u32::try_from(layer.count().0).ok();
+        let count = count.filter(|count| *count <= MAX_ECHO_REQUESTS);
+        let count =
+            count.ok_or_else(|| format!("ping.count must be at most {MAX_ECHO_REQUESTS}"))?;
         let (max_loss_percent, ttl) = (layer.max_loss_percent().0, layer.ttl);
         if ttl == Some(0) {
             return Err("ping.ttl must be at least 1".to_owned());
@@ -375,6 +385,19 @@ fn check_server_name(kind: &str, name: &str) -> Checked<()> {
     match ServerName::try_from(name) {
         Ok(_) => Ok(()),
         Err(_) => Err(format!("{kind}.server_name: {name} is not a name of a certificate")),
+    }
+}
+
+/// Requires application protocols that a handshake has room for (RFC 7301, section 3.1).
+fn check_alpn(protocols: &[String]) -> Checked<()> {
+    if protocols.len() > MAX_PROTOCOLS {
+        return Err(format!("tls.alpn: give at most {MAX_PROTOCOLS} protocols"));
+    }
+    match protocols.iter().find(|name| !(1..=255).contains(&name.len())) {
+        Some(name) => {
+            Err(format!("tls.alpn: {name} has {} bytes, 1 to 255 are allowed", name.len()))
+        }
+        None => Ok(()),
     }
 }
 

@@ -96,6 +96,18 @@ fn impossible_targets_are_refused() {
     assert!(load("http: { url: \"https://shop.example/\", method: PUT }").is_err());
     let body = "http: { url: \"https://shop.example/\", request_body: x }";
     assert!(load(body).unwrap_err().contains("needs the method POST"));
+    let ping = |count: u32| load(&format!("ping: {{ address: 192.0.2.1, count: {count} }}"));
+    assert!(ping(1000).is_ok());
+    assert!(ping(1001).unwrap_err().contains("ping.count must be at most 1000"));
+    let alpn = |protocols: &[String]| {
+        let protocols = protocols.join(", ");
+        load(&format!("tls: {{ address: \"192.0.2.1:443\", alpn: [{protocols}] }}"))
+    };
+    assert!(alpn(&["x".repeat(255)]).is_ok());
+    assert!(alpn(&["x".repeat(256)]).unwrap_err().contains("has 256 bytes"));
+    let many: Vec<String> = (0..65).map(|number| format!("p{number}")).collect();
+    assert!(alpn(&many[..64]).is_ok());
+    assert!(alpn(&many).unwrap_err().contains("at most 64 protocols"));
 }
 
 /// Targets of which each differs from all others, many in one setting alone.
