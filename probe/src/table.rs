@@ -1,24 +1,35 @@
 //! The table that `run --once` prints, and the lines that `run` writes to a terminal.
 
+use crate::measure::Round;
 use dnscribe_record::ProbeFields;
 use dnscribe_record::number::to_f64;
 use dnscribe_record::time::Timestamp;
 use std::fmt::Write as _;
 
-/// Formats measurements as an aligned table, in the order given.
+/// Cells of a line: state, service, kind, target, where it was asked, result.
+type Row = [String; 6];
+
+/// Formats the measurements of rounds as an aligned table, in the order given. A round that was skipped has a line too.
 #[must_use]
-pub fn render(found: &[ProbeFields], color: bool) -> String {
-    let rows: Vec<[String; 6]> = found.iter().map(row).collect();
+pub fn render(rounds: &[Round], color: bool) -> String {
+    let rows = |round: &Round| {
+        let found = round.found.iter().map(row);
+        found.chain(skipped_row(round)).collect::<Vec<Row>>()
+    };
+    render_rows(&rounds.iter().flat_map(rows).collect::<Vec<Row>>(), color)
+}
+
+fn render_rows(rows: &[Row], color: bool) -> String {
     let head = ["", "SERVICE", "KIND", "TARGET", "VIA", "RESULT"].map(str::to_owned);
     let mut widths = head.clone().map(|text| text.chars().count());
-    for row in &rows {
+    for row in rows {
         for (width, text) in widths.iter_mut().zip(row) {
             *width = (*width).max(text.chars().count());
         }
     }
     widths[0] = 4;
     let mut table = String::new();
-    for row in std::iter::once(&head).chain(&rows) {
+    for row in std::iter::once(&head).chain(rows) {
         let mut line = String::new();
         for (index, (text, width)) in row.iter().zip(widths).enumerate() {
             // The last column may be of any length: a server chooses its answers.
@@ -54,7 +65,21 @@ pub fn line(out: &mut Vec<u8>, ts: Timestamp, fields: &ProbeFields) {
     out.push(b'\n');
 }
 
-fn row(fields: &ProbeFields) -> [String; 6] {
+fn skipped_row(round: &Round) -> Option<Row> {
+    let skip = round.skipped?;
+    let target = &round.target;
+    let result = format!("not measured: {}", skip.name());
+    Some([
+        "skip".to_owned(),
+        target.service.to_string(),
+        target.kind.name().to_owned(),
+        target.name.clone(),
+        String::new(),
+        result,
+    ])
+}
+
+fn row(fields: &ProbeFields) -> Row {
     let via = fields.resolver.clone().or_else(|| fields.nameserver.clone()).unwrap_or_default();
     let state = if fields.ok { "ok" } else { "FAIL" };
     [
@@ -117,7 +142,7 @@ mod tests {
     fn answers_may_be_of_any_length() {
         let (rcode, answers) = (Some("NOERROR".to_owned()), vec!["x".repeat(70_000)]);
         let fields = ProbeFields { rcode, answers, ..ProbeFields::default() };
-        let table = render(&[fields.clone(), fields], false);
+        let table = render_rows(&[row(&fields), row(&fields)], false);
         assert!(table.lines().skip(1).all(|line| line.ends_with(&"x".repeat(70_000))));
     }
 }

@@ -360,9 +360,11 @@ fn check_and_run_agree_about_ping() {
     let ping = report["probes"].as_array().unwrap().iter().find(|probe| probe["name"] == "ping");
     let ping = ping.expect("a probe of ping");
     assert_eq!(ping["required"], false, "{report}");
-    once(&setup.config(), &["-o", "json"]);
+    let output = once(&setup.config(), &["-o", "json"]);
     let measured = setup.records().iter().any(|record| record["received"] == 1);
     assert_eq!(ping["ok"], measured, "{ping}");
+    // What was not measured is not good.
+    assert_eq!(output.status.success(), measured, "{output:?}");
 }
 
 /// Each of these would run without a result, or without saying why.

@@ -80,15 +80,15 @@ async fn measured(
 /// Table of the measurements, and the verdict.
 fn text(rounds: &[Round], alerts: &[Alert]) -> String {
     let color = wants_color(&std::io::stdout());
-    let found: Vec<_> = rounds.iter().flat_map(|round| &round.found).cloned().collect();
+    let found = || rounds.iter().flat_map(|round| &round.found);
     let verdict = if alerts.is_empty() {
-        let failed = found.iter().filter(|fields| !fields.ok).count();
+        let (all, failed) = (found().count(), found().filter(|fields| !fields.ok).count());
         match failed {
-            0 => format!("No fault found in {} measurements.\n", found.len()),
-            _ => format!("No cause found; {failed} of {} measurements failed.\n", found.len()),
+            0 => format!("No fault found in {all} measurements.\n"),
+            _ => format!("No cause found; {failed} of {all} measurements failed.\n"),
         }
     } else {
         verdict::render(alerts, color)
     };
-    format!("{}\n{verdict}", table::render(&found, color))
+    format!("{}\n{verdict}", table::render(rounds, color))
 }

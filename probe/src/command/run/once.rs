@@ -2,7 +2,7 @@
 
 use super::engine::{Rounds, Signals};
 use crate::config::Config;
-use crate::measure::{Round, Skip};
+use crate::measure::Round;
 use crate::schedule::Repeat;
 use crate::table;
 use crate::verdict;
@@ -10,13 +10,12 @@ use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
 use dnscribe_config::log::wants_color;
 use dnscribe_delivery::SinkSpec;
-use dnscribe_record::ProbeFields;
 use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Measures every target once: 1 if any failed.
+/// Measures every target once: 1 if any failed, or could not be measured.
 pub(super) async fn run(config: Config, is_table: bool) -> Result<ExitCode, Exit> {
     if config.services.iter().all(|service| service.targets.is_empty()) {
         return Err(Exit::usage(
@@ -39,18 +38,19 @@ pub(super) async fn run(config: Config, is_table: bool) -> Result<ExitCode, Exit
     }
     let Rounds { scheduler, mut pipeline, .. } = rounds;
     let alerts = pipeline.judge();
-    let is_measured = ended.iter().all(|round| round.skipped != Some(Skip::OpenFiles));
-    let found = in_order(&config, ended);
+    let rounds = in_order(&config, ended);
     if is_table {
         let stdout = std::io::stdout();
         let color = wants_color(&stdout);
-        print(&table::render(&found, color))?;
+        print(&table::render(&rounds, color))?;
         if !alerts.is_empty() {
             print(&format!("\n{}", verdict::render(&alerts, color)))?;
         }
     }
     pipeline.close(scheduler.probing(), config.drain_timeout, false)?;
-    let is_good = !is_stopped && is_measured && found.iter().all(|fields| fields.ok);
+    // What was not measured may be at fault.
+    let was_good = |round: &Round| round.skipped.is_none() && round.found.iter().all(|one| one.ok);
+    let is_good = !is_stopped && rounds.iter().all(was_good);
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
@@ -64,11 +64,11 @@ async fn all(rounds: &mut Rounds, ended: &mut Vec<Round>) {
     }
 }
 
-/// Returns the measurements in the order of the configuration, service by service.
-fn in_order(config: &Config, mut ended: Vec<Round>) -> Vec<ProbeFields> {
+/// Returns the rounds in the order of the configuration, service by service.
+fn in_order(config: &Config, mut ended: Vec<Round>) -> Vec<Round> {
     let targets = config.services.iter().flat_map(|service| &service.targets);
     let places: HashMap<_, _> =
         targets.enumerate().map(|(place, target)| (Arc::as_ptr(target), place)).collect();
     ended.sort_by_key(|round| places.get(&Arc::as_ptr(&round.target)).copied());
-    ended.into_iter().flat_map(|round| round.found).collect()
+    ended
 }
