@@ -28,6 +28,9 @@ use url::form_urlencoded;
 /// Part of a scrape's time limit that is left to the network, as blackbox_exporter has it.
 const SCRAPE_OFFSET: Duration = Duration::from_millis(500);
 
+/// Time beyond its limit after which a measurement that has not ended is cut off.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Module of a request that names none, as blackbox_exporter has it.
 const DEFAULT_MODULE: &str = "http_2xx";
 
@@ -202,7 +205,8 @@ impl Drop for AbortOnDrop {
 
 /// Measures a target, within its time limit, and applies the checks of its module.
 async fn run(context: &Context, target: &Arc<Target>, checks: &Checks) -> Vec<ProbeFields> {
-    let limited = tokio::time::timeout(target.timeout, measure(context, target));
+    // A round ends by itself, and says at which stage the time was up.
+    let limited = tokio::time::timeout(target.timeout + GRACE, measure(context, target));
     let failed = |reason: &str, duration: Duration| {
         let (stage, reason, detail) = ("connect".to_owned(), reason.to_owned(), None);
         vec![ProbeFields {
