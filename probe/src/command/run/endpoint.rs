@@ -116,10 +116,12 @@ impl Serving {
         let check =
             |counter: &LossCounter, what| counter.check(now, self.window, CheckState::Warn, what);
         let late = check(&self.late, "rounds began late");
-        let overruns = check(&self.overruns, "rounds skipped because the last one still ran");
+        let skipped = "rounds skipped because the last one still ran, or waited for limits";
+        let overruns = check(&self.overruns, skipped);
         let mut report = HealthReport::of_pipeline(CheckState::Ok, "answers");
         report.0.push(Check::new("late", late, "increase limits, or give the probe more CPU"));
-        report.0.push(Check::new("overrun", overruns, "use longer intervals or shorter timeouts"));
+        let remedy = "use longer intervals or shorter timeouts, or increase limits";
+        report.0.push(Check::new("overrun", overruns, remedy));
         report.0.extend(self.delivery.checks(now));
         report
     }
