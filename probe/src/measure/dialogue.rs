@@ -28,8 +28,12 @@ pub(super) async fn hold<S: AsyncRead + AsyncWrite + Unpin>(
     if steps.is_empty() {
         return Ok(stream);
     }
-    let mut dialogue =
-        Dialogue { stream: BufReader::new(stream), left: MAX_BYTES, last: String::new() };
+    let mut dialogue = Dialogue {
+        stream: BufReader::new(stream),
+        left: MAX_BYTES,
+        last: String::new(),
+        line: Vec::new(),
+    };
     let run = async {
         for step in steps {
             dialogue.step(step, labels).await?;
@@ -49,6 +53,8 @@ struct Dialogue<S> {
     left: u64,
     /// Newest line of the server.
     last: String,
+    /// What has come of the next one.
+    line: Vec<u8>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
@@ -82,9 +88,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
 
     /// Reads a line, without its end.
     async fn read(&mut self) -> Result<(), Failure> {
-        let mut line = Vec::new();
-        let read = (&mut self.stream).take(self.left).read_until(b'\n', &mut line).await;
+        let read = (&mut self.stream).take(self.left).read_until(b'\n', &mut self.line).await;
         read.map_err(|error| Failure::io(Stage::Connect, &error))?;
+        let line = std::mem::take(&mut self.line);
         self.left -= line.len() as u64;
         if line.is_empty() {
             let why = if self.left == 0 { "in 64 KiB" } else { "before the server closed" };
@@ -97,8 +103,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Dialogue<S> {
     }
 
     fn fail(&self, reason: &'static str, what: &str) -> Failure {
-        let shown: String =
-            self.last.chars().filter(|c| !c.is_control()).take(SHOWN_BYTES).collect();
+        let begun = String::from_utf8_lossy(&self.line);
+        let said = if begun.is_empty() { self.last.as_str() } else { &*begun };
+        let shown: String = said.chars().filter(|c| !c.is_control()).take(SHOWN_BYTES).collect();
         let detail = match shown.as_str() {
             "" => format!("{what}; the server said nothing"),
             shown => format!("{what}; the server said last: {shown}"),
@@ -198,8 +205,9 @@ mod tests {
                 "22",
                 false,
                 "response_timeout",
-                "waiting for a matching line; the server said nothing",
+                "waiting for a matching line; the server said last: 22",
             ),
+            ("", false, "response_timeout", "waiting for a matching line; the server said nothing"),
             (&"x".repeat(100_000), false, "response_mismatch", "no match in 64 KiB"),
             (
                 &"x\n".repeat(50_000),
