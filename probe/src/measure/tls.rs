@@ -41,8 +41,14 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// Signatures that are offered last and never accepted: a server that has a key for these alone would send no
 /// certificate otherwise.
-const UNVERIFIED_SCHEMES: [SignatureScheme; 2] =
-    [SignatureScheme::ECDSA_NISTP521_SHA512, SignatureScheme::ED448];
+const UNVERIFIED_SCHEMES: [SignatureScheme; 5] = [
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED448,
+    // Of keys that are for RSA-PSS alone (rsa_pss_pss_*; RFC 8446, section 4.2.3).
+    SignatureScheme::Unknown(0x0809),
+    SignatureScheme::Unknown(0x080a),
+    SignatureScheme::Unknown(0x080b),
+];
 
 static PROVIDER: LazyLock<Arc<CryptoProvider>> =
     LazyLock::new(|| Arc::new(ring::default_provider()));

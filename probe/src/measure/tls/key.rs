@@ -9,8 +9,12 @@ use x509_parser::x509::SubjectPublicKeyInfo;
 const VERIFIED: [&str; 3] = ["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.101.112"];
 
 /// Names of others.
-const NAMES: [(&str, &str); 3] =
-    [("1.3.132.0.35", "P-521"), ("1.3.132.0.10", "secp256k1"), ("1.3.101.113", "Ed448")];
+const NAMES: [(&str, &str); 4] = [
+    ("1.3.132.0.35", "P-521"),
+    ("1.3.132.0.10", "secp256k1"),
+    ("1.3.101.113", "Ed448"),
+    ("1.2.840.113549.1.1.10", "RSA-PSS"),
+];
 
 /// Length limits of RSA keys in bits.
 const RSA_BITS: [usize; 2] = [2048, 8192];

@@ -56,6 +56,13 @@ async fn keys_and_signatures_have_words() {
             unknown,
             "CN=shop.example has a key of type Ed448, whose signatures this",
         ),
+        (
+            P_256,
+            "rsa-pss -pkeyopt rsa_keygen_bits:2048",
+            "",
+            unknown,
+            "CN=shop.example has a key of type RSA-PSS, whose signatures this",
+        ),
         (P_256, P_256, "-sha1", weak, "CN=shop.example is signed with SHA-1, which is too weak"),
         ("rsa:1024", P_256, "", weak, "CN=Root has an RSA key of 1024 bits: clients want 2048"),
         (
