@@ -23,9 +23,14 @@ struct LogicalLine {
     tokens: Vec<String>,
 }
 
+/// Stands for the name of a zone whose file does not say it. No label is written like this.
+const UNNAMED: &str = "@";
+
 /// Reads all policies that block or rewrite, and what is refused.
 pub(super) fn read(data: &str) -> Vec<Result<Policy, Refusal>> {
-    let mut origin: Option<String> = None;
+    // The zone's own name. `$ORIGIN` may name a domain below it, so only the first one can stand for the SOA record's owner.
+    let mut zone: Option<String> = None;
+    let mut origin = UNNAMED.to_owned();
     let mut owner = String::new();
     let mut found = Vec::new();
     for LogicalLine { line, continues, tokens } in logical_lines(data) {
@@ -33,11 +38,15 @@ pub(super) fn read(data: &str) -> Vec<Result<Policy, Refusal>> {
         if !continues {
             match tokens.next() {
                 Some(word) if word.eq_ignore_ascii_case("$ORIGIN") => {
-                    origin = tokens.next();
+                    let Some(name) = tokens.next() else { continue };
+                    origin = absolute(&name, &origin);
+                    if name.ends_with('.') {
+                        zone.get_or_insert_with(|| origin.clone());
+                    }
                     continue;
                 }
                 Some(word) if word.starts_with('$') => continue,
-                Some(word) => owner = word,
+                Some(word) => owner = absolute(&word, &origin),
                 None => continue,
             }
         }
@@ -46,12 +55,11 @@ pub(super) fn read(data: &str) -> Vec<Result<Policy, Refusal>> {
                 .push(Err(Refusal::new(line, "no record: expected OWNER [TTL] [CLASS] TYPE DATA")));
             continue;
         };
-        if rtype == "SOA" && origin.is_none() && owner.ends_with('.') {
-            // Without $ORIGIN, owners below the zone's own name are absolute.
-            origin = Some(owner.clone());
-        }
-        if is_policy(&rtype, data.as_deref()) {
-            found.extend(policy(line, &owner, origin.as_deref()).transpose());
+        if rtype == "SOA" {
+            zone = Some(owner.clone());
+        } else if is_policy(&rtype, data.as_deref()) {
+            let zone = zone.get_or_insert_with(|| UNNAMED.to_owned());
+            found.extend(policy(line, relative(&owner, zone)).transpose());
         }
     }
     // A name has one record for each type of local data.
@@ -63,7 +71,9 @@ pub(super) fn read(data: &str) -> Vec<Result<Policy, Refusal>> {
 }
 
 /// Returns the type of a record and the beginning of its data, after TTL and class in any order.
-fn type_and_data(tokens: impl Iterator<Item = String>) -> Option<(String, Option<String>)> {
+pub(super) fn type_and_data(
+    tokens: impl Iterator<Item = String>,
+) -> Option<(String, Option<String>)> {
     let mut tokens =
         tokens.map(|token| (token.to_ascii_uppercase(), token)).skip_while(|(upper, _)| {
             let is_ttl = upper.starts_with(|first: char| first.is_ascii_digit());
@@ -76,37 +86,41 @@ fn type_and_data(tokens: impl Iterator<Item = String>) -> Option<(String, Option
 
 fn is_policy(rtype: &str, data: Option<&str>) -> bool {
     let passes = |data: &str| data.trim_end_matches('.').eq_ignore_ascii_case("rpz-passthru");
-    !(matches!(rtype, "SOA" | "NS") || rtype == "CNAME" && data.is_some_and(passes))
+    !(rtype == "NS" || rtype == "CNAME" && data.is_some_and(passes))
 }
 
-/// Returns what an owner stands for; none for the zone itself and for triggers that are not about
+/// Returns what a name below the zone's own stands for; none for the zone itself and for triggers that are not about
 /// what clients query or get (`rpz-client-ip`, `rpz-nsdname`, `rpz-nsip`).
-fn policy(line: usize, owner: &str, origin: Option<&str>) -> Result<Option<Policy>, Refusal> {
-    let name = relative(owner, origin);
-    if name.is_empty() || name == "@" {
-        return Ok(None);
-    }
+fn policy(line: usize, name: &str) -> Result<Option<Policy>, Refusal> {
     let trigger = match name.rsplit_once('.') {
+        _ if name.is_empty() => return Ok(None),
         Some((_, "rpz-client-ip" | "rpz-nsdname" | "rpz-nsip")) => return Ok(None),
         Some((address, "rpz-ip")) => rpz_address(address)
             .ok_or_else(|| Refusal::new(line, format!("\"{name}\" is no address of a policy")))?,
-        _ => name,
+        _ => name.to_owned(),
     };
     Ok(Some(Policy { line, trigger }))
 }
 
-/// Returns an owner in lower case without the origin.
-fn relative(owner: &str, origin: Option<&str>) -> String {
-    let owner = owner.to_ascii_lowercase();
-    let Some(absolute) = owner.strip_suffix('.') else { return owner };
-    let origin = origin.unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
-    match absolute.strip_suffix(&origin) {
-        _ if origin.is_empty() => absolute.to_owned(),
-        Some(before) if before.is_empty() || before.ends_with('.') => {
-            before.trim_end_matches('.').to_owned()
-        }
-        _ => absolute.to_owned(),
+/// Returns a name in lower case with the origin, if it is relative, and without its last dot.
+fn absolute(name: &str, origin: &str) -> String {
+    let name = name.to_ascii_lowercase();
+    match name.strip_suffix('.') {
+        Some(absolute) => absolute.to_owned(),
+        None if name == "@" => origin.to_owned(),
+        None if origin.is_empty() => name,
+        None => format!("{name}.{origin}"),
     }
+}
+
+/// Returns an absolute name without the zone's name.
+fn relative<'a>(name: &'a str, zone: &str) -> &'a str {
+    let below = |zone: &str| match name.strip_suffix(zone)? {
+        "" => Some(""),
+        before => before.strip_suffix('.'),
+    };
+    // Names before the first `$ORIGIN` are below the zone, however it is called.
+    below(zone).or_else(|| below(UNNAMED)).unwrap_or(name)
 }
 
 /// Returns the prefix that `LENGTH.B4.B3.B2.B1` or `LENGTH.W8.zz.W1` stands for.
@@ -219,5 +233,86 @@ broken.example
         assert_eq!(found, [Policy { line: 2, trigger: "bad.example".into() }]);
         let zone = "$ORIGIN rpz.local.\nbad.example.rpz.local. CNAME .\nother.example CNAME .\n";
         assert_eq!(read(zone).into_iter().flatten().count(), 2);
+    }
+
+    /// Returns the triggers of a file in which nothing is refused.
+    fn triggers(zone: &str) -> Vec<String> {
+        read(zone).into_iter().map(|policy| policy.unwrap().trigger).collect()
+    }
+
+    #[test]
+    fn reads_what_named_compilezone_writes() {
+        let relative = "\
+$ORIGIN .
+$TTL 60	; 1 minute
+rpz.local		IN SOA	a. b. (
+				1          ; serial
+				2          ; refresh (2 seconds)
+				3          ; retry (3 seconds)
+				4          ; expire (4 seconds)
+				5          ; minimum (5 seconds)
+				)
+			NS	a.
+$ORIGIN nested.example.rpz.local.
+ftp			CNAME	.
+www			A	192.0.2.1
+			AAAA	2001:db8::1
+$ORIGIN rpz-ip.rpz.local.
+32.9.2.0.192		CNAME	.
+24.0.100.51.198		CNAME	.
+$ORIGIN rpz.local.
+evil.ru			CNAME	.
+$ORIGIN evil.ru.rpz.local.
+*			CNAME	.
+com			CNAME	.
+$ORIGIN com.evil.ru.rpz.local.
+paypal			CNAME	.
+$ORIGIN evil.ru.rpz.local.
+mail			CNAME	.
+";
+        let full = "\
+rpz.local.					      60 IN SOA		a. b. 1 2 3 4 5
+rpz.local.					      60 IN NS		a.
+ftp.nested.example.rpz.local.			      60 IN CNAME	.
+www.nested.example.rpz.local.			      60 IN A		192.0.2.1
+www.nested.example.rpz.local.			      60 IN AAAA	2001:db8::1
+32.9.2.0.192.rpz-ip.rpz.local.			      60 IN CNAME	.
+24.0.100.51.198.rpz-ip.rpz.local.		      60 IN CNAME	.
+evil.ru.rpz.local.				      60 IN CNAME	.
+*.evil.ru.rpz.local.				      60 IN CNAME	.
+com.evil.ru.rpz.local.				      60 IN CNAME	.
+paypal.com.evil.ru.rpz.local.			      60 IN CNAME	.
+mail.evil.ru.rpz.local.				      60 IN CNAME	.
+";
+        let expected = [
+            "ftp.nested.example",
+            "www.nested.example",
+            "192.0.2.9/32",
+            "198.51.100.0/24",
+            "evil.ru",
+            "*.evil.ru",
+            "com.evil.ru",
+            "paypal.com.evil.ru",
+            "mail.evil.ru",
+        ];
+        assert_eq!(triggers(relative), expected);
+        assert_eq!(triggers(full), expected);
+    }
+
+    #[test]
+    fn origins_below_the_zone_belong_to_the_names() {
+        let soa = "SOA a. b. 1 2 3 4 5\n";
+        let file = |before: &str, after: &str| triggers(&format!("{before} {soa}{after}"));
+        // A relative origin is below the one before it.
+        let nested = "$ORIGIN evil.ru\n@ CNAME .\n$ORIGIN com\npaypal CNAME .\n";
+        for before in ["@", "rpz.local.", "$ORIGIN rpz.local.\n@", "$ORIGIN local.\n$ORIGIN rpz\n@"]
+        {
+            assert_eq!(file(before, nested), ["evil.ru", "paypal.com.evil.ru"], "{before}");
+        }
+        assert_eq!(file("rpz", "bad.example.rpz CNAME .\n"), ["bad.example"]);
+        // The zone's name is not in the file, so no part of the origin can be left out.
+        let unnamed = "$ORIGIN evil.ru.rpz.local.\ncom CNAME .\n";
+        assert_eq!(file("@", unnamed), ["com.evil.ru.rpz.local"]);
+        assert_eq!(triggers("bad.example. CNAME .\n$ORIGIN ru.\ncom CNAME .\n")[1], "com.ru");
     }
 }
