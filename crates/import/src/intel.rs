@@ -46,19 +46,22 @@ impl IntelFormat {
         if data.starts_with('{') {
             return Self::Ndjson;
         }
-        let is_comment = |line: &&str| line.is_empty() || line.starts_with(COMMENTS);
-        for line in data.lines().map(str::trim).filter(|line| !is_comment(line)).take(50) {
+        for line in data.lines().map(without_comment).filter(|line| !line.is_empty()).take(50) {
             let mut words = line.split_whitespace();
             let first = words.next().unwrap_or_default();
-            let has_word =
-                |word: &str| line.split_whitespace().any(|found| found.eq_ignore_ascii_case(word));
-            if first.starts_with('$') || ["SOA", "CNAME", "NS"].into_iter().any(has_word) {
-                return Self::Rpz;
-            }
-            if first.parse::<IpAddr>().is_ok()
-                && words.next().is_some_and(|word| !is_comment(&word))
-            {
+            if host_address(first).is_some() && words.clone().next().is_some() {
                 return Self::Hosts;
+            }
+            let is = |word: &str, known: &[&str]| {
+                known.iter().any(|known| word.eq_ignore_ascii_case(known))
+            };
+            let record = rpz::type_and_data(words.map(str::to_owned));
+            if is(first, &["$TTL", "$ORIGIN", "$INCLUDE", "$GENERATE"])
+                || record.is_some_and(|(rtype, data)| {
+                    is(&rtype, &["SOA", "CNAME", "NS"]) && data.is_some()
+                })
+            {
+                return Self::Rpz;
             }
             let is_header = |column: &str| {
                 let column = column.trim().trim_matches('"').to_ascii_lowercase();
@@ -72,7 +75,7 @@ impl IntelFormat {
     }
 }
 
-/// Beginnings of comment lines in plain lists.
+/// Beginnings of comments.
 const COMMENTS: [char; 3] = ['#', ';', '!'];
 
 /// Reads a file of indicators. The first line of an indicator counts; those that no longer hold at
@@ -155,15 +158,19 @@ fn with((indicator, kind): Indicator, defaults: &IntelDefaults) -> IntelFields {
 
 /// Returns a line without its comment.
 fn without_comment(line: &str) -> &str {
-    let line = line.split(COMMENTS).next().unwrap_or_default();
-    line.split(" //").next().unwrap_or_default().trim()
+    let line = line.split(COMMENTS).next().unwrap_or_default().trim();
+    match line.split_once(" //") {
+        _ if line.starts_with("//") => "",
+        Some((line, _)) => line.trim_end(),
+        None => line,
+    }
 }
 
 fn hosts(data: &str, defaults: &IntelDefaults, imported: &mut Imported<IntelFields>) {
     for (line, text) in (1..).zip(data.lines()) {
         let mut words = without_comment(text).split_whitespace();
         let Some(address) = words.next() else { continue };
-        if address.parse::<IpAddr>().is_err() {
+        if host_address(address).is_none() {
             imported.refuse(line, format!("\"{}\" is not an address", shortened(address)));
             continue;
         }
@@ -175,16 +182,21 @@ fn hosts(data: &str, defaults: &IntelDefaults, imported: &mut Imported<IntelFiel
     }
 }
 
+/// Returns the address at the beginning of a line of a hosts file, which may have a zone: `fe80::1%lo0`.
+fn host_address(text: &str) -> Option<IpAddr> {
+    text.split('%').next()?.parse().ok()
+}
+
 /// Returns whether a name of a hosts file is one that every system has.
 fn is_local(name: &str) -> bool {
     matches!(name, "localhost" | "localhost.localdomain" | "local" | "broadcasthost" | "0.0.0.0")
-        || name.starts_with("ip6-")
+        || name.starts_with("ip6-") && !name.contains('.')
 }
 
 fn plain(data: &str, defaults: &IntelDefaults, imported: &mut Imported<IntelFields>) {
     for (line, text) in (1..).zip(data.lines()) {
         let text = without_comment(text);
-        if !text.is_empty() && !text.starts_with("//") {
+        if !text.is_empty() {
             let value = indicator(text, false).map_err(|problem| Refusal::new(line, problem));
             add(imported, value.map(|value| with(value, defaults)));
         }
@@ -229,14 +241,22 @@ fn confidence_of(text: &str) -> Result<u8, String> {
 /// Returns the indicator that a text stands for: a domain, also written as `*.NAME`, `.NAME` or
 /// `||NAME^`; an address; a prefix of addresses.
 fn indicator(text: &str, may_be_top_level: bool) -> Result<Indicator, String> {
-    let canonical = |address: IpAddr| IpNet::from(address.to_canonical());
     if let Ok(address) = text.parse::<IpAddr>() {
-        return prefix(canonical(address));
+        return prefix(canonical(address.into()));
     }
     if let Ok(net) = text.parse::<IpNet>() {
-        return prefix(net.trunc());
+        return prefix(canonical(net.trunc()));
     }
     domain_indicator(text, may_be_top_level)
+}
+
+/// Returns a prefix of IPv4 in IPv6 (`::ffff:0:0/96`) as one of IPv4: so are the addresses that are matched.
+fn canonical(net: IpNet) -> IpNet {
+    let short = net.prefix_len().checked_sub(96).filter(|_| net.addr().is_ipv6());
+    match (net.addr().to_canonical(), short) {
+        (address @ IpAddr::V4(_), Some(length)) => IpNet::new(address, length).unwrap_or(net),
+        _ => net,
+    }
 }
 
 fn prefix(net: IpNet) -> Result<Indicator, String> {
@@ -310,7 +330,7 @@ mod tests {
     fn reads_plain_lists() {
         let data = "! comment\n*.bad.example\n.worse.example\n||ads.example^\nbücher.example\n\
             198.51.100.7\n198.51.100.9/24 ; note\n2001:DB8::/32\n::ffff:192.0.2.1\n0.0.0.0/0\n\
-            http://bad.example/\n1.2.3\nbad.example\n";
+            http://bad.example/\n1.2.3\nbad.example\n::ffff:203.0.113.9/120\n::ffff:0:0/96\n";
         let found = read_as(data, IntelFormat::Plain);
         let expected = [
             "bad.example",
@@ -321,9 +341,41 @@ mod tests {
             "198.51.100.0/24",
             "2001:db8::/32",
             "192.0.2.1/32",
+            "203.0.113.0/24",
         ];
         assert_eq!(names(&found), expected);
-        assert_eq!((lines(&found), found.duplicates), (vec![10, 11, 12], 1));
+        assert_eq!((lines(&found), found.duplicates), (vec![10, 11, 12, 15], 1));
+    }
+
+    #[test]
+    fn comments_decide_no_format() {
+        for word in ["NS", "cname", "SOA", "domain,ip", "$TTL 60"] {
+            for mark in ["#", ";", "!", "//"] {
+                let own = format!("{mark} {word} records\n\n  {mark}{word}\n");
+                let comment = format!("{mark} {word} of tracker.example 0.0.0.0 x.example");
+                let hosts = format!("{own}0.0.0.0 bad.example {comment}\n");
+                assert_eq!(names(&read_as(&hosts, IntelFormat::Hosts)), ["bad.example"]);
+                let plain = format!("{own}bad.example {comment}\n198.51.100.7 {comment}\n");
+                let found = read_as(&plain, IntelFormat::Plain);
+                assert_eq!(names(&found), ["bad.example", "198.51.100.7/32"]);
+                assert_eq!(lines(&found), [0; 0], "{plain}");
+                let zone =
+                    format!("; {word} 0.0.0.0 x.example\nbad.example 60 IN CNAME . ; {word}\n");
+                assert_eq!(names(&read_as(&zone, IntelFormat::Rpz)), ["bad.example"]);
+            }
+        }
+        // Words that are no comments, but do not stand where a record has its type, either.
+        assert_eq!(IntelFormat::detect("bad.example serves NS . records\n"), IntelFormat::Plain);
+        assert_eq!(IntelFormat::detect("0.0.0.0 ns cname soa\n"), IntelFormat::Hosts);
+    }
+
+    #[test]
+    fn hosts_files_leave_out_only_names_of_the_system() {
+        let data = "fe80::1%lo0 localhost\nff02::1 ip6-allnodes\n\
+            0.0.0.0 ip6-tracker.example\nfe80::2%eth0 bad.example\n";
+        let found = read_as(data, IntelFormat::Hosts);
+        assert_eq!(names(&found), ["ip6-tracker.example", "bad.example"]);
+        assert_eq!(lines(&found), [0; 0]);
     }
 
     #[test]
