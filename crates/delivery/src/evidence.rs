@@ -12,12 +12,15 @@ use super::threaded::{LONG_WAIT, NextStep, QueueLimits, SharedState, SinkReceive
 use super::{Batch, OutputFormat, SinkError, Stream, StreamSet};
 use dnscribe_record::EventId;
 use dnscribe_record::time::Timestamp;
-use serde::Deserialize;
+use ipnet::IpNet;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -286,10 +289,17 @@ struct AlertFields<'a> {
     container: Option<ContainerFields<'a>>,
     #[serde(borrow, default)]
     k8s: Option<PodFields<'a>>,
-    #[serde(borrow, default)]
-    client_ip: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "network")]
+    client_ip: Option<IpNet>,
     #[serde(borrow, default)]
     vantage: Option<Cow<'a, str>>,
+}
+
+/// Reads an address, or a network: that of an alert about many clients.
+fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpNet>, D::Error> {
+    let Some(text) = Option::<Cow<'_, str>>::deserialize(deserializer)? else { return Ok(None) };
+    let address = text.parse::<IpAddr>().map(|address| address.to_canonical().into());
+    address.or_else(|_| text.parse()).map(Some).map_err(D::Error::custom)
 }
 
 impl AlertFields<'_> {
@@ -308,7 +318,7 @@ impl AlertFields<'_> {
         fits(self.resolver.as_ref(), message.resolver.as_ref())
             && fits(self.vantage.as_ref(), Some(&message.vantage))
             && fits(self.qname.as_ref(), message.qname.as_ref())
-            && fits(self.client_ip.as_ref(), Some(&client.to_string().into()))
+            && self.client_ip.is_none_or(|network| network.contains(&client))
             && self.zone.as_ref().is_none_or(is_below)
             && fits(comm(&self.process).as_ref(), comm(&message.process).as_ref())
             && fits(self.container.as_ref(), message.container.as_ref())

@@ -61,6 +61,9 @@ fn an_alert_writes_the_messages_of_its_entity() {
     let entities = [
         (json!({ "zone": "example.com" }), 3),
         (json!({ "client_ip": "192.0.2.2" }), 1),
+        (json!({ "client_ip": "192.0.2.2/31" }), 1),
+        (json!({ "client_ip": "192.0.2.0/24" }), 4),
+        (json!({ "client_ip": "198.51.100.0/24" }), 0),
         (json!({ "vantage": "client", "resolver": "192.0.2.53" }), 3),
         (json!({ "process": { "comm": "curl" }, "zone": "example.com" }), 1),
         (json!({ "container": { "id": "c" } }), 1),
@@ -77,7 +80,7 @@ fn an_alert_writes_the_messages_of_its_entity() {
         assert_eq!(found, expected, "{alert}");
     }
     assert_eq!(counts(&sink, "messages"), [4, 4, 0, 0], "each counts once");
-    assert_eq!(counts(&sink, "alerts"), [8, 7, 0, 1]);
+    assert_eq!(counts(&sink, "alerts"), [11, 9, 0, 2]);
 }
 
 #[test]
