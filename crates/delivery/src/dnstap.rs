@@ -103,10 +103,11 @@ mod proto {
     }
 }
 
-/// Makes the data frame of a record, with its length; `None` if it has no bytes of a message.
+/// Makes the data frame of a record, with its length; `None` if it has no bytes of a message, or not all: dnstap cannot say
+/// that a message is clipped.
 fn frame(line: &[u8]) -> Option<Vec<u8>> {
     let fields = MessageFields::read(line)?;
-    let wire = fields.wire()?;
+    let wire = fields.wire().filter(|wire| wire.len() >= fields.wire_bytes as usize)?;
     let is_query = fields.is_query();
     // STUB of what asks, CLIENT of what is asked: of a message that passes by, too.
     let kind = if fields.vantage == "client" { 9 } else { 5 } + i32::from(!is_query);
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn records_without_bytes_have_no_frame() {
+    fn records_without_all_bytes_have_no_frame() {
         let line = r#"{"ts":"2026-11-26T10:00:00Z","node":"n","vantage":"client","transport":"udp","src_ip":"192.0.2.1",
             "src_port":4000,"dst_ip":"192.0.2.53","dst_port":53,"qr":"query","wire":"AAE="}"#;
         let bytes = frame(line.as_bytes()).unwrap();
@@ -334,5 +335,9 @@ mod tests {
         );
         assert_eq!(found.query.as_deref(), Some(&[0, 1][..]));
         assert_eq!(frame(line.replace("wire", "other").as_bytes()), None);
+        let with_length =
+            |bytes: u32| line.replace(r#""wire""#, &format!(r#""wire_bytes":{bytes},"wire""#));
+        assert!(frame(with_length(2).as_bytes()).is_some());
+        assert_eq!(frame(with_length(3).as_bytes()), None, "clipped");
     }
 }
