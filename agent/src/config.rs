@@ -24,7 +24,7 @@ use crate::enrich::kubernetes::KubernetesConfig;
 use crate::pipeline::filter::StreamFilters;
 use crate::record::RecordLimits;
 use dnscribe_analysis::detect::DetectOptions;
-use dnscribe_analysis::window::WindowOptions;
+use dnscribe_analysis::window::{WindowKind, WindowOptions};
 use dnscribe_config::log::{self, LogConfig};
 use dnscribe_config::reader::Field as _;
 use dnscribe_config::value::{Address, FileFormat, Listen, Name, RecordOutput};
@@ -371,7 +371,7 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
     }
     let rotation = sinks::rotation(&layer.file)?;
     let windows = capture::windows(&layer.windows, pairing.query_timeout);
-    let otlp = otlp::resolve(layer.otlp.clone(), windows.spans.shortest().seconds())?;
+    let otlp = otlp::resolve(layer.otlp.clone(), metric_window(&windows, &streams, &sinks)?)?;
     let resolvers = resolvers(layer.resolvers.clone())?;
     let kubernetes = kubernetes::resolve(layer.kubernetes.clone(), environment, purpose)?;
     Ok(Config {
@@ -422,6 +422,24 @@ fn resolve(layer: Layer, sources: &Sources) -> Result<Config, ConfigError> {
         log: log::resolve(&layer.log),
         duration: layer.duration.map(|span| span.0),
     })
+}
+
+/// Returns length and step, in seconds, of the windows that become metrics of OTLP.
+fn metric_window(
+    windows: &WindowOptions,
+    streams: &StreamSelection,
+    sinks: &[SinkSpec],
+) -> Result<(u64, u64), ConfigError> {
+    let kind = windows.spans.shortest();
+    let is_used =
+        |sink: &SinkSpec| sink.makes_metrics() && streams.for_sink(sink).contains(Stream::Metrics);
+    if kind == WindowKind::Sliding && sinks.iter().any(is_used) {
+        // Only every sixth could be used, and what comes after the last of these would be missing.
+        let problem = "metrics by OTLP need windows that do not overlap: add 1m, or leave the signal metrics or \
+                       the stream metrics out of the sink otlp";
+        return ConfigError::in_section("windows.spans", problem);
+    }
+    Ok(kind.seconds())
 }
 
 fn default_node(purpose: Purpose) -> String {

@@ -143,6 +143,11 @@ impl Target {
         streams.fold(StreamSet::EMPTY, StreamSet::union)
     }
 
+    /// Returns whether the server gets metrics.
+    pub(super) const fn has_metrics(&self) -> bool {
+        self.signals.contains(Signal::Metrics)
+    }
+
     /// The URL as it was given, without signals.
     fn given_url(&self) -> Cow<'_, str> {
         match self.protocol {

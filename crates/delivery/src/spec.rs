@@ -56,6 +56,12 @@ impl SinkSpec {
         matches!(self, Self::Kafka | Self::Otlp(_))
     }
 
+    /// Returns whether windows become metrics here.
+    #[must_use]
+    pub const fn makes_metrics(&self) -> bool {
+        matches!(self, Self::Otlp(target) if target.has_metrics())
+    }
+
     /// The path of a file sink; `None` for other kinds.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {

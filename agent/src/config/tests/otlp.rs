@@ -38,9 +38,20 @@ fn says_what_does_not_fit() {
         ("otlp: { username: me }\n", "password_file"),
         ("otlp: { header_files: { api-key: /nowhere } }\n", "header_files.api-key /nowhere"),
         ("sinks: [\"dnstap:/tmp/x\"]\n", "dnstap:unix:PATH"),
+        (
+            "sinks: [\"otlp:http://c:4318\"]\nwindows: { spans: [1m/10s] }\n",
+            "do not overlap: add 1m",
+        ),
     ] {
         let error = load(yaml).unwrap_err();
         assert!(error.contains(why), "{error}");
+    }
+    // No windows become metrics.
+    for sink in [
+        "sinks: [\"otlp:http://c:4318#logs\"]",
+        "otlp: { streams: [lookups] }\nsinks: [\"otlp:http://c\"]",
+    ] {
+        assert!(load(&format!("{sink}\nwindows: {{ spans: [1m/10s] }}\n")).is_ok(), "{sink}");
     }
 }
 

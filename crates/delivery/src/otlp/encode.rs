@@ -122,7 +122,7 @@ impl Encoder {
             if self.signals.contains(Signal::Metrics) {
                 self.metrics.note_slow(stream, &record, head.time, event_id);
             }
-            if !self.metrics.has_points(stream, &record, head.time) {
+            if !self.metrics.has_points(stream, &record) {
                 signals = signals.without(Signal::Metrics);
             }
             if signals.contains(Signal::Metrics) {

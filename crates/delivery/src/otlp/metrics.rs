@@ -125,16 +125,13 @@ impl Metrics {
     }
 
     /// Returns whether a record becomes metrics: a lookup that is a call, or a window that no other one overlaps.
-    pub(super) fn has_points(&self, stream: Stream, record: &Record, time: Timestamp) -> bool {
+    pub(super) fn has_points(&self, stream: Stream, record: &Record) -> bool {
         if stream == Stream::Lookups {
             return is_call(record);
         }
         let number = |name: &str| record.get(name).and_then(Value::as_u64);
         let (seconds, step) = self.window;
-        let is_own =
-            number("window_seconds") == Some(seconds) && number("step_seconds") == Some(step);
-        // Of sliding ones, those that do not overlap.
-        is_own && (time.as_nanos() / 1_000_000_000).is_multiple_of(seconds.max(1))
+        number("window_seconds") == Some(seconds) && number("step_seconds") == Some(step)
     }
 
     fn add_window(
@@ -287,6 +284,7 @@ impl Metrics {
             let found = self.lookups.get_mut(&key);
             let found = found.filter(|series| series.counts != LookupCounts::default());
             let Some(series) = found else { continue };
+            series.start = series.start.min(time);
             points.push(HistogramPoint {
                 attributes: series.attributes.clone(),
                 start_time_unix_nano: series.start.as_nanos(),
@@ -340,6 +338,8 @@ impl MetricSet {
         if temporality == Temporality::Cumulative {
             time = self.stamp(time, series.stamped.plus(Duration::from_millis(1)));
             series.stamped = time;
+            // Of a host whose clock was fast.
+            series.start = series.start.min(time);
         }
         let temporality = temporality.number();
         for (number, field) in fields.iter().enumerate() {

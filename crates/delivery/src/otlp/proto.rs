@@ -331,11 +331,11 @@ fn sum_items<T: Message + Default + Debug>(request: &[u8], count: impl Fn(&T) ->
     scopes.flat_map(|scope| &scope.items).map(count).sum()
 }
 
-/// Makes two requests of one. `None`: it has one item.
+/// Makes two requests of one. `None`: it has one item, or one data point.
 pub(super) fn halve(signal: Signal, request: &[u8]) -> Option<[Vec<u8>; 2]> {
     match signal {
         Signal::Logs => halve_items::<LogRecord>(request),
-        Signal::Metrics => halve_items::<Metric>(request),
+        Signal::Metrics => halve_items::<Metric>(request).or_else(|| halve_points(request)),
         Signal::Traces => halve_items::<Span>(request),
     }
 }
@@ -358,6 +358,33 @@ fn halve_items<T: Message + Clone + Default + Debug>(request: &[u8]) -> Option<[
         half.resources.retain(|resource| resource.scopes.iter().any(has_items));
         half.encode_to_vec()
     }))
+}
+
+/// As [`halve`], of a request of one metric.
+fn halve_points(request: &[u8]) -> Option<[Vec<u8>; 2]> {
+    let mut second = Request::<Metric>::decode(request).ok()?;
+    let mut first = second.clone();
+    let metrics = [&mut first, &mut second].map(|half| {
+        half.scopes().find_map(|scope| scope.items.first_mut()).and_then(|one| one.data.as_mut())
+    });
+    let [Some(one), Some(other)] = metrics else { return None };
+    let is_halved = match (one, other) {
+        (Data::Sum(one), Data::Sum(other)) => split(&mut one.points, &mut other.points),
+        (Data::Histogram(one), Data::Histogram(other)) => split(&mut one.points, &mut other.points),
+        (Data::ExponentialHistogram(one), Data::ExponentialHistogram(other)) => {
+            split(&mut one.points, &mut other.points)
+        }
+        _ => false,
+    };
+    is_halved.then(|| [first, second].map(|half| half.encode_to_vec()))
+}
+
+/// Leaves the first half of equal items in one list, and the second half in the other. Returns false if there is only one.
+fn split<T>(one: &mut Vec<T>, other: &mut Vec<T>) -> bool {
+    let half = one.len() / 2;
+    one.truncate(half);
+    other.drain(..half);
+    half > 0
 }
 
 impl<T: Message + Default + Debug> Request<T> {
