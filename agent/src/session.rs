@@ -23,7 +23,7 @@ use dnscribe_analysis::uses::UseOptions;
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::summary::balance;
 use dnscribe_config::host::{self, HOSTS, RESOLV_CONF};
-use dnscribe_config::log;
+use dnscribe_config::{log, sinks};
 use dnscribe_delivery::{self, END_TIMEOUT, Sink, SinkSpec, SinkStatus, SinkWatch, Stream};
 use dnscribe_record::privacy::{Masker, MaskingMethod};
 use dnscribe_record::time::Timestamp;
@@ -32,6 +32,7 @@ use losses::LossLog;
 use signals::{Signals, Waker};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -95,6 +96,12 @@ impl Prepared {
         let listen = self.config.metrics_listen;
         self.listener = listen.map(dnscribe_admin::bind).transpose()?;
         Ok(())
+    }
+
+    /// Refuses sinks that write to one of the files that are read.
+    pub fn reading(self, files: &[PathBuf]) -> Result<Self, Exit> {
+        sinks::refuse_inputs(&self.config.sinks, files)?;
+        Ok(self)
     }
 
     /// Serves metrics and health, and opens the sinks.

@@ -152,3 +152,28 @@ fn rejects_one_file_for_two_sinks() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn replays_no_file_into_itself() -> Result<()> {
+    let directory = tempfile::tempdir()?;
+    let at = |name: &str| directory.path().join(name);
+    let content = fs::read(environment::lab_capture())?;
+    fs::write(at("capture"), &content)?;
+    std::os::unix::fs::symlink("capture", at("link"))?;
+    fs::hard_link(at("capture"), at("other"))?;
+    for kind in ["file", "pcapng", "dnstap:file"] {
+        for (input, sink) in [("capture", "capture"), ("link", "other"), ("-", "capture")] {
+            let input = if input == "-" { input.into() } else { at(input) };
+            let output = Command::new(environment::binary()?)
+                .args(["replay", "--sink", &format!("{kind}:{}", at(sink).display())])
+                .arg(input)
+                .stdin(fs::File::open(at("capture"))?)
+                .output()?;
+            ensure!(output.status.code() == Some(2), "{}", stderr(&output));
+            ensure!(stderr(&output).contains("another path"), "{}", stderr(&output));
+            ensure!(fs::read(at("capture"))? == content, "the input has changed");
+            ensure!(fs::read_dir(directory.path())?.count() == 3, "the input is renamed");
+        }
+    }
+    Ok(())
+}

@@ -507,6 +507,11 @@ fn two_sinks_on_one_file_are_refused() {
         assert!(error.contains("are the same file") && error.contains("keep one"), "{error}");
     }
     assert_eq!(load("a", "b").unwrap().sinks.len(), 2);
+    let path = at("a");
+    let mixed =
+        from_file(&format!("version: 1\nsinks: [\"pcapng:{path}\", \"dnstap:file:{path}\"]\n"));
+    let error = mixed.unwrap_err().to_string();
+    assert!(error.contains(&format!("pcapng:{path} and dnstap:file:{path} are")), "{error}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::value::{
 use dnscribe_delivery::spool::{SpoolConfig, WhenFull};
 use dnscribe_delivery::{EvidenceLimits, KafkaConfig, Rotation, SinkSpec, StreamSet, is_same_file};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Directory of state that outlives a service, where no service manager gives one, as the reference shows
@@ -133,17 +133,41 @@ pub fn sinks(given: Vec<SinkSpec>, kafka: &KafkaConfig) -> Result<Vec<SinkSpec>,
             "sinks: evidence is given twice: an alert links to one file; keep one of them";
         return wrong(problem.to_owned());
     }
-    let files = || given.iter().filter_map(SinkSpec::file);
-    for (number, first) in files().enumerate() {
-        if let Some(second) = files().skip(number + 1).find(|second| is_same_file(first, second)) {
-            let (first, second) = (first.display(), second.display());
+    for (number, first) in given.iter().enumerate() {
+        let is_same = |second: &&SinkSpec| {
+            let files = first.file().zip(second.file());
+            files.is_some_and(|(first, second)| is_same_file(first, second))
+        };
+        if let Some(second) = given[number + 1..].iter().find(is_same) {
             return wrong(format!(
-                "sinks: file:{first} and file:{second} are the same file: it would contain each record \
-                 twice; keep one of them"
+                "sinks: {first} and {second} are the same file: it would contain what both write; keep \
+                 one of them"
             ));
         }
     }
     Ok(given)
+}
+
+/// Refuses sinks that write to one of the files that are read.
+///
+/// # Errors
+/// A sink does.
+pub fn refuse_inputs(sinks: &[SinkSpec], inputs: &[PathBuf]) -> Result<(), ConfigError> {
+    for input in inputs {
+        // A shell may have redirected it to a file.
+        let is_stdin = input.as_os_str() == "-";
+        let input = if is_stdin { Path::new("/dev/stdin") } else { input.as_path() };
+        let is_same = |sink: &&SinkSpec| sink.file().is_some_and(|file| is_same_file(file, input));
+        if let Some(sink) = sinks.iter().find(is_same) {
+            return ConfigError::in_section(
+                "sinks",
+                format!(
+                    "{sink} is a file that is read, and would be lost: give the sink another path"
+                ),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Returns when files are rotated.

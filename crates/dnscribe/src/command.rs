@@ -39,6 +39,7 @@ pub fn execute(cli: &Cli, settle: fn()) -> Result<ExitCode, Exit> {
         Command::Run(args) => run::run(args, settle),
         Command::Helper(args) => helper::serve(args.task, args.user.as_deref(), args.log()),
         Command::Replay(args) => Prepared::new(args.sources())
+            .and_then(|prepared| prepared.reading(&args.files))
             .and_then(Prepared::open)
             .and_then(|start| replay::files(&args.files, start, None)),
         Command::Top(args) => top::top(args),
