@@ -314,6 +314,7 @@ pub fn close(
     let until = |end: Instant| end.saturating_duration_since(Instant::now());
     // A sink that hangs is waited for at its end, too. Some time is left for the last ledger record.
     let closing = END_TIMEOUT.min(limit / 4);
+    pipeline.router.finish();
     pipeline.router.flush(limit.saturating_sub(closing).mul_f32(FLUSH_SHARE));
     pipeline.router.close_before_last(Stream::Ledger, closing.max(MIN_CLOSE));
     pipeline.write_ledger(input, now, true);

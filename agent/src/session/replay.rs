@@ -246,6 +246,7 @@ impl Session {
         let input = stages.input(reader.counters());
         let Stages { mut pipeline, .. } = stages;
         let limit = if self.signals.stop() { self.config.drain_timeout } else { FLUSH_TIMEOUT };
+        pipeline.router.finish();
         pipeline.router.flush(limit);
         // A signal may have come meanwhile.
         let limit = if self.signals.stop() { self.config.drain_timeout } else { FLUSH_TIMEOUT };

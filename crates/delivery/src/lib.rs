@@ -314,6 +314,10 @@ pub trait Sink: Send {
     /// without dead letters.
     fn hide_dead_letters(&mut self, _hidden: bool) {}
 
+    /// Says that no more records come, but for the last of the ledger: what waits for others is sent without them, and
+    /// [`Self::flush`] waits for that, too. Ignored by sinks in which nothing waits.
+    fn finish(&mut self) {}
+
     /// Waits until all offered records are delivered or dropped, at most for `limit`, and returns
     /// whether they are. The others stay in flight.
     fn flush(&mut self, _limit: Duration) -> bool {

@@ -216,6 +216,11 @@ impl SinkRouter {
         }
     }
 
+    /// Says that no more records come, but for the last of the ledger: see [`Sink::finish`](crate::Sink::finish).
+    pub fn finish(&mut self) {
+        self.sinks.finish();
+    }
+
     /// Waits up to `limit` until the sinks have delivered or dropped all records. If `wait_for_sinks` is set,
     /// raising the flag meanwhile ends the wait.
     pub fn flush(&mut self, limit: Duration) {

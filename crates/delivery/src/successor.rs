@@ -35,6 +35,8 @@ pub struct PendingSink {
     /// Result of the thread that opens the sink, once it runs.
     opening: Option<Receiver<Opened>>,
     failure: Option<SinkError>,
+    /// Whether no more records come.
+    is_finished: bool,
 }
 
 type Opened = Result<Box<dyn Sink>, SinkError>;
@@ -53,6 +55,7 @@ impl PendingSink {
             waiting_bytes: 0,
             opening: None,
             failure: None,
+            is_finished: false,
         }
     }
 
@@ -144,6 +147,9 @@ impl Sink for PendingSink {
                     self.tally.withdrawn(&self.tally.count_batch(&batch));
                     sink.offer(&batch);
                 }
+                if self.is_finished {
+                    sink.finish();
+                }
                 Some(sink)
             }
             Err(error) => {
@@ -151,6 +157,10 @@ impl Sink for PendingSink {
                 None
             }
         }
+    }
+
+    fn finish(&mut self) {
+        self.is_finished = true;
     }
 
     fn is_pending(&self) -> bool {

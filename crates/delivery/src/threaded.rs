@@ -92,6 +92,10 @@ pub(super) struct SharedState {
     pub(super) flushing: Flag,
     /// Records wait on disk.
     pub(super) draining: Flag,
+    /// No more records come, but for the last of the ledger.
+    pub(super) finishing: Flag,
+    /// Parts of delivered records that the destination has not accepted: they wait for records to come, as spans do.
+    pub(super) waiting: AtomicU64,
     /// New records go to disk, because the destination is unavailable.
     pub(super) diverting: Flag,
     /// Files are to be reopened.
@@ -130,6 +134,13 @@ impl SharedState {
     pub(super) fn take_reported(&self, batch: &Batch) -> Option<DiskLosses> {
         let mut reported = lock(&self.reported);
         ledger_records(batch).map_while(|_| reported.pop_front()).last()
+    }
+
+    /// Returns whether nothing waits: no record, and at the end no part of one.
+    fn is_settled(&self) -> bool {
+        let is_waiting = self.finishing.get() && self.failure.get().is_none();
+        let is_waiting = is_waiting && self.waiting.load(Ordering::Relaxed) > 0;
+        self.tally.in_flight() == 0 && !self.draining.get() && !is_waiting
     }
 
     /// Marks the sink as failed: everything offered from now on is dropped for `reason`.
@@ -401,9 +412,14 @@ impl Sink for ThreadedSink {
         self.shared.flushing.set(true);
         self.wake_thread();
         let shared = &self.shared;
-        let settled = wait_until(limit, || shared.tally.in_flight() == 0 && !shared.draining.get());
+        let settled = wait_until(limit, || shared.is_settled());
         self.shared.flushing.set(false);
         settled
+    }
+
+    fn finish(&mut self) {
+        self.shared.finishing.set(true);
+        self.wake_thread();
     }
 
     fn is_diverting(&self) -> bool {

@@ -9,6 +9,7 @@ use crate::tally::DropReason;
 use crate::threaded::{Flag, lock};
 use crate::{Gauge, SinkError, Stream};
 use crossbeam_channel::{Receiver, Sender};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -54,12 +55,12 @@ pub(super) struct Progress {
     down: Flag,
     /// Why.
     trouble: Mutex<Option<String>>,
+    /// When the server last accepted or refused a request.
+    answered: Mutex<Option<Instant>>,
     requests: AtomicU64,
     failed: AtomicU64,
     sent_bytes: AtomicU64,
     rejected: AtomicU64,
-    /// Transactions that count as delivered, and whose spans wait or are in a request that is not accepted yet.
-    unsent_spans: AtomicU64,
 }
 
 impl Progress {
@@ -77,7 +78,10 @@ impl Progress {
 
 /// The sender's view of the thread.
 pub(super) struct Exporter {
-    jobs: Option<Sender<Job>>,
+    /// `None` instead of a job: there are no more, and all were done.
+    jobs: Option<Sender<Option<Job>>>,
+    /// When that was sent.
+    finished: Option<Instant>,
     in_flight: Arc<InFlight>,
     progress: Arc<Progress>,
 }
@@ -104,8 +108,13 @@ impl Exporter {
         let started = thread.spawn(move || worker.run(&receiver));
         started.map_err(|error| SinkError::Thread { name: "otlp".into(), error })?;
         let (in_flight, progress) = (Arc::clone(in_flight), Arc::clone(progress));
-        Ok(Self { jobs: Some(jobs), in_flight, progress })
+        Ok(Self { jobs: Some(jobs), finished: None, in_flight, progress })
     }
+}
+
+/// Transactions that count as delivered, and whose spans wait or are in a request that is not accepted yet.
+fn unsent_spans(in_flight: &InFlight) -> &AtomicU64 {
+    &in_flight.tallies.own.waiting
 }
 
 impl Destination for Exporter {
@@ -120,7 +129,22 @@ impl Destination for Exporter {
 
     fn hand_over(&mut self, batch: &InFlightBatch, cursor: &mut Cursor) -> bool {
         let job = Job { batch: batch.clone(), cursor: *cursor };
-        self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok())
+        self.jobs.as_ref().is_some_and(|jobs| jobs.send(Some(job)).is_ok())
+    }
+
+    fn finish(&mut self) {
+        if let (None, Some(jobs)) = (self.finished, &self.jobs) {
+            self.finished = Some(Instant::now());
+            // Fails if the thread has ended, with nothing to send.
+            let _ = jobs.send(None);
+        }
+    }
+
+    fn unanswered(&self, now: Instant) -> Duration {
+        let is_unsent = unsent_spans(&self.in_flight).load(Ordering::Relaxed) > 0;
+        let Some(finished) = self.finished.filter(|_| is_unsent) else { return Duration::ZERO };
+        let answered = *lock(&self.progress.answered);
+        now.saturating_duration_since(answered.map_or(finished, |at| at.max(finished)))
     }
 
     fn flush(&self, limit: Duration) {
@@ -149,12 +173,12 @@ impl Destination for Exporter {
     fn purge(&mut self) {
         self.progress.stop.set(true);
         self.jobs = None;
-        let lost = self.progress.unsent_spans.swap(0, Ordering::Relaxed);
+        let lost = unsent_spans(&self.in_flight).swap(0, Ordering::Relaxed);
         if lost > 0 {
             self.progress.rejected.fetch_add(lost, Ordering::Relaxed);
             warn!(
                 spans = lost,
-                "spans are lost, as the sink ends and the OTLP server has not accepted them: they waited for what caused \
+                "spans are lost, as the sink ends before the OTLP server has accepted them: they waited for what caused \
                  their transactions, which count as delivered"
             );
         }
@@ -171,24 +195,25 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, jobs: &Receiver<Job>) {
+    fn run(mut self, jobs: &Receiver<Option<Job>>) {
         while let Some(jobs) = self.collect(jobs) {
             self.export(&jobs);
+            if jobs.is_empty() {
+                self.send_waiting();
+            }
         }
-        let left = if self.progress.stop.get() { None } else { self.encoder.end() };
-        if left.is_some_and(|(signal, request)| self.deliver(signal, request).is_some()) {
-            self.progress.unsent_spans.store(0, Ordering::Relaxed);
-        }
+        self.send_waiting();
         self.progress.ended.set(true);
     }
 
-    /// Waits for the jobs of the next request. `None` at the end.
-    fn collect(&self, jobs: &Receiver<Job>) -> Option<Vec<Job>> {
-        let mut all = vec![jobs.recv().ok()?];
+    /// Waits for the jobs of the next request; there are none where the sink finishes. `None` at the end.
+    fn collect(&self, jobs: &Receiver<Option<Job>>) -> Option<Vec<Job>> {
+        let Some(first) = jobs.recv().ok()? else { return Some(Vec::new()) };
+        let mut all = vec![first];
         let mut bytes = all[0].batch.batch.size_bytes();
         let start = Instant::now();
         while bytes < REQUEST_BYTES && !self.progress.stop.get() {
-            if let Ok(job) = jobs.recv_timeout(TICK) {
+            if let Ok(Some(job)) = jobs.recv_timeout(TICK) {
                 bytes += job.batch.batch.size_bytes();
                 all.push(job);
             } else if start.elapsed() >= LINGER || self.progress.hurry.replace(false) {
@@ -199,6 +224,17 @@ impl Worker {
             }
         }
         (!self.progress.stop.get()).then_some(all)
+    }
+
+    /// Sends the spans that wait, because no more records come.
+    fn send_waiting(&mut self) {
+        if self.progress.stop.get() {
+            return;
+        }
+        if let Some((signal, request)) = self.encoder.end() {
+            // Their records count as delivered already.
+            self.deliver(signal, request, &[]);
+        }
     }
 
     fn export(&mut self, jobs: &[Job]) {
@@ -227,20 +263,42 @@ impl Worker {
         let Encoded { requests, inclusions } = self.encoder.encode(lines);
         let mut outcomes: Vec<Outcome> =
             inclusions.iter().map(|inclusion| outcome(*inclusion)).collect();
+        let is_answered = !requests.is_empty();
         for (signal, request) in requests {
-            let refusals = self.deliver(signal, request)?;
+            let refusals = self.deliver(signal, request, records)?;
             reject(&mut outcomes, &inclusions, records, signal, &refusals);
         }
-        // Until here, those of earlier records counted, also if they are in these requests.
-        self.progress.unsent_spans.store(self.encoder.waiting() as u64, Ordering::Relaxed);
+        unsent_spans(&self.in_flight).store(self.encoder.waiting() as u64, Ordering::Relaxed);
         for ((number, ..), outcome) in records.iter().zip(outcomes) {
+            let is_deferred = outcome == Outcome::Delivered && !is_answered;
+            let outcome = if is_deferred { Outcome::Deferred } else { outcome };
             self.in_flight.settle(*number, outcome);
         }
         Some(())
     }
 
-    /// Sends a request, in halves if it is too large. Returns what is refused; `None` if the sink ends.
-    fn deliver(&mut self, signal: Signal, request: Vec<u8>) -> Option<Vec<Refusal>> {
+    /// Notes that the server has the spans in a request: those of settled records count as unsent until then.
+    fn note_sent(&self, signal: Signal, request: &[u8], records: &[Record]) {
+        if signal != Signal::Traces {
+            return;
+        }
+        let unsettled: HashSet<u128> = records.iter().map(|(_, _, id, _)| *id).collect();
+        let ids = record_ids(signal, request);
+        let sent = ids.iter().filter(|id| !unsettled.contains(id)).count() as u64;
+        let left = |unsent: u64| Some(unsent.saturating_sub(sent));
+        // There is a number in any case. After the end it is 0.
+        let _ =
+            unsent_spans(&self.in_flight).fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+    }
+
+    /// Sends a request, in halves if it is too large. `records` are those at hand. Returns what is refused; `None` if the
+    /// sink ends.
+    fn deliver(
+        &mut self,
+        signal: Signal,
+        request: Vec<u8>,
+        records: &[Record],
+    ) -> Option<Vec<Refusal>> {
         let (mut refusals, mut left) = (Vec::new(), vec![request]);
         let mut is_whole = true;
         while let Some(request) = left.pop() {
@@ -253,7 +311,10 @@ impl Worker {
                 continue;
             }
             let (count, reason) = match self.send(signal, &request) {
-                Sent::Accepted => continue,
+                Sent::Accepted => {
+                    self.note_sent(signal, &request, records);
+                    continue;
+                }
                 Sent::Stopped => return None,
                 Sent::Partly(count) => (count, DropReason::PartialSuccess),
                 Sent::Refused(DropReason::MessageTooLarge, _) if halve(&mut left) => {
@@ -265,6 +326,7 @@ impl Worker {
                     (usize::MAX, reason)
                 }
             };
+            self.note_sent(signal, &request, records);
             let is_all = match signal {
                 Signal::Logs => is_whole,
                 // Each window is in every metric.
@@ -323,6 +385,7 @@ impl Worker {
     }
 
     fn recovered(&self) {
+        *lock(&self.progress.answered) = Some(Instant::now());
         if self.progress.down.replace(false) {
             info!("the OTLP server answers again");
         }

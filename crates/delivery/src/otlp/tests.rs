@@ -3,8 +3,9 @@
 use super::encode::{Encoded, Encoder, Inclusion};
 use super::proto::{Data, LogRecord, Metric, Request, Span};
 use super::*;
-use crate::Batch;
 use crate::testing::acceptor;
+use crate::threaded::wait_until;
+use crate::{Batch, Failure, Sink};
 use openssl::ssl::SslAcceptor;
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -106,17 +107,6 @@ fn windows_sum_up_as_asked() {
         assert_eq!(sums(&next, "dnscribe.resolver_zone.transactions"), [second[1], second[0] / 3]);
         assert_eq!(sums(&next, "dnscribe.resolver_zone.responses"), [second[1]]);
     }
-}
-
-#[test]
-fn sliding_windows_count_once() {
-    let config = OtlpConfig { window: (60, 10), ..OtlpConfig::default() };
-    let mut encoder = Encoder::new(&config, signals(&[Signal::Metrics]));
-    let ts = ["2026-11-26T10:00:00Z", "2026-11-26T10:00:10Z", "2026-11-26T10:01:00Z"];
-    let windows = ts.map(|ts| (Stream::Metrics, window(ts, 60, 10, &json!({}))));
-    let (requests, inclusions) = encode(&mut encoder, &windows);
-    assert_eq!(inclusions[1], Inclusion::Filtered);
-    assert_eq!(sums(&metrics(&requests), "dnscribe.resolver_zone.queries"), [3, 6]);
 }
 
 #[test]
@@ -516,10 +506,13 @@ fn answers_decide_what_is_delivered() {
     }
 }
 
-/// Ends a sink of traces whose transactions wait for their lookup. Returns the counter of what was rejected.
-fn end_with_waiting_spans(url: &str) -> f64 {
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A sink of traces alone that has delivered ten transactions, whose spans wait for their lookup.
+fn sink_with_waiting_spans(url: &str, patience: Option<Duration>) -> Box<dyn Sink> {
     let kafka = crate::KafkaConfig::default();
-    let with = crate::OpenWith::new("n", &kafka);
+    let with = crate::OpenWith { server_patience: patience, ..crate::OpenWith::new("n", &kafka) };
+    let url = url.replace("#logs", "#traces");
     let mut sink = crate::open(&[url.parse().unwrap()], &with).unwrap().remove(0);
     let mut batch = Batch::default();
     for number in 0..10 {
@@ -527,24 +520,143 @@ fn end_with_waiting_spans(url: &str) -> f64 {
         batch.push_json(stream, number, &record, b"");
     }
     sink.offer(&Arc::new(batch));
-    assert!(sink.flush(Duration::from_secs(30)));
+    assert!(sink.flush(LIMIT));
     assert_eq!(sink.counters()["transactions"].delivered, 10);
-    sink.close();
+    sink
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a count of a few items")]
+fn gauge(sink: &dyn Sink, name: &str) -> i64 {
     let gauges = sink.gauges();
-    gauges.iter().find(|gauge| gauge.name == "dnscribe_otlp_rejected_total").unwrap().value
+    gauges.iter().find(|gauge| gauge.name == name).unwrap().value.round() as i64
+}
+
+/// Ends a sink. Returns the spans that were lost.
+fn end(mut sink: Box<dyn Sink>) -> i64 {
+    sink.close();
+    gauge(&*sink, "dnscribe_otlp_rejected_total")
+}
+
+/// The URL of a server that is not there.
+fn no_server() -> String {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    format!("otlp:http://{closed}#traces")
 }
 
 #[test]
 fn spans_that_are_lost_at_the_end_are_counted() {
     let (url, served) = server(vec![answer("200 OK", "", b"")]);
-    assert!(end_with_waiting_spans(&url.replace("#logs", "#traces")) < 0.5);
+    assert_eq!(end(sink_with_waiting_spans(&url, None)), 0);
     let request = &served.join().unwrap()[0];
     let request = Request::<Span>::decode(&**request).unwrap();
     assert_eq!(request.resources[0].scopes[0].items.len(), 10);
+    assert_eq!(end(sink_with_waiting_spans(&no_server(), None)), 10);
+}
 
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let lost = end_with_waiting_spans(&format!("otlp:http://{closed}#traces"));
-    assert!((lost - 10.0).abs() < 0.5, "{lost}");
+#[test]
+fn a_flush_at_the_end_waits_for_spans() {
+    // It is asked again after a second.
+    let busy = answer("503 Service Unavailable", "", b"");
+    let (url, served) = server(vec![busy, answer("200 OK", "", b"")]);
+    let mut sink = sink_with_waiting_spans(&url, None);
+    assert!(sink.flush(LIMIT), "without waiting for more records");
+    sink.finish();
+    assert!(!sink.flush(Duration::ZERO));
+    assert!(sink.flush(LIMIT));
+    served.join().unwrap();
+    assert_eq!(end(sink), 0);
+}
+
+#[test]
+fn spans_of_accepted_requests_are_not_lost() {
+    let (url, served) =
+        server(vec![answer("413 Payload Too Large", "", b""), answer("200 OK", "", b"")]);
+    let mut sink = sink_with_waiting_spans(&url, None);
+    sink.finish();
+    served.join().unwrap();
+    // Nobody takes the second half.
+    let has_failed = || gauge(&*sink, "dnscribe_otlp_failed_requests_total") > 1;
+    assert!(wait_until(LIMIT, has_failed));
+    assert_eq!(end(sink), 5);
+}
+
+#[test]
+fn a_server_of_traces_alone_that_never_answers_is_given_up() {
+    // It is needed for the spans that wait, or for a lookup after transactions that count as delivered.
+    for has_lookup in [false, true] {
+        let mut sink = sink_with_waiting_spans(&no_server(), Some(Duration::from_secs(2)));
+        if has_lookup {
+            let mut batch = Batch::default();
+            let (stream, record) = lookup(99, &[0]);
+            batch.push_json(stream, 99, &record, b"");
+            sink.offer(&Arc::new(batch));
+        } else {
+            sink.finish();
+        }
+        assert!(sink.flush(LIMIT));
+        let Some(Failure::Broken(why)) = sink.failure() else { unreachable!("it is given up") };
+        assert!(why.contains("/v1/traces"), "{why}");
+        assert_eq!(end(sink), 10);
+    }
+}
+
+#[test]
+fn one_metric_is_halved_by_its_points() {
+    let mut encoder = Encoder::new(&OtlpConfig::default(), signals(&[Signal::Metrics]));
+    let ts = "2026-11-26T10:00:00Z";
+    let zones =
+        ["a", "b", "c"].map(|zone| (Stream::Metrics, window(ts, 10, 10, &json!({ "zone": zone }))));
+    let lookups = ["a", "b"].map(|name| {
+        let record = json!({
+            "event_id": "00", "ts": ts, "vantage": "client", "qname": name, "outcome": "answered", "duration_ms": 7.0,
+        });
+        (Stream::Lookups, record)
+    });
+    let records: Vec<_> = zones.into_iter().chain(lookups).collect();
+    let (signal, request) = encode(&mut encoder, &records).0.remove(0);
+    let points = proto::item_count(signal, &request);
+    let (mut left, mut smallest) = (vec![request], Vec::new());
+    while let Some(request) = left.pop() {
+        match proto::halve(signal, &request) {
+            Some(halves) => left.extend(halves),
+            None => smallest.push(proto::item_count(signal, &request)),
+        }
+    }
+    assert_eq!(smallest, vec![1; points]);
+}
+
+/// A host whose clock was wrong.
+#[test]
+fn captures_from_the_future_begin_before_they_end() {
+    let mut encoder = Encoder::new(&OtlpConfig::default(), signals(&[Signal::Metrics]));
+    let records = |second: u32| {
+        let ts = format!("2190-11-26T10:00:{second}0Z");
+        let lookup = json!({
+            "event_id": "00", "ts": ts, "vantage": "client", "qname": "a", "outcome": "answered", "duration_ms": 7.0,
+        });
+        [(Stream::Metrics, window(&ts, 10, 10, &json!({}))), (Stream::Lookups, lookup)]
+    };
+    let mut starts = Vec::new();
+    for second in 0..2 {
+        let found = metrics(&encode(&mut encoder, &records(second)).0);
+        let times = found.iter().flat_map(|metric| match &metric.data {
+            Some(Data::Sum(sum)) => sum
+                .points
+                .iter()
+                .map(|one| (one.start_time_unix_nano, one.time_unix_nano))
+                .collect(),
+            Some(Data::Histogram(all)) => all
+                .points
+                .iter()
+                .map(|one| (one.start_time_unix_nano, one.time_unix_nano))
+                .collect(),
+            _ => Vec::new(),
+        });
+        let times: Vec<(u64, u64)> = times.collect();
+        assert!(times.iter().all(|(start, end)| start <= end), "{times:?}");
+        starts.push(times.into_iter().map(|(start, _)| start).collect::<Vec<_>>());
+    }
+    assert_eq!(starts[0], starts[1], "what begins anew has another start");
 }
 
 /// Probes a server that speaks TLS, or without an acceptor answers one connection with `answer`. Returns the problem and the remedy.

@@ -130,10 +130,12 @@ impl SinkSet {
                 }
             }
         }
-        let retired = old
-            .into_iter()
-            .filter_map(|(sink, is_closed)| Some((sink?, is_closed)))
-            .map(|(sink, is_closed)| RetiredSink { sink, deadline, is_closing: false, is_closed });
+        let retired = old.into_iter().filter_map(|(sink, is_closed)| Some((sink?, is_closed))).map(
+            |(mut sink, is_closed)| {
+                sink.finish();
+                RetiredSink { sink, deadline, is_closing: false, is_closed }
+            },
+        );
         self.retired.extend(retired);
         self.update();
     }
@@ -184,6 +186,11 @@ impl SinkSet {
             has_opened |= take_replacement(sink, closed, Duration::ZERO);
         }
         has_opened
+    }
+
+    /// Says that no more records come, but for the last of the ledger: see [`Sink::finish`].
+    pub fn finish(&mut self) {
+        self.active.iter_mut().for_each(|sink| sink.finish());
     }
 
     /// Waits up to `limit` until all records are delivered or dropped. Checks `stopped` after each `step`, which

@@ -151,7 +151,7 @@ impl InFlight {
         match outcome {
             Outcome::Delivered => state.outcomes.delivered += 1,
             Outcome::Rejected(_) => state.outcomes.refused += 1,
-            Outcome::Filtered | Outcome::Returned => {}
+            Outcome::Deferred | Outcome::Filtered | Outcome::Returned => {}
         }
         let Some(pending) = state.pending(batch) else { return };
         let Some(record) = pending.inner.batch.get(index) else { return };

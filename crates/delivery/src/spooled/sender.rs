@@ -9,7 +9,7 @@ use super::backlog::Backlog;
 use super::dead_letter::DeadLetters;
 use super::in_flight::{Cursor, InFlight, InFlightBatch, Origin, Outcomes};
 use crate::tally::{DiskLosses, DropReason, Location};
-use crate::threaded::{NextStep, QueuedBatch, SinkReceiver};
+use crate::threaded::{NextStep, QueuedBatch, SharedState, SinkReceiver};
 use crate::{Batch, Failure, Stream, StreamSet};
 use fixedbitset::FixedBitSet;
 use std::sync::Arc;
@@ -45,6 +45,14 @@ pub(crate) trait Destination: Send + 'static {
 
     /// Hands over the batch from the cursor on. Returns false if the client cannot take the record at the cursor.
     fn hand_over(&mut self, batch: &InFlightBatch, cursor: &mut Cursor) -> bool;
+
+    /// Sends what waits for further records, because none come. Called once all others are settled, perhaps several times.
+    fn finish(&mut self) {}
+
+    /// How long what [`Self::finish`] sends has been without an answer.
+    fn unanswered(&self, _now: Instant) -> Duration {
+        Duration::ZERO
+    }
 
     /// Sends at once what was handed over, at most for `limit`.
     fn flush(&self, limit: Duration);
@@ -145,7 +153,7 @@ impl<D: Destination> Sender<D> {
             if self.destination.replace_failed(now) {
                 self.cursor = self.in_flight.start();
             }
-            if self.is_never_reached(now) {
+            if self.is_unreachable(now) {
                 return self.give_up(receiver);
             }
             self.do_periodic_work(now, receiver);
@@ -168,16 +176,21 @@ impl<D: Destination> Sender<D> {
                     let linger = if self.away { LINGER } else { Duration::ZERO };
                     self.take(&gather(&taken, receiver, linger));
                 }
-                NextStep::Idle
-                    if receiver.shared.flushing.get() && self.caught_up() && !self.away =>
-                {
-                    self.destination.flush(IDLE_PAUSE);
-                }
-                NextStep::Idle => {}
+                NextStep::Idle => self.hurry(&receiver.shared),
                 NextStep::Stop => break,
             }
         }
         self.end(receiver);
+    }
+
+    /// Sends what waits, if somebody waits for that.
+    fn hurry(&mut self, shared: &SharedState) {
+        if shared.finishing.get() && shared.tally.in_flight() == 0 && self.backlog.is_empty() {
+            self.destination.finish();
+        }
+        if shared.flushing.get() && self.caught_up() && !self.away {
+            self.destination.flush(IDLE_PAUSE);
+        }
     }
 
     fn do_periodic_work(&mut self, now: Instant, receiver: &SinkReceiver) {
@@ -219,15 +232,18 @@ impl<D: Destination> Sender<D> {
         if self.in_flight.has_delivered() { D::STALL } else { D::FIRST_STALL }
     }
 
-    fn is_never_reached(&self, now: Instant) -> bool {
+    /// Returns whether to give up the destination: it was never reached, or does not answer at the end.
+    fn is_unreachable(&self, now: Instant) -> bool {
+        let Some(limit) = self.plan.patience else { return false };
         let silence = self.in_flight.silence(now);
         let tried = self.destination.tried_since();
         let silence =
             tried.map_or(silence, |since| silence.min(now.saturating_duration_since(since)));
-        self.plan.patience.is_some_and(|limit| silence > limit && !self.in_flight.has_delivered())
+        silence > limit && !self.in_flight.has_delivered()
+            || self.destination.unanswered(now) > limit
     }
 
-    /// Fails the sink because the destination was never reachable.
+    /// Fails the sink because the destination cannot be reached.
     fn give_up(&mut self, receiver: &SinkReceiver) {
         let reason = DropReason::BrokerError;
         receiver.shared.fail(Failure::Broken(self.destination.why_unreachable()), reason);

@@ -12,6 +12,8 @@ use std::time::Instant;
 pub(crate) enum Outcome {
     /// The destination has acknowledged the record.
     Delivered,
+    /// It counts as delivered, although the destination has got nothing of it: all of it waits for other records.
+    Deferred,
     /// It was returned unsent and stays in flight.
     Returned,
     /// The destination has no use for it.
