@@ -8,6 +8,8 @@ use super::frames::{self, FrameFormat, MessageFields};
 use super::threaded::{SharedState, ThreadedSink};
 use super::writer::{self, PORTION, is_transient, wait_writable};
 use super::{SinkError, StreamSet};
+use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
@@ -116,16 +118,23 @@ impl PacketEncoder {
     }
 }
 
+/// Returns a name as it is, or in quotes where a reader could not tell where it ends: a process chooses its name itself.
+fn quoted(name: &str) -> Cow<'_, str> {
+    let is_plain = |letter: char| !letter.is_whitespace() && !letter.is_control() && letter != '"';
+    if name.chars().all(is_plain) { Cow::Borrowed(name) } else { Value::from(name).to_string().into() }
+}
+
 /// Returns what is known of a message beside its bytes, such as `process=curl[123] uid=0`.
 fn comment(message: &MessageFields<'_>) -> String {
     let mut parts = Vec::new();
     if let Some(process) = &message.process {
         let pid = process.pid.map(|pid| format!("[{pid}]")).unwrap_or_default();
-        parts.push(format!("process={}{pid}", process.comm));
+        parts.push(format!("process={}{pid}", quoted(&process.comm)));
         parts.extend(process.uid.map(|uid| format!("uid={uid}")));
-        parts.extend(process.exe.as_ref().map(|exe| format!("exe={exe}")));
+        parts.extend(process.exe.as_ref().map(|exe| format!("exe={}", quoted(exe))));
     }
-    parts.extend(message.container.as_ref().map(|container| format!("container={}", container.id)));
+    let container = message.container.as_ref().map(|container| quoted(&container.id));
+    parts.extend(container.map(|id| format!("container={id}")));
     parts.extend(message.k8s.as_ref().map(|k8s| format!("pod={}/{}", k8s.namespace, k8s.pod)));
     if !matches!(&*message.transport, "udp" | "tcp") {
         parts.push(format!("transport={}", message.transport));

@@ -256,7 +256,8 @@ fn derived(stream: Stream, record: &Map<String, Value>) -> Map<String, Value> {
     if !related.is_empty() {
         set("related.ip", Some(json!(related)));
     }
-    set("related.hosts", text("qname").map(|name| json!([name])));
+    let name = text("qname").filter(|name| !name.is_empty());
+    set("related.hosts", name.map(|name| json!([name])));
     if let Some((name, zone)) = text("qname").zip(text("zone")) {
         let below = name.strip_suffix(zone).and_then(|below| below.strip_suffix('.'));
         set("dns.question.subdomain", below.map(Value::from));
@@ -374,11 +375,12 @@ mod tests {
         let answers = json!([{ "type": "A", "data": "100::1" }]);
         let record = json!({
             "client_ip": "100::a202:381f:cf89:b925", "server_ip": "192.0.2.53", "answers": answers,
+            "qname": "",
         });
         let document = document(Stream::Transactions, &record);
         assert_eq!(document["client"]["ip"], record["client_ip"]);
         assert_eq!(document["network"]["type"], "ipv4");
-        assert_eq!(document["related"]["ip"], json!(["192.0.2.53"]));
+        assert_eq!(document["related"], json!({ "ip": ["192.0.2.53"] }));
     }
 
     #[test]

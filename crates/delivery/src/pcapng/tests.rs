@@ -117,6 +117,15 @@ fn says_who_sent_what_and_when() {
 }
 
 #[test]
+fn names_add_nothing_to_a_comment() {
+    let packets = file(&[message_line(&json!({
+        "process": { "comm": "uid=0 event_id", "exe": "/tmp/a\"b\\c" }, "container": { "id": "a\nb" },
+    }))]);
+    let expected = r#"process="uid=0 event_id" exe="/tmp/a\"b\\c" container="a\nb" event_id=0b"#;
+    assert_eq!(read(&packets)[0].comment, expected);
+}
+
+#[test]
 fn connections_have_no_gaps() {
     let side = |qr: &str, wire: &str| {
         let query = json!({ "transport": "tcp", "qr": qr, "wire": wire });
@@ -202,7 +211,7 @@ proptest! {
         let prefix = if first.is_tcp() { 2 } else { 0 };
         prop_assert_eq!(&first.payload()[prefix..], &wire[..]);
         prop_assert!(packets.iter().all(|packet| packet.time_ns == ns));
-        let prefix = format!("process={comm}[1] uid=2");
+        let prefix = format!("process={}[1] uid=2", quoted(&comm));
         prop_assert!(first.comment.starts_with(&prefix));
     }
 }
