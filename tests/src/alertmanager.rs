@@ -17,6 +17,8 @@ const CONFIG: &str = "route: { receiver: nobody }\nreceivers: [{ name: nobody }]
 pub struct Alertmanager {
     address: SocketAddr,
     folder: PathBuf,
+    /// Content of `--config.file`.
+    config: String,
     /// Content of `--web.config.file`: TLS and passwords.
     web: Option<String>,
     child: Option<Child>,
@@ -27,7 +29,15 @@ impl Alertmanager {
     /// `folder`.
     pub fn new(folder: &Path) -> Result<Self> {
         let address = agent::free_address()?;
-        Ok(Self { address, folder: folder.to_path_buf(), web: None, child: None })
+        let config = CONFIG.to_owned();
+        Ok(Self { address, folder: folder.to_path_buf(), config, web: None, child: None })
+    }
+
+    /// Sets the content of `--config.file`, by default one receiver that notifies no one.
+    #[must_use]
+    pub fn with_config(mut self, config: String) -> Self {
+        self.config = config;
+        self
     }
 
     /// Sets the content of `--web.config.file`.
@@ -46,7 +56,7 @@ impl Alertmanager {
     /// Starts it and waits until it accepts requests.
     pub fn start(&mut self) -> Result<()> {
         let config = self.folder.join("alertmanager.yml");
-        fs::write(&config, CONFIG)?;
+        fs::write(&config, &self.config)?;
         let mut command = below(Program::Alertmanager)?;
         command.arg(format!("--config.file={}", config.display()));
         command.arg(format!("--storage.path={}", self.folder.join("storage").display()));
