@@ -92,7 +92,7 @@ export const rules: readonly Rule[] = [
         pending: "0s",
         severity: "critical",
         cause: "certificate",
-        summary: "The certificate of {{ $labels.target }} expires in less than three days.",
+        summary: "The certificate of {{ $labels.target }} expires in less than three days, or has expired.",
         runbook: "runbooks/certificate-expiry",
         board: "probes",
     },

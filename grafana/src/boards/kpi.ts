@@ -36,14 +36,15 @@ function value({ name, description, unit, when, action, runbook: page }: Kpi): P
         withTrend: true,
         noValue: "no value",
         links: [runbook(page), next("pipeline")],
-        targets: [prometheus(`sum by (slice) (${m.dnscribe_kpi_value}{kpi="${name}"})${scale}`, "{{slice}}")],
+        targets: [prometheus(`max by (slice) (${m.dnscribe_kpi_value}{kpi="${name}"})${scale}`, "{{slice}}")],
     });
 }
 
 function kpiBoard(family: Family, question: string, headlines: readonly [Kpi, Kpi, Kpi, Kpi]): Dashboard {
     const links = [runbook("kpi"), next("pipeline")];
-    const newest = `sum by (kpi, slice) (${m.dnscribe_kpi_value}{family="${family}"})`;
-    const before = `sum by (kpi, slice) (${m.dnscribe_kpi_value_week_before}{family="${family}"} != 0)`;
+    // Each `serve` that is scraped has all values.
+    const newest = `max by (kpi, slice) (${m.dnscribe_kpi_value}{family="${family}"})`;
+    const before = `max by (kpi, slice) (${m.dnscribe_kpi_value_week_before}{family="${family}"} != 0)`;
     return board(
         family,
         `${question} The first row answers it; below it what moved, and whether the numbers can be trusted. Values are days in UTC.`,
@@ -77,7 +78,7 @@ function kpiBoard(family: Family, question: string, headlines: readonly [Kpi, Kp
                             links: [runbook("kpis"), next("pipeline")],
                             targets: [
                                 prometheus(
-                                    `sum by (kpi) (${m.dnscribe_kpi_value}{family="${family}", unit="ratio"})`,
+                                    `max by (kpi) (${m.dnscribe_kpi_value}{family="${family}", unit="ratio"})`,
                                     "{{kpi}}",
                                 ),
                             ],

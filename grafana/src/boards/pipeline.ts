@@ -187,7 +187,7 @@ export const pipeline = board(
                     series({
                         title: "Spool",
                         description:
-                            "Bytes that wait on the disks of agents and probes because Kafka does not accept them. It drains by itself when Kafka is back; while it grows, watch the " +
+                            "Bytes that wait on the disks of agents and probes because Kafka, or an OpenTelemetry server, does not accept them. It drains by itself when that is back; while it grows, watch the " +
                             "bound spool.max_bytes: beyond it records are dropped.",
                         unit: "bytes",
                         links: [runbook("kafka"), next("kubernetes")],

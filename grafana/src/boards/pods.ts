@@ -334,7 +334,7 @@ export const pods = standalone(
                             targets: [
                                 prometheusNow(
                                     `sum(rate(${m.dnscribe_kubernetes_transactions_total}{outcome="unnamed", ${AGENT}}[$__rate_interval]))
-                                     / sum(rate(${m.dnscribe_kubernetes_transactions_total}{${AGENT}}[$__rate_interval])) or vector(0)`,
+                                     / (sum(rate(${m.dnscribe_kubernetes_transactions_total}{${AGENT}}[$__rate_interval])) > 0) or vector(0)`,
                                     "unnamed",
                                 ),
                             ],
@@ -353,7 +353,7 @@ export const pods = standalone(
                             targets: [
                                 prometheusNow(
                                     `sum(rate(${m.dns_pod_transactions_total}{namespace="other", pod="other", ${AGENT}}[$__rate_interval]))
-                                     / sum(rate(${m.dns_pod_transactions_total}{${AGENT}}[$__rate_interval])) or vector(0)`,
+                                     / (sum(rate(${m.dns_pod_transactions_total}{${AGENT}}[$__rate_interval])) > 0) or vector(0)`,
                                     "other",
                                 ),
                             ],

@@ -218,7 +218,7 @@ export const probes = board(
                         unit: "percentunit",
                         max: 1,
                         links: [runbook("probe-metrics"), next("pipeline")],
-                        targets: [prometheus(`avg by (service) (${m.probe_success})`, "{{service}}")],
+                        targets: [prometheus(`avg by (service) (${m.probe_success}{service!=""})`, "{{service}}")],
                     }),
                 ],
             ],

@@ -130,6 +130,23 @@ fn links_to_the_documentation_hold() {
     }
 }
 
+/// A share of nothing is 0, not 0 / 0; a KPI that several programs serve counts once; blackbox_exporter's metrics are not ours.
+#[test]
+fn queries_of_prometheus_mean_what_panels_say() {
+    let mut found = 0;
+    for file in files(&grafana::folder().join("dashboards")) {
+        let board = fs::read_to_string(file).unwrap();
+        for query in board.lines().filter_map(|line| line.trim().strip_prefix("\"expr\": ")) {
+            let is_share = query.contains(" / ") && query.contains("or vector(0)");
+            assert!(!is_share || query.contains(" > 0)"), "{query}");
+            assert!(!query.contains("dnscribe_kpi_") || !query.contains("sum"), "{query}");
+            assert!(!query.contains("probe_success") || query.contains("service!="), "{query}");
+            found += 1;
+        }
+    }
+    assert!(found > 30, "{found}");
+}
+
 /// The board of pods is for those who have a Prometheus of any name, and nothing else.
 #[test]
 fn board_of_pods_needs_nothing_but_prometheus() {
