@@ -11,12 +11,12 @@ type Row = [String; 6];
 
 /// Formats the measurements of rounds as an aligned table, in the order given. A round that was skipped has a line too.
 #[must_use]
-pub fn render(rounds: &[Round], color: bool) -> String {
+pub fn render<'a>(rounds: impl IntoIterator<Item = &'a Round>, color: bool) -> String {
     let rows = |round: &Round| {
         let found = round.found.iter().map(row);
         found.chain(skipped_row(round)).collect::<Vec<Row>>()
     };
-    render_rows(&rounds.iter().flat_map(rows).collect::<Vec<Row>>(), color)
+    render_rows(&rounds.into_iter().flat_map(rows).collect::<Vec<Row>>(), color)
 }
 
 fn render_rows(rows: &[Row], color: bool) -> String {

@@ -6,7 +6,7 @@ use crate::explain::{measure_name, measure_services};
 use crate::measure::{Context, Round};
 use crate::record::Recorder;
 use crate::table;
-use crate::target::{Contact, Service};
+use crate::target::{Contact, Service, TargetKind};
 use crate::verdict::{self, Alert, Verdicts};
 use dnscribe_cli::exit::Exit;
 use dnscribe_cli::print;
@@ -90,5 +90,11 @@ fn text(rounds: &[Round], alerts: &[Alert]) -> String {
     } else {
         verdict::render(alerts, color)
     };
-    format!("{}\n{verdict}", table::render(rounds, color))
+    // Nameservers that may not be contacted are left out, as hosts are.
+    let is_shown = |round: &&Round| {
+        let is_public =
+            |kind: &TargetKind| matches!(kind, TargetKind::Authority(zone) if zone.public_only);
+        round.skipped.is_none() || !is_public(&round.target.kind)
+    };
+    format!("{}\n{verdict}", table::render(rounds.iter().filter(is_shown), color))
 }
