@@ -11,6 +11,7 @@ import dnscribe.stream.record.CheckedRecord;
 import dnscribe.stream.record.RecordChecker;
 import dnscribe.stream.record.Time;
 import java.time.Duration;
+import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 
@@ -47,12 +48,12 @@ public final class EnrichJob {
     Config.TopicNames topics = config.kafka().topics();
     SingleOutputStreamOperator<Transaction> transactions =
         job.read(records, "read", Transaction.class, reader(config.kafka()));
-    // Enriched before the shuffle: what goes through the network is what the sinks need.
+    // Enriched before an exchange: what goes through the network is what the sinks need.
     SingleOutputStreamOperator<OutputRecord> enriched =
         job.transform(transactions, "enrich", JobBuilder.OUTPUT, new Enricher(config));
     job.addDeadLetters(enriched.getSideOutput(RecordReader.DEAD_LETTERS));
     return job.transform(
-        enriched.keyBy(Deduplicator::key),
+        job.keyBy(enriched, Deduplicator::key, Types.INT),
         "deduplicate",
         JobBuilder.OUTPUT,
         deduplicator(topics, config.enrich().deduplicate()));

@@ -18,6 +18,7 @@ final class Enricher extends CountingOperator<Transaction, OutputRecord> {
   private static final int DEAD_LETTERS_WRITTEN = 2;
 
   private final Config settings;
+  private final int largestRecord;
   private transient ReferenceData reference;
   private transient Enrichment enrichment;
 
@@ -28,6 +29,7 @@ final class Enricher extends CountingOperator<Transaction, OutputRecord> {
         "output/" + settings.kafka().topics().dlq() + "/records",
         "output/" + settings.kafka().topics().dlq() + "/written");
     this.settings = settings;
+    this.largestRecord = settings.kafka().largestRecord();
   }
 
   @Override
@@ -76,7 +78,7 @@ final class Enricher extends CountingOperator<Transaction, OutputRecord> {
         new OutputRecord(
             Enrichment.SCHEMA, record.node(), record.eventId(), transaction.read().key(), json);
     int size = Topics.size(enriched);
-    if (size > settings.kafka().largestRecord()) {
+    if (size > largestRecord) {
       throw new MalformedException(
           "too_large", size + " bytes: more than kafka.options." + Config.Kafka.LARGEST_REQUEST);
     }

@@ -7,6 +7,7 @@ import java.io.IOException;
 import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 import java.util.HashSet;
+import java.util.Objects;
 import java.util.Set;
 
 /**
@@ -23,8 +24,14 @@ final class Enrichment {
 
   private static final byte[] SCHEMA_JSON = ('"' + SCHEMA + '"').getBytes(StandardCharsets.UTF_8);
 
-  /** Addresses that are remembered with what was found out about them, a power of two: 8 MB. */
+  /**
+   * Addresses and names that are remembered with what was found out about them, a power of two: 8
+   * MB each.
+   */
   private static final int REMEMBERED = 32_768;
+
+  /** Characters of a name that is remembered. Longer ones are rare. */
+  private static final int LONGEST = 255;
 
   /** Stands for a text that is no address. */
   private static final Located NO_ADDRESS = new Located("", null, GeoDatabases.UNKNOWN);
@@ -36,6 +43,9 @@ final class Enrichment {
   /** By the hash of the address as text; the newest of those with equal hashes. */
   private final Located[] located = new Located[REMEMBERED];
 
+  /** By the hash of name and zone; the newest of those with equal hashes. */
+  private final Named[] named = new Named[REMEMBERED];
+
   private final ByteArrayOutputStream out = new ByteArrayOutputStream(4096);
   private final StringBuilder text = new StringBuilder();
   private int generation;
@@ -46,6 +56,14 @@ final class Enrichment {
    * @param geo as a JSON object
    */
   private record Located(String ip, Address address, byte[] geo) {}
+
+  /**
+   * A name and what it looks like.
+   *
+   * @param zone its registrable domain, or null
+   * @param json what describes it in the record, with a comma before it
+   */
+  private record Named(String qname, String zone, byte[] json) {}
 
   Enrichment(GeoDatabases geo, ZoneTable zones, IntelTable intel) {
     this.geo = geo;
@@ -78,13 +96,7 @@ final class Enrichment {
     }
     // A pseudonym would look like a tunnel's name.
     if (record.qname() != null && record.masking().qname() == null) {
-      text.setLength(0);
-      NameStatistics statistics = NameStatistics.of(record.qname(), record.zone());
-      if (!statistics.isOfName()) {
-        throw new MalformedException("field", "too many labels, or one too long, at /qname");
-      }
-      statistics.append(text, NameClass.of(record.qname(), record.zone()));
-      append(text);
+      out.writeBytes(describe(record.qname(), record.zone()).json);
     }
     out.write('}');
     return out.toByteArray();
@@ -164,8 +176,7 @@ final class Enrichment {
   }
 
   private Located locate(String ip) throws IOException {
-    int hash = ip.hashCode();
-    int place = (hash ^ hash >>> 16) & (REMEMBERED - 1);
+    int place = place(ip.hashCode());
     Located known = located[place];
     if (known == null || !known.ip.equals(ip)) {
       Address address = Address.parse(ip);
@@ -173,6 +184,28 @@ final class Enrichment {
       located[place] = known;
     }
     return known;
+  }
+
+  private Named describe(String qname, String zone) throws MalformedException {
+    int place = place(31 * qname.hashCode() + Objects.hashCode(zone));
+    Named known = named[place];
+    if (known == null || !known.qname.equals(qname) || !Objects.equals(known.zone, zone)) {
+      NameStatistics statistics = NameStatistics.of(qname, zone);
+      if (!statistics.isOfName()) {
+        throw new MalformedException("field", "too many labels, or one too long, at /qname");
+      }
+      text.setLength(0);
+      statistics.append(text, NameClass.of(qname, zone));
+      known = new Named(qname, zone, text.toString().getBytes(StandardCharsets.UTF_8));
+      if (qname.length() <= LONGEST && (zone == null || zone.length() <= LONGEST)) {
+        named[place] = known;
+      }
+    }
+    return known;
+  }
+
+  private static int place(int hash) {
+    return (hash ^ hash >>> 16) & (REMEMBERED - 1);
   }
 
   private void append(CharSequence json) {

@@ -4,7 +4,6 @@ import dnscribe.stream.kafka.KafkaRecord;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.ledger.CountingOperator;
 import java.time.Duration;
-import java.util.HexFormat;
 import java.util.List;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.state.MapState;
@@ -88,15 +87,11 @@ public final class Deduplicator extends CountingOperator<OutputRecord, OutputRec
 
   /** Returns the page of a record. */
   public static Integer key(OutputRecord record) {
-    return page(secondHalf(record));
+    return page(record.idLow());
   }
 
   private static int page(long low) {
     return (int) low & (PAGES - 1);
-  }
-
-  private static long secondHalf(OutputRecord record) {
-    return HexFormat.fromHexDigitsToLong(record.eventId(), 16, 32);
   }
 
   @Override
@@ -126,8 +121,8 @@ public final class Deduplicator extends CountingOperator<OutputRecord, OutputRec
 
   @Override
   public void processElement(StreamRecord<OutputRecord> element) throws Exception {
-    long high = HexFormat.fromHexDigitsToLong(element.getValue().eventId(), 0, 16);
-    long low = secondHalf(element.getValue());
+    long high = element.getValue().idHigh();
+    long low = element.getValue().idLow();
     // Before the first watermark after a start it is not known how much time has passed.
     boolean isTimed = watermark != Long.MIN_VALUE;
     long nowMs = isTimed ? watermark : element.hasTimestamp() ? element.getTimestamp() : 0;
@@ -171,6 +166,9 @@ public final class Deduplicator extends CountingOperator<OutputRecord, OutputRec
       if (now > last + 1) {
         generations.get((int) (last & 1)).clear();
       }
+      newest.update(now);
+    } else if (isTimed && now + 1 < last) {
+      // Ids are remembered for longer than before a restart, which makes generations fewer.
       newest.update(now);
     } else {
       now = last;

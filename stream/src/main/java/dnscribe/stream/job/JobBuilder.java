@@ -16,14 +16,20 @@ import java.util.List;
 import java.util.Set;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.java.functions.KeySelector;
 import org.apache.flink.configuration.CheckpointingOptions;
 import org.apache.flink.configuration.Configuration;
+import org.apache.flink.configuration.JobManagerOptions;
 import org.apache.flink.configuration.PipelineOptions;
+import org.apache.flink.configuration.ReadableConfig;
+import org.apache.flink.configuration.SchedulerExecutionMode;
 import org.apache.flink.connector.kafka.source.KafkaSource;
 import org.apache.flink.connector.kafka.source.KafkaSourceBuilder;
 import org.apache.flink.connector.kafka.source.enumerator.initializer.OffsetsInitializer;
 import org.apache.flink.core.execution.CheckpointingMode;
 import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.datastream.DataStreamUtils;
+import org.apache.flink.streaming.api.datastream.KeyedStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 
@@ -136,6 +142,23 @@ public final class JobBuilder {
         transform(records, uid, TypeInformation.of(type), reader);
     addDeadLetters(result.getSideOutput(RecordReader.DEAD_LETTERS));
     return result;
+  }
+
+  /**
+   * Partitions records by key. One subtask has all keys: its records need no exchange, and what
+   * follows becomes part of its chain. Where Flink may change the parallelism of a job without
+   * making its graph anew they are exchanged, since each key must come to the subtask that has it.
+   */
+  public <T, K> KeyedStream<T, K> keyBy(
+      DataStream<T> records, KeySelector<T, K> key, TypeInformation<K> type) {
+    ReadableConfig cluster = environment.getConfiguration();
+    boolean isRescaled =
+        cluster.get(JobManagerOptions.SCHEDULER) == JobManagerOptions.SchedulerType.Adaptive
+            || cluster.get(JobManagerOptions.SCHEDULER_MODE) == SchedulerExecutionMode.REACTIVE
+            || !cluster.get(PipelineOptions.PARALLELISM_OVERRIDES).isEmpty();
+    return environment.getParallelism() == 1 && !isRescaled
+        ? DataStreamUtils.reinterpretAsKeyedStream(records, key, type)
+        : records.keyBy(key, type);
   }
 
   /** Adds records that go to the topic of dead letters. */

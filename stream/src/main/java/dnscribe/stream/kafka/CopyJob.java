@@ -17,13 +17,14 @@ public final class CopyJob {
     JobBuilder job = new JobBuilder("copy", config, arguments);
     job.reuseObjects();
     Config.TopicNames topics = config.kafka().topics();
+    byte[] none = {};
     job.toTopic(
         job.source(
                 topics.transactions(),
                 config.enrich().group(),
                 "transactions",
                 WatermarkStrategy.noWatermarks())
-            .map(record -> new OutputRecord("", "", "", record.key(), record.value()))
+            .map(record -> new OutputRecord("", none, 0, 0, record.key(), record.value()))
             .returns(JobBuilder.OUTPUT)
             .uid("copy"),
         topics.enriched());

@@ -20,7 +20,7 @@ public final class OutputRecordTypeFactory extends TypeInfoFactory<OutputRecord>
     return new ValueType<>(OutputRecord.class, Serializer.INSTANCE);
   }
 
-  /** Serializer: texts, then byte arrays with their lengths; -1 stands for no key. */
+  /** Serializer: byte arrays have their lengths before them; -1 stands for no key. */
   public static final class Serializer extends TypeSerializerSingleton<OutputRecord> {
     static final Serializer INSTANCE = new Serializer();
 
@@ -31,7 +31,7 @@ public final class OutputRecordTypeFactory extends TypeInfoFactory<OutputRecord>
 
     @Override
     public OutputRecord createInstance() {
-      return new OutputRecord("", "", "", null, new byte[0]);
+      return new OutputRecord("", new byte[0], 0, 0, null, new byte[0]);
     }
 
     @Override
@@ -52,8 +52,9 @@ public final class OutputRecordTypeFactory extends TypeInfoFactory<OutputRecord>
     @Override
     public void serialize(OutputRecord record, DataOutputView out) throws IOException {
       StringValue.writeString(record.schema(), out);
-      StringValue.writeString(record.node(), out);
-      StringValue.writeString(record.eventId(), out);
+      write(record.node(), out);
+      out.writeLong(record.idHigh());
+      out.writeLong(record.idLow());
       write(record.key(), out);
       write(record.value(), out);
     }
@@ -70,11 +71,7 @@ public final class OutputRecordTypeFactory extends TypeInfoFactory<OutputRecord>
     @Override
     public OutputRecord deserialize(DataInputView in) throws IOException {
       return new OutputRecord(
-          StringValue.readString(in),
-          StringValue.readString(in),
-          StringValue.readString(in),
-          read(in),
-          read(in));
+          StringValue.readString(in), read(in), in.readLong(), in.readLong(), read(in), read(in));
     }
 
     private static byte[] read(DataInputView in) throws IOException {

@@ -85,9 +85,9 @@ public final class Topics {
     int frame = 256;
     return key
         + record.value().length
-        + Writer.bytes(record.schema()).length
-        + Writer.bytes(record.node()).length
-        + Writer.bytes(record.eventId()).length
+        + record.schema().length()
+        + record.node().length
+        + OutputRecord.ID_DIGITS
         + frame;
   }
 
@@ -115,6 +115,11 @@ public final class Topics {
       implements KafkaRecordSerializationSchema<OutputRecord>, KafkaDatasetFacetProvider {
     private final String topic;
 
+    /** Schema of the last record, and the bytes of its name. */
+    private transient String schema;
+
+    private transient byte[] schemaName;
+
     Writer(String topic) {
       this.topic = topic;
     }
@@ -123,9 +128,13 @@ public final class Topics {
     public ProducerRecord<byte[], byte[]> serialize(
         OutputRecord record, KafkaSinkContext context, Long timestamp) {
       RecordHeaders headers = new RecordHeaders();
-      headers.add("schema", bytes(record.schema()));
-      headers.add("node", bytes(record.node()));
-      headers.add("event_id", bytes(record.eventId()));
+      if (!record.schema().equals(schema)) {
+        schema = record.schema();
+        schemaName = schema.getBytes(StandardCharsets.UTF_8);
+      }
+      headers.add("schema", schemaName);
+      headers.add("node", record.node());
+      headers.add("event_id", record.idDigits());
       return new ProducerRecord<>(topic, null, null, record.key(), record.value(), headers);
     }
 
@@ -134,10 +143,6 @@ public final class Topics {
     public Optional<KafkaDatasetFacet> getKafkaDatasetFacet() {
       return Optional.of(
           new DefaultKafkaDatasetFacet(DefaultKafkaDatasetIdentifier.ofTopics(List.of(topic))));
-    }
-
-    private static byte[] bytes(String text) {
-      return text.getBytes(StandardCharsets.UTF_8);
     }
   }
 }

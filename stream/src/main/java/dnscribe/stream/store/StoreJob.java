@@ -18,6 +18,7 @@ import dnscribe.stream.job.RecordReader;
 import dnscribe.stream.kafka.OutputRecord;
 import dnscribe.stream.record.JsonFields;
 import java.time.Duration;
+import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 
@@ -198,7 +199,7 @@ public final class StoreJob {
   private SingleOutputStreamOperator<OutputRecord> unique(
       String topic, String stream, String schema) {
     return job.transform(
-        read(topic, stream, schema).keyBy(Deduplicator::key),
+        job.keyBy(read(topic, stream, schema), Deduplicator::key, Types.INT),
         "deduplicate-" + stream,
         JobBuilder.OUTPUT,
         new Deduplicator("deduplicator-" + topic, topic, config.store().deduplicate()));

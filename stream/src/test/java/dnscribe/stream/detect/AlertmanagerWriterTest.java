@@ -152,6 +152,6 @@ class AlertmanagerWriterTest {
         "suppressed":0,"runbook":"docs/runbooks/zone-failing.md"}\
         """
             .formatted(state, severity);
-    return new OutputRecord("dns.alert/1", "fleet", "e1", new byte[0], Records.bytes(json));
+    return new OutputRecord("dns.alert/1", new byte[0], 0, 1, new byte[0], Records.bytes(json));
   }
 }

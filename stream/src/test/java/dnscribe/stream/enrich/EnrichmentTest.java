@@ -18,6 +18,7 @@ import java.nio.file.Path;
 import java.nio.file.StandardCopyOption;
 import java.nio.file.attribute.FileTime;
 import java.time.Instant;
+import java.util.List;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -53,6 +54,26 @@ class EnrichmentTest {
         .put("entropy_bits", 0.0)
         .put("class", "words");
     assertThat(enrich(text(transaction(5)))).isEqualTo(expected);
+  }
+
+  /** The first two names have equal hashes. */
+  @Test
+  void rememberedNamesAreOfTheirZone() throws Exception {
+    assertThat("anan.example.com".hashCode()).isEqualTo("anc0.example.com".hashCode());
+    Enrichment enrichment = new Enrichment(geo, zones, intel);
+    for (int round = 0; round < 2; round++) {
+      for (String qname : List.of("anan.example.com", "anc0.example.com")) {
+        for (String zone : List.of("\"zone\":\"example.com\",", "\"zone\":\"com\",", "")) {
+          String record =
+              text(transaction(1))
+                  .replace("\"zone\":\"example.com\",", zone)
+                  .replace("www.example.com", qname);
+          assertThat(enrich(enrichment, record).get("name"))
+              .as(qname + " " + zone)
+              .isEqualTo(enrich(record).get("name"));
+        }
+      }
+    }
   }
 
   @Test

@@ -3,6 +3,8 @@ package dnscribe.stream.enrich;
 import static dnscribe.stream.Records.bytes;
 import static dnscribe.stream.Records.text;
 import static dnscribe.stream.Records.transaction;
+import static org.apache.flink.streaming.util.AbstractStreamOperatorTestHarness.repackageState;
+import static org.apache.flink.streaming.util.AbstractStreamOperatorTestHarness.repartitionOperatorState;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import com.fasterxml.jackson.databind.JsonNode;
@@ -21,8 +23,10 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.function.IntPredicate;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.checkpoint.OperatorSubtaskState;
+import org.apache.flink.runtime.state.KeyGroupRangeAssignment;
 import org.apache.flink.runtime.state.StateBackend;
 import org.apache.flink.runtime.state.hashmap.HashMapStateBackend;
 import org.apache.flink.state.rocksdb.EmbeddedRocksDBStateBackend;
@@ -36,6 +40,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 class OperatorsTest {
   private static final ObjectMapper JSON = new ObjectMapper();
   private static final String TOPIC = "dns.normalized";
+  private static final int KEY_GROUPS = 128;
+  private static final int IDS = 500;
 
   @Test
   void readerSeparatesDeadLetters() throws Exception {
@@ -122,6 +128,77 @@ class OperatorsTest {
 
   @ParameterizedTest
   @MethodSource("backends")
+  void idsAreForgottenAlsoOnceTheyAreRememberedForLonger(StateBackend backend) throws Exception {
+    Duration begin = Duration.ofDays(100);
+    OperatorSubtaskState state;
+    try (var harness = deduplicator(backend, Duration.ofMinutes(15), 1, 1, 0)) {
+      harness.open();
+      harness.processWatermark(begin.toMillis());
+      harness.processElement(new StreamRecord<>(output(1)));
+      harness.prepareSnapshotPreBarrier(1);
+      state = harness.snapshot(1, 0);
+    }
+    try (var harness = deduplicator(backend)) {
+      harness.initializeState(state);
+      harness.open();
+      for (int hours : new int[] {0, 1, 10}) {
+        harness.processWatermark(begin.plusHours(hours).toMillis() + 1);
+        harness.processElement(new StreamRecord<>(output(2)));
+      }
+      assertThat(values(harness)).hasSize(2);
+    }
+  }
+
+  /** One subtask gets all keys without an exchange; two get those of their ranges. */
+  @ParameterizedTest
+  @MethodSource("backends")
+  void idsAreKnownWithAnotherParallelism(StateBackend backend) throws Exception {
+    OperatorSubtaskState one;
+    try (var harness = deduplicator(backend, KEY_GROUPS, 1, 0)) {
+      harness.open();
+      one = addAll(harness, number -> true);
+      assertThat(harness.extractOutputValues()).hasSize(IDS);
+    }
+    OperatorSubtaskState[] two = new OperatorSubtaskState[2];
+    for (int subtask = 0; subtask < 2; subtask++) {
+      int index = subtask;
+      try (var harness = deduplicator(backend, KEY_GROUPS, 2, subtask)) {
+        harness.initializeState(repartitionOperatorState(one, KEY_GROUPS, 1, 2, subtask));
+        harness.open();
+        two[subtask] =
+            addAll(
+                harness,
+                number ->
+                    KeyGroupRangeAssignment.assignKeyToParallelOperator(
+                            Deduplicator.key(output(number)), KEY_GROUPS, 2)
+                        == index);
+        assertThat(harness.extractOutputValues()).isEmpty();
+      }
+    }
+    try (var harness = deduplicator(backend, KEY_GROUPS, 1, 0)) {
+      OperatorSubtaskState both = repackageState(two);
+      harness.initializeState(repartitionOperatorState(both, KEY_GROUPS, 2, 1, 0));
+      harness.open();
+      addAll(harness, number -> true);
+      assertThat(harness.extractOutputValues()).isEmpty();
+    }
+  }
+
+  private static OperatorSubtaskState addAll(
+      KeyedOneInputStreamOperatorTestHarness<Integer, OutputRecord, OutputRecord> harness,
+      IntPredicate isOfSubtask)
+      throws Exception {
+    for (int number = 0; number < IDS; number++) {
+      if (isOfSubtask.test(number)) {
+        harness.processElement(new StreamRecord<>(output(number)));
+      }
+    }
+    harness.prepareSnapshotPreBarrier(1);
+    return harness.snapshot(1, 0);
+  }
+
+  @ParameterizedTest
+  @MethodSource("backends")
   void idsWithEqualHalvesAreNotDuplicates(StateBackend backend) throws Exception {
     try (var harness = deduplicator(backend)) {
       harness.open();
@@ -190,10 +267,7 @@ class OperatorsTest {
           new StreamRecord<>(
               new Counts("reader", 0, 1, Map.of("input/t/records", 10L, "input/t/malformed", 1L))));
       harness.prepareSnapshotPreBarrier(3);
-      List<JsonNode> ledgers = new ArrayList<>();
-      for (OutputRecord output : harness.extractOutputValues()) {
-        ledgers.add(JSON.readTree(output.value()));
-      }
+      List<JsonNode> ledgers = ledgers(harness);
       assertThat(ledgers)
           .extracting(ledger -> ledger.path("balanced").asBoolean())
           .containsExactly(false, true, true);
@@ -231,6 +305,43 @@ class OperatorsTest {
     }
   }
 
+  @Test
+  void theFirstLedgerAfterARestartSaysWhatHadBeenWritten() throws Exception {
+    OperatorSubtaskState state;
+    try (var harness = ledger("reader", "clickhouse")) {
+      harness.open();
+      harness.processElement(counts("reader", "input/t/records"));
+      harness.processElement(counts("clickhouse", "output/clickhouse/written"));
+      harness.prepareSnapshotPreBarrier(5);
+      assertThat(ledgers(harness)).noneMatch(ledger -> ledger.has("restored"));
+      state = harness.snapshot(5, 1);
+    }
+    try (var harness = ledger("reader", "clickhouse")) {
+      harness.setRestoredCheckpointId(5);
+      harness.initializeState(state);
+      harness.open();
+      Map<String, Long> more = Map.of("output/clickhouse/written", 9L);
+      harness.processElement(new StreamRecord<>(new Counts("clickhouse", 0, 1, more)));
+      harness.prepareSnapshotPreBarrier(6);
+      harness.prepareSnapshotPreBarrier(7);
+      List<JsonNode> ledgers = ledgers(harness);
+      assertThat(ledgers.get(0).path("restored"))
+          .isEqualTo(
+              JSON.readTree("{\"checkpoint\":5,\"output\":{\"clickhouse\":{\"written\":7}}}"));
+      assertThat(ledgers.get(0).at("/output/clickhouse/written").asInt()).isEqualTo(9);
+      assertThat(ledgers.get(1).has("restored")).isFalse();
+    }
+  }
+
+  private static List<JsonNode> ledgers(
+      OneInputStreamOperatorTestHarness<Counts, OutputRecord> harness) throws Exception {
+    List<JsonNode> ledgers = new ArrayList<>();
+    for (OutputRecord output : harness.extractOutputValues()) {
+      ledgers.add(JSON.readTree(output.value()));
+    }
+    return ledgers;
+  }
+
   private static StreamRecord<Counts> counts(String operator, String place) {
     return new StreamRecord<>(new Counts(operator, 0, 1, Map.of(place, 7L)));
   }
@@ -246,11 +357,26 @@ class OperatorsTest {
 
   private static KeyedOneInputStreamOperatorTestHarness<Integer, OutputRecord, OutputRecord>
       deduplicator(StateBackend backend) throws Exception {
+    return deduplicator(backend, 1, 1, 0);
+  }
+
+  private static KeyedOneInputStreamOperatorTestHarness<Integer, OutputRecord, OutputRecord>
+      deduplicator(StateBackend backend, int keyGroups, int subtasks, int index) throws Exception {
+    return deduplicator(backend, Duration.ofHours(2), keyGroups, subtasks, index);
+  }
+
+  private static KeyedOneInputStreamOperatorTestHarness<Integer, OutputRecord, OutputRecord>
+      deduplicator(
+          StateBackend backend, Duration remembered, int keyGroups, int subtasks, int index)
+          throws Exception {
     var harness =
         new KeyedOneInputStreamOperatorTestHarness<>(
-            EnrichJob.deduplicator(Config.TopicNames.DEFAULT, Duration.ofHours(2)),
+            EnrichJob.deduplicator(Config.TopicNames.DEFAULT, remembered),
             Deduplicator::key,
-            Types.INT);
+            Types.INT,
+            keyGroups,
+            subtasks,
+            index);
     harness.setStateBackend(backend);
     return harness;
   }

@@ -50,7 +50,7 @@ class ProbePointTest {
 
   private static String point(String fields) {
     String json = "{\"ts\":\"2026-01-02T03:04:05.5Z\",\"ok\":true," + fields + "}";
-    var record = new OutputRecord("dns.probe/1", "n", "id", null, Records.bytes(json));
+    var record = new OutputRecord("dns.probe/1", new byte[0], 0, 1, null, Records.bytes(json));
     return Records.text(ProbePoint.of(record).value());
   }
 }

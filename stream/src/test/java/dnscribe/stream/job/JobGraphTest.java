@@ -21,6 +21,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import org.apache.flink.configuration.CheckpointingOptions;
 import org.apache.flink.configuration.Configuration;
+import org.apache.flink.configuration.CoreOptions;
 import org.apache.flink.configuration.PipelineOptions;
 import org.apache.flink.core.execution.JobClient;
 import org.apache.flink.runtime.OperatorIDPair;
@@ -33,6 +34,8 @@ import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
 
 /** The jobs as a cluster gets them: Flink refuses two operators with one uid only there. */
 class JobGraphTest {
@@ -124,6 +127,47 @@ class JobGraphTest {
       }
     }
     assertThat(operators).containsAll(Savepoints.keptLines("operators", operators));
+  }
+
+  @Test
+  void oneSubtaskGetsItsRecordsWithoutAnExchange() throws Exception {
+    Configuration cluster = new Configuration();
+    cluster.set(CoreOptions.DEFAULT_PARALLELISM, 1);
+    assertThat(deduplicatesWhereItReads(cluster)).containsOnly(true);
+    // The graph is built anew at each start, and with it the exchange comes back.
+    cluster.set(CoreOptions.DEFAULT_PARALLELISM, 2);
+    assertThat(deduplicatesWhereItReads(cluster)).containsOnly(false);
+  }
+
+  /** These change the parallelism of a graph that was made for one subtask. */
+  @ParameterizedTest
+  @CsvSource({
+    "jobmanager.scheduler, adaptive",
+    "scheduler-mode, reactive",
+    "pipeline.jobvertex-parallelism-overrides, 00000000000000000000000000000001:2",
+  })
+  void whatMayBeRescaledHasAnExchange(String key, String value) throws Exception {
+    Configuration cluster = new Configuration();
+    cluster.set(CoreOptions.DEFAULT_PARALLELISM, 1);
+    cluster.setString(key, value);
+    assertThat(deduplicatesWhereItReads(cluster)).containsOnly(false);
+  }
+
+  /** Returns of each deduplicator whether it is in one chain with a source. */
+  private List<Boolean> deduplicatesWhereItReads(Configuration cluster) throws Exception {
+    Graphs.keep(cluster);
+    submit(new Arguments("enrich", null, null, null, null), EnrichJob::submit, "");
+    submit(new Arguments("store", null, null, null, "clickhouse"), StoreJob::submit, "");
+    List<Boolean> found = new ArrayList<>();
+    for (JobGraph graph : Graphs.SUBMITTED) {
+      for (JobVertex vertex : graph.getVertices()) {
+        if (vertex.getName().contains("deduplicate")) {
+          found.add(vertex.getName().contains("Source: "));
+        }
+      }
+    }
+    assertThat(found).hasSize(5);
+    return found;
   }
 
   @Test

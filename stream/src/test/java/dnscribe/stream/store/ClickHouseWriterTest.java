@@ -174,8 +174,7 @@ class ClickHouseWriterTest {
       harness.open();
       harness.setProcessingTime(Instant.now().toEpochMilli());
       for (String row : rows) {
-        harness.processElement(
-            new StreamRecord<>(new OutputRecord("dns.enriched/1", "n", "id", null, bytes(row))));
+        harness.processElement(new StreamRecord<>(record(row)));
       }
       harness.prepareSnapshotPreBarrier(1);
       for (OutputRecord letter : harness.extractOutputValues()) {
@@ -183,6 +182,10 @@ class ClickHouseWriterTest {
       }
       return harness.getSideOutput(CountingOperator.COUNTS).peek().getValue().values();
     }
+  }
+
+  private static OutputRecord record(String row) {
+    return new OutputRecord("dns.enriched/1", new byte[0], 0, 1, null, bytes(row));
   }
 
   private void answer(HttpExchange exchange) throws IOException {
