@@ -5,6 +5,8 @@ import java.time.Duration;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.runtime.state.StateInitializationContext;
+import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.runtime.state.VoidNamespace;
 import org.apache.flink.runtime.state.VoidNamespaceSerializer;
 import org.apache.flink.streaming.api.operators.InternalTimer;
@@ -27,6 +29,7 @@ final class RollupMerger extends CountingOperator<FleetWindow, FleetWindow>
 
   private transient ValueState<OpenWindow> state;
   private transient InternalTimerService<VoidNamespace> timers;
+  private transient KeptMinimum watermarkState;
 
   RollupMerger(int seconds, Duration interval) {
     super("rollup-" + seconds, "late_rollups");
@@ -51,13 +54,25 @@ final class RollupMerger extends CountingOperator<FleetWindow, FleetWindow>
   }
 
   @Override
+  public void initializeState(StateInitializationContext context) throws Exception {
+    super.initializeState(context);
+    watermarkState = new KeptMinimum(context.getOperatorStateStore(), "watermark");
+  }
+
+  @Override
+  public void snapshotState(StateSnapshotContext context) throws Exception {
+    super.snapshotState(context);
+    watermarkState.update(timers.currentWatermark());
+  }
+
+  @Override
   public void processElement(StreamRecord<FleetWindow> element) throws Exception {
     FleetWindow window = element.getValue();
     OpenWindow open = state.value();
     if (open == null) {
       open = OpenWindow.of(longer(window.key(), seconds));
       long finalMs = open.key.endMs();
-      if (finalMs <= timers.currentWatermark()) {
+      if (finalMs <= watermarkState.orLater(timers.currentWatermark())) {
         count(LATE, 1);
         return;
       }

@@ -3,14 +3,10 @@ package dnscribe.stream.fleet;
 import dnscribe.stream.ledger.CountingOperator;
 import dnscribe.stream.record.Time;
 import java.time.Duration;
-import java.util.List;
 import java.util.TreeMap;
-import org.apache.flink.api.common.state.ListState;
-import org.apache.flink.api.common.state.ListStateDescriptor;
 import org.apache.flink.api.common.state.ValueState;
 import org.apache.flink.api.common.state.ValueStateDescriptor;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
-import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.runtime.state.StateInitializationContext;
 import org.apache.flink.runtime.state.StateSnapshotContext;
 import org.apache.flink.runtime.state.VoidNamespace;
@@ -60,7 +56,8 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   /** Time that this subtask has been running, not counting what it was held up. */
   private transient long runningMs;
 
-  private transient ListState<Long> settledState;
+  private transient KeptMinimum settledState;
+  private transient KeptMinimum watermarkState;
 
   /** Number of open windows by their end, those of all keys of this subtask. */
   private transient TreeMap<Long, Integer> openEnds;
@@ -118,7 +115,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
       }
       open = OpenWindow.of(window.key());
       openEnds.merge(endMs, 1, Integer::sum);
-      if (endMs > timers.currentWatermark()) {
+      if (endMs > watermark()) {
         timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs);
         timers.registerProcessingTimeTimer(
             VoidNamespace.INSTANCE, Math.max(nowMs, endMs) + latenessMs);
@@ -137,21 +134,16 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
   @Override
   public void initializeState(StateInitializationContext context) throws Exception {
     super.initializeState(context);
-    settledState =
-        context
-            .getOperatorStateStore()
-            .getUnionListState(new ListStateDescriptor<>("settled", Types.LONG));
-    long settled = Long.MAX_VALUE;
-    for (long one : settledState.get()) {
-      settled = Math.min(settled, one);
-    }
-    watermarks = new WatermarkHistory(settled == Long.MAX_VALUE ? Long.MIN_VALUE : settled);
+    settledState = new KeptMinimum(context.getOperatorStateStore(), "settled");
+    watermarkState = new KeptMinimum(context.getOperatorStateStore(), "watermark");
+    watermarks = new WatermarkHistory(settledState.orLater(Long.MIN_VALUE));
   }
 
   @Override
   public void snapshotState(StateSnapshotContext context) throws Exception {
     super.snapshotState(context);
-    settledState.update(List.of(watermarks.before(runningMs - latenessMs)));
+    settledState.update(watermarks.before(runningMs - latenessMs));
+    watermarkState.update(timers.currentWatermark());
   }
 
   @Override
@@ -160,6 +152,11 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
     watermarks.add(mark.getTimestamp(), runningMs);
     timeServiceManager.advanceWatermark(mark);
     emitWatermark();
+  }
+
+  /** Returns the newest watermark, also that of before a restart. */
+  private long watermark() {
+    return watermarkState.orLater(timers.currentWatermark());
   }
 
   /** Emits the end up to which all windows are final and written. */
@@ -176,7 +173,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
 
   /** Returns the greatest end for which {@link #isFinal} holds. */
   private long finalMs() {
-    long watermark = timers.currentWatermark();
+    long watermark = watermark();
     if (watermark == Long.MAX_VALUE || watermark < Long.MIN_VALUE + latenessMs) {
       return watermark;
     }
@@ -197,7 +194,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
 
   /** Returns whether windows with this end take no more windows of nodes. */
   private boolean isFinal(long endMs) {
-    long watermark = timers.currentWatermark();
+    long watermark = watermark();
     long nowMs = timers.currentProcessingTime();
     boolean isRecent = watermark != Long.MAX_VALUE && nowMs - endMs <= RECENT_MS;
     return watermark >= endMs + latenessMs
@@ -211,7 +208,7 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
       return;
     }
     long nowMs = timers.currentProcessingTime();
-    long watermark = timers.currentWatermark();
+    long watermark = watermark();
     long finalMs = open.key.endMs() + latenessMs;
     boolean isFirst = open.revision < 0;
     boolean isFinal = isFinal(open.key.endMs());

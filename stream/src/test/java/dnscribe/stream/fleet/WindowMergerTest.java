@@ -136,6 +136,40 @@ class WindowMergerTest {
     }
   }
 
+  @Test
+  void finalWindowsStayFinalBeforeTheFirstWatermarkAfterARestart() throws Exception {
+    OperatorSubtaskState state;
+    try (var harness = merger()) {
+      harness.open();
+      harness.setProcessingTime(END + 1_000);
+      add(harness, Windows.node("n1", START, 1));
+      harness.processWatermark(new Watermark(END + 120_000));
+      run(harness, END + 124_000);
+      assertThat(written(harness)).last().matches(FleetWindow::isFinal);
+      state = harness.snapshot(1, END + 124_000);
+    }
+    try (var harness = merger()) {
+      harness.initializeState(state);
+      harness.open();
+      harness.setProcessingTime(END + 125_000);
+      add(harness, Windows.node("n2", START, 2));
+      // A second restart, before a watermark has come.
+      state = harness.snapshot(2, END + 125_000);
+    }
+    try (var harness = merger()) {
+      harness.initializeState(state);
+      harness.open();
+      harness.setProcessingTime(END + 126_000);
+      add(harness, Windows.node("n3", START, 3));
+      add(harness, Windows.node("n3", END, 4));
+      harness.processWatermark(new Watermark(END + 120_000));
+      run(harness, END + 128_000);
+      harness.prepareSnapshotPreBarrier(3);
+      assertThat(written(harness)).extracting(w -> w.key().startMs()).containsExactly(END);
+      assertThat(counts(harness)).containsEntry("late", 2L);
+    }
+  }
+
   private static KeyedOneInputStreamOperatorTestHarness<String, NodeWindow, FleetWindow> merger()
       throws Exception {
     return new KeyedOneInputStreamOperatorTestHarness<>(
