@@ -75,6 +75,26 @@ public final class FleetClock {
 
     long changedAtMs;
     long heardAtTick;
+
+    /** Since when longer windows have come without any of the shortest. */
+    long aloneSinceMs = Long.MAX_VALUE;
+
+    /**
+     * Notes a window; returns whether those of its length are now the node's shortest. They are
+     * shorter than those were, or the agent writes no such windows any more. Then longer ones begin
+     * after the last of them, again and again: a single one may be read before others of its time,
+     * which are in other partitions.
+     */
+    boolean noteLength(int seconds, long endMs, long nowMs) {
+      long lengthMs = seconds * 1000L;
+      boolean isAlone = this.endMs != Long.MIN_VALUE && endMs - this.endMs > lengthMs;
+      if (seconds == shortestSeconds) {
+        aloneSinceMs = Long.MAX_VALUE;
+      } else if (isAlone) {
+        aloneSinceMs = Math.min(aloneSinceMs, nowMs);
+      }
+      return seconds < shortestSeconds || (isAlone && nowMs - aloneSinceMs >= lengthMs / 2);
+    }
   }
 
   private static final class Partition {
@@ -131,11 +151,14 @@ public final class FleetClock {
     heardAtTick = allTicks;
     NodeClock node = nodes.computeIfAbsent(name, key -> new NodeClock());
     node.heardAtTick = ticks;
-    if (seconds < node.shortestSeconds) {
+    if (node.noteLength(seconds, endMs, nowMs)) {
       node.shortestSeconds = seconds;
       node.endMs = Long.MIN_VALUE;
+      node.aloneSinceMs = Long.MAX_VALUE;
     }
-    if (seconds == node.shortestSeconds && endMs > node.endMs) {
+    // A clock that was ahead may have been set right.
+    boolean isNewer = endMs > node.endMs || node.endMs > nowMs + AHEAD_MS;
+    if (seconds == node.shortestSeconds && isNewer) {
       node.settledEndMs = node.endMs == Long.MIN_VALUE ? endMs : node.endMs;
       node.endMs = endMs;
       node.changedAtMs = nowMs;

@@ -93,6 +93,55 @@ class FleetClockTest {
     assertThat(seen).isSorted();
   }
 
+  @Test
+  void nodesMayWriteOnlyLongerWindowsFromNowOn() {
+    List<Node> nodes = List.of(node("a", 0), node("b", 1));
+    run(12, nodes);
+    runMinutes(4, nodes);
+    long minute = 60_000;
+    assertThat(clock.watermark()).isEqualTo(Math.floorDiv(nowMs, minute) * minute - minute);
+    // Some minutes later they write the shorter ones, too.
+    run(2, nodes);
+    assertThat(clock.watermark()).isEqualTo(lastWritten());
+  }
+
+  /** Nodes send what they kept, and one partition is read before the other. */
+  @Test
+  void longerWindowsThatAreReadFirstMoveNothing() {
+    List<Node> nodes = List.of(node("a", 0), node("b", 1));
+    run(12, nodes);
+    long before = clock.watermark();
+    for (int i = 0; i < 3_000; i++) {
+      tick();
+    }
+    for (int minute = 1; minute < 10; minute++) {
+      for (Node node : nodes) {
+        observe(node.name(), 0, before + minute * 60_000L, 60, nowMs);
+      }
+      tick();
+    }
+    for (int i = 0; i < 10; i++) {
+      tick();
+    }
+    assertThat(clock.watermark()).isEqualTo(before);
+    for (int step = 1; step < 54; step++) {
+      for (Node node : nodes) {
+        observe(node.name(), 1, before + step * STEP, nowMs);
+      }
+    }
+    for (int i = 0; i < 10; i++) {
+      tick();
+    }
+    assertThat(clock.watermark()).isEqualTo(before + 53 * STEP);
+  }
+
+  @Test
+  void clocksOfAllNodesMayBeSetRight() {
+    run(5, List.of(node("a", 0, HOUR), node("b", 1, HOUR)));
+    run(3, List.of(node("a", 0), node("b", 1)));
+    assertThat(clock.watermark()).isEqualTo(lastWritten());
+  }
+
   private static Node node(String name, int partition) {
     return new Node(name, partition, 0);
   }
@@ -115,6 +164,19 @@ class FleetClockTest {
     }
   }
 
+  /** Lets each node write windows of a minute, and no others. */
+  private void runMinutes(int minutes, List<Node> nodes) {
+    for (int minute = 0; minute < minutes; minute++) {
+      long endMs = Math.floorDiv(nowMs, 60_000) * 60_000;
+      for (Node node : nodes) {
+        observe(node.name(), node.partition(), endMs, 60, nowMs);
+      }
+      for (long ms = 0; ms < 60_000; ms += FleetClock.TICK_MS) {
+        tick();
+      }
+    }
+  }
+
   private long lastWritten() {
     return newestEnd() - STEP;
   }
@@ -124,8 +186,13 @@ class FleetClockTest {
   }
 
   private void observe(String node, int partition, long endMs, long writtenMs) {
+    observe(node, partition, endMs, 10, writtenMs);
+  }
+
+  private void observe(String node, int partition, long endMs, int seconds, long writtenMs) {
+    long startMs = endMs - seconds * 1000L;
     WindowKey key =
-        new WindowKey(endMs - STEP, 10, 10, "node", "client", null, null, null, null, false);
+        new WindowKey(startMs, seconds, seconds, "node", "client", null, null, null, null, false);
     clock.observe(new NodeWindow(partition, writtenMs, "0", node, null, null, key, null), nowMs);
   }
 
