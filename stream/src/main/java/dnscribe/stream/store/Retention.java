@@ -6,7 +6,6 @@ import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.SQLException;
 import java.time.Duration;
-import java.util.Map;
 import org.slf4j.Logger;
 import org.slf4j.LoggerFactory;
 
@@ -18,22 +17,23 @@ public final class Retention {
 
   /** Drops what is too old now. Without the server, the next call does it. */
   public static void apply(TimescaleDbConfig config) {
-    try (Connection connection = Postgres.connect(config)) {
-      for (Map.Entry<String, Duration> table : config.retention().entrySet()) {
-        String seconds = table.getValue().toSeconds() + " seconds";
-        Integer step = TimescaleDbConfig.STEPS.get(table.getKey());
-        String sql =
-            step == null
-                ? "SELECT dns_drop_chunks(?, ?::interval)"
-                : "SELECT dns_fleet_expire(?::integer, ?::interval)";
-        try (PreparedStatement statement = connection.prepareStatement(sql)) {
-          statement.setString(1, step == null ? table.getKey() : step.toString());
-          statement.setString(2, seconds);
-          statement.execute();
-        }
-      }
+    config.retention().forEach((table, kept) -> apply(config, table, kept));
+  }
+
+  /** Drops what is too old of a table: one that is locked keeps no other from it. */
+  private static void apply(TimescaleDbConfig config, String table, Duration kept) {
+    Integer step = TimescaleDbConfig.STEPS.get(table);
+    String sql =
+        step == null
+            ? "SELECT dns_drop_chunks(?, ?::interval)"
+            : "SELECT dns_fleet_expire(?::integer, ?::interval)";
+    try (Connection connection = Postgres.connect(config);
+        PreparedStatement statement = connection.prepareStatement(sql)) {
+      statement.setString(1, step == null ? table : step.toString());
+      statement.setString(2, kept.toSeconds() + " seconds");
+      statement.execute();
     } catch (IOException | SQLException error) {
-      LOG.warn("timescaledb: old chunks stay for now: {}", error.toString());
+      LOG.warn("timescaledb: old chunks of {} stay for now: {}", table, error.toString());
     }
   }
 }

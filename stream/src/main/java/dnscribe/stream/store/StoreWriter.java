@@ -32,8 +32,17 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
   /** Attempts for a batch that a store refuses for a reason that is not known to be transient. */
   private static final int ATTEMPTS = 7;
 
+  /**
+   * Attempts for a batch of which the store takes no row by itself either: that is rather a fault
+   * of the store, which is given about a minute. A checkpoint waits for less than five.
+   */
+  private static final int ATTEMPTS_OF_ALL = 12;
+
   /** Attempts for a part of a batch that was refused after {@link #ATTEMPTS}. */
   private static final int ATTEMPTS_OF_PART = 2;
+
+  /** Refused rows of a batch after which its other parts have one attempt. */
+  private static final int MANY_REFUSED = 64;
 
   private final String sink;
   private final int batchRows;
@@ -115,6 +124,11 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
   /** Returns whether the store would remove a record at once, because it is that old. */
   protected boolean isExpired(OutputRecord record) {
     return false;
+  }
+
+  /** Waits before the next attempt. */
+  void pause(Duration wait) throws InterruptedException {
+    Thread.sleep(wait.toMillis());
   }
 
   @Override
@@ -211,11 +225,16 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
         return;
       }
       int half = batch.size() / 2;
-      write(batch.subList(0, half), ATTEMPTS_OF_PART, refused);
-      write(batch.subList(half, batch.size()), ATTEMPTS_OF_PART, refused);
+      write(batch.subList(0, half), attemptsOfPart(refused), refused);
+      write(batch.subList(half, batch.size()), attemptsOfPart(refused), refused);
     }
   }
 
+  private static int attemptsOfPart(List<Refused> refused) {
+    return refused.size() < MANY_REFUSED ? ATTEMPTS_OF_PART : 1;
+  }
+
+  /** Writes a batch, however long the store is away. */
   private void writeUntilTaken(List<OutputRecord> batch, int attempts)
       throws RefusedException, InterruptedException {
     Duration wait = FIRST_RETRY;
@@ -228,15 +247,39 @@ public abstract class StoreWriter extends CountingOperator<OutputRecord, OutputR
         unclear++;
         LOG.warn(
             "{}: attempt {} with {} records: {}", sink, unclear, batch.size(), error.toString());
-        if (unclear == attempts) {
+        boolean isPart = attempts < ATTEMPTS;
+        boolean isRefused = unclear >= attempts && (isPart || !refusesAll(batch));
+        if (isRefused || unclear == ATTEMPTS_OF_ALL) {
           throw new RefusedException(error.getMessage());
         }
       } catch (IOException error) {
         LOG.warn("{}: {} records wait: {}", sink, batch.size(), error.toString());
       }
-      Thread.sleep(wait.toMillis());
+      pause(wait);
       wait = wait.multipliedBy(2);
       wait = wait.compareTo(LAST_RETRY) > 0 ? LAST_RETRY : wait;
     }
+  }
+
+  /** Returns whether the store takes none of some rows of a batch of several by itself. */
+  private boolean refusesAll(List<OutputRecord> batch) throws InterruptedException {
+    int last = batch.size() - 1;
+    if (last == 0) {
+      return false;
+    }
+    for (int row : new int[] {0, last / 2, last}) {
+      try {
+        write(batch.subList(row, row + 1));
+        return false;
+      } catch (UnclearException error) {
+        LOG.debug("{}: a single row is refused, too: {}", sink, error.toString());
+      } catch (RefusedException error) {
+        // Its data is wrong, for certain.
+        return false;
+      } catch (IOException error) {
+        return true;
+      }
+    }
+    return true;
   }
 }

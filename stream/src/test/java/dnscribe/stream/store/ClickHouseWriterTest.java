@@ -96,8 +96,9 @@ class ClickHouseWriterTest {
         010_lookups
         011_connections
         012_connection_ends
+        013_use_times
         """;
-    migrations.addAll(List.of(some, all, all + "013_use_times\n"));
+    migrations.addAll(List.of(some, all, all + "014_bins\n"));
     assertThat(write("a")).containsEntry("output/clickhouse/written", 1L);
     assertThat(migrations).isEmpty();
     assertThat(inserted).containsExactly("a\n");
@@ -130,14 +131,19 @@ class ClickHouseWriterTest {
         .containsEntry("output/clickhouse/dropped/refused", 1L);
     assertThat(letters).hasSize(1);
     assertThat(letters.get(0).path("detail").asText()).contains("clickhouse: ClickHouse at");
-    assertThat(inserted).containsExactly("a\n");
+    // By itself as well, which shows that the server takes rows.
+    assertThat(inserted).containsOnly("a\n");
   }
 
   @Test
   void aFaultOfTheServerIsNoRefusal() throws Exception {
-    // TOO_MANY_PARTS, then no exception of ClickHouse but one of a proxy, then an unknown one.
-    assertThat(new ClickHouse.RefusedException(252, "").isUnclear()).isFalse();
-    assertThat(new ClickHouse.RefusedException(0, "").isUnclear()).isFalse();
+    // No exception of ClickHouse but one of a proxy, TOO_MANY_PARTS, CANNOT_FSYNC,
+    // CANNOT_CREATE_DIRECTORY, CANNOT_STATVFS, TABLE_IS_DROPPED, IP_ADDRESS_NOT_ALLOWED,
+    // RECEIVED_ERROR_TOO_MANY_REQUESTS, CANNOT_STAT.
+    for (int code : new int[] {0, 252, 204, 172, 214, 218, 195, 364, 400}) {
+      assertThat(new ClickHouse.RefusedException(code, "").isUnclear()).as("%d", code).isFalse();
+      assertThat(new ClickHouse.RefusedException(code, "").isOfData()).as("%d", code).isFalse();
+    }
     assertThat(new ClickHouse.RefusedException(349, "").isUnclear()).isTrue();
   }
 
