@@ -97,7 +97,7 @@ public final class InfluxEncoder extends CountingOperator<FleetWindow, OutputRec
       return;
     }
     if (!BOUNDED.contains(key.grouping()) || (!key.isOther() && isTag(window))) {
-      output.collect(element.replace(InfluxPoint.of(window)));
+      output.collect(element.replace(InfluxPoint.of(window, window.isFinal())));
     } else if (window.isFinal() && isClosed(key)) {
       count(LATE, 1);
     } else if (window.isFinal() && key.endMs() >= beginMs) {
@@ -146,10 +146,11 @@ public final class InfluxEncoder extends CountingOperator<FleetWindow, OutputRec
   @Override
   protected void flush() {
     for (OpenWindow other : others.values()) {
-      if (other.hasChanged) {
+      boolean isLast = isClosed(other.key);
+      other.revision += other.hasChanged ? 1 : 0;
+      if (other.hasChanged || isLast) {
         other.hasChanged = false;
-        other.revision++;
-        output.collect(new StreamRecord<>(InfluxPoint.of(other.snapshot(true))));
+        output.collect(new StreamRecord<>(InfluxPoint.of(other.snapshot(true), isLast)));
       }
     }
     others.values().removeIf(other -> isClosed(other.key));

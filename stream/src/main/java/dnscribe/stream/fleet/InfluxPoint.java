@@ -21,8 +21,13 @@ final class InfluxPoint {
     return ADDRESS.matcher(resolver).matches();
   }
 
-  /** Returns the point of a merged window. */
-  static OutputRecord of(FleetWindow window) {
+  /**
+   * Returns the point of a merged window.
+   *
+   * @param isLast whether no other point replaces it. Only this one has what may become unknown
+   *     with a later window of a node: a point that leaves a field out keeps that of an earlier one
+   */
+  static OutputRecord of(FleetWindow window, boolean isLast) {
     WindowKey key = window.key();
     WindowSums sums = window.sums();
     InfluxPoint point =
@@ -62,8 +67,10 @@ final class InfluxPoint {
           .field("latency_ms_p99", sums.latencyQuantileMs(0.99))
           .field("latency_ms_max", sums.latencyMaxMs);
     }
-    point.field("unique_qnames", sums.qnames.estimate());
-    point.field("unique_clients", sums.uniqueClients());
+    if (isLast) {
+      point.field("unique_qnames", sums.qnames.estimate());
+      point.field("unique_clients", sums.uniqueClients());
+    }
     return point.at(key.startMs(), FleetRecord.SCHEMA, window.eventId());
   }
 

@@ -150,6 +150,25 @@ class InfluxEncoderTest {
     }
   }
 
+  /** A point keeps the fields that a later one of its series and time leaves out. */
+  @Test
+  void onlyLastPointsHaveWhatMayBecomeUnknown() throws Exception {
+    try (var harness = encoder()) {
+      harness.open();
+      harness.processElement(new StreamRecord<>(window("all", null, 1, false)));
+      harness.processElement(new StreamRecord<>(window("all", null, 2, true)));
+      harness.processElement(new StreamRecord<>(window("zone", null, 3, true)));
+      harness.prepareSnapshotPreBarrier(1);
+      harness.processWatermark(START + Duration.ofHours(2).toMillis());
+      harness.prepareSnapshotPreBarrier(2);
+      harness.prepareSnapshotPreBarrier(3);
+      assertThat(points(harness))
+          .extracting(
+              point -> point.contains("unique_qnames=") + " " + point.contains("final=true"))
+          .containsExactly("false false", "true true", "false true", "true true");
+    }
+  }
+
   @Test
   void theHeaviestValuesTakeThePlacesOfOthers() {
     TagSet set = new TagSet();

@@ -86,7 +86,7 @@ class MaskedWindowsTest {
     assertThat(read.key()).isEqualTo(open.key);
     assertThat(Records.text(FleetRecord.of(read).value())).isEqualTo(Records.text(record.value()));
     JsonNode json = json(Records.text(record.value()));
-    String point = Records.text(InfluxPoint.of(read).value());
+    String point = Records.text(InfluxPoint.of(read, true).value());
     assertThat(point).doesNotContain("NaN");
     assertThat(point.contains(",unique_clients=")).isEqualTo(json.has("unique_clients"));
     return json;
