@@ -331,6 +331,7 @@ mod tests {
                 topic: "t",
                 partition: 3,
                 offset,
+                written: None,
                 is_first: offset == 0,
                 key: None,
                 event_id: None,

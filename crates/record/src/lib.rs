@@ -83,7 +83,7 @@ pub use probe::{CertificateFields, ProbeError, ProbeFields, ProbeRecord, Signatu
 pub use registrar::RegistrarEventRecord;
 pub use schema::{json_schema, names as schema_names};
 pub use stream::{ParseStreamError, Stream, StreamSet};
-pub use stream_ledger::{StreamInput, StreamLedgerRecord, StreamOutput};
+pub use stream_ledger::{StreamInput, StreamLedgerRecord, StreamOutput, StreamRestored};
 pub use text::{host_and_port, text_line};
 pub use transaction::{TransactionBody, TransactionContext, TransactionRecord};
 pub use use_record::UseRecord;

@@ -27,6 +27,9 @@ pub struct StreamLedgerRecord {
     /// True if `records = unique + duplicates + malformed` for every input and `records = written +
     /// dropped` for every output.
     pub balanced: bool,
+    /// The state that the job went on from, in the first record since it started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<StreamRestored>,
 }
 
 /// Records of one topic. Identity 6: `records = unique + duplicates + malformed`.
@@ -55,4 +58,13 @@ pub struct StreamOutput {
     /// Records that the sink cannot take, by reason.
     #[serde(default, skip_serializing_if = "Reasons::is_empty")]
     pub dropped: Reasons,
+}
+
+/// State of a checkpoint or savepoint that a job went on from. It is part of the counters since then.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct StreamRestored {
+    /// Number of the checkpoint or savepoint.
+    pub checkpoint: u64,
+    /// Records written until then, by sink.
+    pub output: BTreeMap<String, StreamOutput>,
 }

@@ -43,6 +43,11 @@ use std::fmt;
 use std::io::{self, BufRead, Read as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
+
+/// Time between a record's own and that at which it was written, from which on it is late: jobs may have forgotten
+/// the first copy by then. Agents write within seconds, but for what they kept while there was no broker.
+const LATE: Duration = Duration::from_mins(15);
 
 /// A capture: node and epoch.
 type Capture = (String, Timestamp);
@@ -87,6 +92,8 @@ pub struct Verifier {
     unreadable: BTreeMap<String, Findings>,
     /// Times between which transactions are compared with the rows of a store.
     bounds: Bounds,
+    /// When the next record was written to its topic, if known.
+    written: Option<Timestamp>,
     notes: Findings,
     problems: Findings,
     incomplete: Incomplete,
@@ -118,6 +125,7 @@ impl Verifier {
             options,
             unreadable: BTreeMap::new(),
             bounds: Bounds::default(),
+            written: None,
             newest: BTreeMap::new(),
             ledgers: 0,
             failure: None,
@@ -160,6 +168,11 @@ impl Verifier {
     /// from now on.
     pub fn set_bounds(&mut self, bounds: Bounds) {
         self.bounds = bounds;
+    }
+
+    /// Sets when the next record was written to its topic, if that is known.
+    pub const fn set_written(&mut self, written: Option<Timestamp>) {
+        self.written = written;
     }
 
     /// Returns a counter for the records of another topic, with the memory and the temporary files of
@@ -205,6 +218,11 @@ impl Verifier {
             self.read_ledger(line, id, location)?;
         }
         let mut entry = SortEntry::new(id, node, stream, status);
+        if let (Some(written), Some(ts)) = (self.written, &common.ts)
+            && ts.0.parse().is_ok_and(|ts| written.since(ts) > LATE)
+        {
+            entry = entry.late();
+        }
         if stream == Stream::Transactions && self.bounds != Bounds::default() {
             let ts = common.ts.ok_or("ts is missing")?;
             let ts = ts.0.parse::<Timestamp>().map_err(|error| error.to_string())?;
@@ -289,13 +307,14 @@ impl Verifier {
         let mut totals = [FoundTotals::default(); Stream::ALL.len()];
         self.sorter.distinct(&mut |entry, copies| {
             if let Some(totals) = totals.get_mut(usize::from(entry.stream)) {
-                totals.records += copies;
+                totals.records += copies.all;
+                totals.late_copies += copies.late.min(copies.all - 1);
                 totals.add_distinct(entry.age());
             }
             let index = captures.get(&(entry.node, entry.id().tag()));
             match index.and_then(|index| found.get_mut(*index)) {
-                Some(found) => found.add(entry, copies),
-                None => unknown.entry(entry.node).or_default().add(entry, copies),
+                Some(found) => found.add(entry, copies.all),
+                None => unknown.entry(entry.node).or_default().add(entry, copies.all),
             }
         })?;
         let mut report = BalanceReport {

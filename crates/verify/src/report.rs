@@ -142,6 +142,7 @@ impl BalanceReport {
             let totals = topics.entry(topic.clone()).or_default();
             totals.found.records += found.records;
             totals.found.distinct += found.distinct;
+            totals.found.late_copies += found.late_copies;
             totals.unreadable = unreadable;
             totals.has_gaps |= has_gaps;
             // The job has made a dead letter of each.

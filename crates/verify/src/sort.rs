@@ -27,7 +27,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 const ENTRY_BYTES: usize = 22;
 
 /// Stands for no status.
-const NO_STATUS: u8 = RECENT - 1;
+const NO_STATUS: u8 = LATE - 1;
 
 /// Bit of the status byte: the record is older than what a store keeps.
 const EXPIRED: u8 = 0x80;
@@ -35,6 +35,9 @@ const EXPIRED: u8 = 0x80;
 /// Bit of the status byte: the record is so new that its row may still be on its way. With [`EXPIRED`]: it is older than
 /// what a store keeps by default.
 const RECENT: u8 = 0x40;
+
+/// Bit of the status byte: the record was written long after its time.
+const LATE: u8 = 0x20;
 
 /// Age of a record, as the comparison with a store's rows needs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +61,7 @@ pub(super) struct SortEntry {
     pub(super) node: u32,
     /// Index of the stream in [`Stream::ALL`].
     pub(super) stream: u8,
-    /// Number of the status and the bits [`EXPIRED`] and [`RECENT`].
+    /// Number of the status and the bits [`EXPIRED`], [`RECENT`] and [`LATE`].
     status: u8,
 }
 
@@ -79,6 +82,11 @@ impl SortEntry {
         Self { status: self.status | bit, ..self }
     }
 
+    /// Notes that the record was written long after its time.
+    pub(super) const fn late(self) -> Self {
+        Self { status: self.status | LATE, ..self }
+    }
+
     pub(super) const fn age(&self) -> Age {
         match self.status & (EXPIRED | RECENT) {
             0 => Age::Kept,
@@ -90,7 +98,7 @@ impl SortEntry {
 
     /// Number of the status, or a number greater than all of them.
     pub(super) const fn status(&self) -> u8 {
-        self.status & !(EXPIRED | RECENT)
+        self.status & !(EXPIRED | RECENT | LATE)
     }
 
     pub(super) fn id(&self) -> EventId {
@@ -117,6 +125,21 @@ impl SortEntry {
             .try_for_each(|part| input.read_exact(part))?;
         let [stream, status] = kind;
         Ok(Self { id, node: u32::from_le_bytes(node), stream, status })
+    }
+}
+
+/// Copies of an event, the first included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Copies {
+    pub(super) all: u64,
+    /// Those that were written long after their time.
+    pub(super) late: u64,
+}
+
+impl Copies {
+    fn add(&mut self, entry: SortEntry) {
+        self.all += 1;
+        self.late += u64::from(entry.status & LATE != 0);
     }
 }
 
@@ -152,15 +175,17 @@ impl Sorter {
         Ok(())
     }
 
-    /// Calls `each` with each event and the number of its copies. If copies differ in status, the
-    /// lowest status counts, so the order of arrival does not matter.
-    pub(super) fn distinct(mut self, each: &mut dyn FnMut(&SortEntry, u64)) -> io::Result<()> {
-        let mut last: Option<(SortEntry, u64)> = None;
+    /// Calls `each` with each event and its copies. If copies differ in status, the lowest status
+    /// counts, so the order of arrival does not matter.
+    pub(super) fn distinct(mut self, each: &mut dyn FnMut(&SortEntry, Copies)) -> io::Result<()> {
+        let mut last: Option<(SortEntry, Copies)> = None;
         let mut take = |entry: SortEntry| {
             match &mut last {
-                Some((event, copies)) if event.same_event(&entry) => *copies += 1,
+                Some((event, copies)) if event.same_event(&entry) => copies.add(entry),
                 _ => {
-                    if let Some((event, copies)) = last.replace((entry, 1)) {
+                    let mut first = Copies::default();
+                    first.add(entry);
+                    if let Some((event, copies)) = last.replace((entry, first)) {
                         each(&event, copies);
                     }
                 }
@@ -308,7 +333,7 @@ mod tests {
             let mut found = HashMap::new();
             sorter.distinct(&mut |entry, copies| {
                 let key = (entry.id, entry.node, entry.stream);
-                assert_eq!(found.insert(key, (entry.status, copies)), None, "an event twice");
+                assert_eq!(found.insert(key, (entry.status, copies.all)), None, "an event twice");
             }).unwrap();
             prop_assert_eq!(found, expected);
         }
@@ -318,6 +343,19 @@ mod tests {
             prop_assert_eq!(SortEntry::read(&mut &entry.to_bytes()[..]).unwrap(), entry);
             prop_assert_eq!(SortEntry::new(entry.id(), 0, Stream::Dlq, None).id, entry.id);
         }
+    }
+
+    #[test]
+    fn late_copies_are_counted() {
+        let mut sorter = Sorter::new(room(1 << 10));
+        let entry = SortEntry::new(EventId(1), 0, Stream::Transactions, Some(3));
+        for copy in [entry.late(), entry, entry.with_age(Age::Expired).late()] {
+            assert_eq!(copy.status(), 3);
+            sorter.push(copy).unwrap();
+        }
+        let mut found = Vec::new();
+        sorter.distinct(&mut |entry, copies| found.push((entry.age(), copies))).unwrap();
+        assert_eq!(found, [(Age::Kept, Copies { all: 3, late: 2 })]);
     }
 
     #[test]
@@ -334,7 +372,7 @@ mod tests {
         sorter
             .distinct(&mut |_, more| {
                 events += 1;
-                copies += more;
+                copies += more.all;
             })
             .unwrap();
         assert_eq!((events, copies), (runs.div_ceil(2), runs as u64));

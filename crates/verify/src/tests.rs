@@ -135,6 +135,20 @@ fn closes_and_counts_duplicates() {
 }
 
 #[test]
+fn counts_copies_that_are_written_late() {
+    let record = FIRST.transaction(0, "answered");
+    let record = record.replace(r#""ts":"t""#, r#""ts":"2026-11-20T07:30:00Z""#);
+    let ts: Timestamp = "2026-11-20T07:30:00Z".parse().unwrap();
+    let mut verifier = verifier(1 << 20);
+    for minutes in [0, 15, 16] {
+        verifier.set_written(Some(ts.plus(Duration::from_mins(minutes))));
+        assert!(verifier.add_record(record.as_bytes(), None, &"t").is_continue());
+    }
+    let report = verifier.report(None).unwrap();
+    assert_eq!(report.total(Stream::Transactions).late_copies, 1);
+}
+
+#[test]
 fn finds_missing_records() {
     let ledger = |delivered| FIRST.ledger(1, true, &[("file", delivery(delivered, 0, 0, 0))]);
     let report = verify(&[FIRST.transactions(1), vec![ledger(2)]].concat());

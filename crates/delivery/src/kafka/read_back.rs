@@ -38,6 +38,8 @@ pub struct RecordPosition<'a> {
     pub partition: i32,
     /// Offset in the partition.
     pub offset: i64,
+    /// When the record was written, if known.
+    pub written: Option<Timestamp>,
     /// Why the record is not readable, if so.
     pub problem: Option<String>,
 }
@@ -90,10 +92,10 @@ pub fn read_back(config: &KafkaConfig, each: &mut Each<'_>) -> Result<Vec<Gap>, 
     tracing::info!("reading {offsets} offsets of {} topics from {brokers}", topics.len());
     for (stream, mut topic) in topics {
         let flow = topic.read(&consumer, &mut |message| {
-            let TopicMessage { topic, partition, offset, .. } = message;
+            let TopicMessage { topic, partition, offset, written, .. } = message;
             // Tombstones of a compacted topic have no value.
             let Some(value) = message.value else { return Ok(ControlFlow::Continue(())) };
-            let mut at = RecordPosition { topic, partition, offset, problem: None };
+            let mut at = RecordPosition { topic, partition, offset, written, problem: None };
             match decoder.decode(value) {
                 Ok(line) => Ok(each(line, message.event_id, &at)),
                 Err(DecodeError::Registry(why)) => Err(why),
@@ -132,6 +134,8 @@ pub struct TopicMessage<'a> {
     pub partition: i32,
     /// Offset in the partition.
     pub offset: i64,
+    /// When it was written, if known.
+    pub written: Option<Timestamp>,
     /// Whether it is the first record of the partition that was read.
     pub is_first: bool,
     /// Partitioning key, if any.
@@ -414,10 +418,12 @@ impl Topic {
         let is_first = partition.records == 0;
         partition.records += i64::from(value.is_some());
         let (key, event_id) = (message.key(), event_id(message));
+        let written = message.timestamp().to_millis().and_then(|millis| u64::try_from(millis).ok());
         each(TopicMessage {
             topic: &self.name,
             partition: id,
             offset,
+            written: written.map(|millis| Timestamp::from_nanos(millis.saturating_mul(1_000_000))),
             is_first,
             key,
             event_id,

@@ -87,6 +87,7 @@ fn read_topics(
         if let Some(jobs) = &mut jobs {
             jobs.ledgers.count(position.topic, position.partition, position.offset);
         }
+        verifier.set_written(position.written);
         verifier.add_record(record, event_id, position)
     })
     .map_err(Exit::failed)?;

@@ -45,6 +45,43 @@ fn newest_checkpoint_of_each_run_counts() {
     assert_eq!(ledgers.dropped("influxdb"), None);
 }
 
+/// Returns a record of a job that went on from a checkpoint with as many records.
+fn restored(checkpoint: u64, records: u64, from: (u64, u64)) -> Vec<u8> {
+    let mut value: serde_json::Value =
+        serde_json::from_slice(&record(checkpoint, records, 0, 0)).unwrap();
+    let output = serde_json::from_slice::<serde_json::Value>(&record(from.0, from.1, 0, 0));
+    value["event_id"] = format!("f{checkpoint:031x}").into();
+    value["restored"] = json!({"checkpoint": from.0, "output": output.unwrap()["output"]});
+    value.to_string().into_bytes()
+}
+
+#[test]
+fn counters_before_an_older_savepoint_count_once() {
+    let mut ledgers = StreamLedgers::default();
+    for checkpoint in [1, 2, 3] {
+        ledgers.add(&record(checkpoint, 10 * checkpoint, 0, 0)).unwrap();
+    }
+    let check = |ledgers: &StreamLedgers, records: u64, written: u64| {
+        let (notes, problems) = compare(ledgers, totals(records, records, 0));
+        assert!(notes.is_empty() && problems.is_empty(), "{notes:?} {problems:?}");
+        assert!(!compare(ledgers, totals(records - 1, records - 1, 0)).1.is_empty());
+        assert_eq!(
+            (ledgers.written("clickhouse"), ledgers.dropped("clickhouse")),
+            (written, Some(1))
+        );
+    };
+    check(&ledgers, 30, 29);
+    // It writes the 20th to the 30th again.
+    ledgers.add(&restored(3, 31, (2, 20))).unwrap();
+    check(&ledgers, 31, 10 + 30);
+    // A failure: it goes on from its own newest checkpoint.
+    ledgers.add(&restored(5, 40, (3, 31))).unwrap();
+    check(&ledgers, 40, 10 + 39);
+    // Back once more, after failed checkpoints: the number of its first record is larger than the last one.
+    ledgers.add(&restored(9, 45, (2, 20))).unwrap();
+    check(&ledgers, 45, 10 + 20 + 44);
+}
+
 #[test]
 fn records_that_the_store_would_not_keep_are_not_dropped() {
     let mut ledger: serde_json::Value = serde_json::from_slice(&record(1, 30, 0, 0)).unwrap();
@@ -68,6 +105,23 @@ fn every_missing_unit_is_found() {
     let mut broken: serde_json::Value = serde_json::from_slice(&record(2, 1, 0, 0)).unwrap();
     broken["input"]["dns.normalized"]["records"] = json!(2);
     assert!(ledgers.add(broken.to_string().as_bytes()).is_err());
+}
+
+/// An agent sends from its spool what a job no longer remembers.
+#[test]
+fn copies_that_come_late_are_a_note() {
+    let mut ledgers = StreamLedgers::default();
+    ledgers.add(&record(1, 30, 2, 0)).unwrap();
+    let with_late = |late_copies| {
+        let mut totals = totals(32, 27, 0);
+        totals.found.late_copies = late_copies;
+        compare(&ledgers, totals)
+    };
+    let (notes, problems) = with_late(3);
+    assert!(problems.is_empty(), "{problems:?}");
+    assert!(notes.shown[0].contains("3 copies") && notes.shown[0].contains("enrich.deduplicate"));
+    let (notes, problems) = with_late(2);
+    assert!(notes.is_empty() && !problems.is_empty(), "the third one came in time");
 }
 
 #[test]
@@ -239,6 +293,8 @@ fn age_is_that_of_the_window() {
     assert_eq!(bounds.age(300, at(100), at(400)), Age::Recent);
     assert_eq!(bounds.age(10, at(99), at(109)), Age::Kept);
     assert_eq!(bounds.age(60, at(150), at(210)), Age::Recent);
+    let of_all = Bounds { expired: [(0, at(100))].into(), ..Bounds::default() };
+    assert_eq!([0, 60].map(|step| of_all.age(step, at(99), at(159))), [Age::Expired; 2]);
     assert_eq!(Bounds::default().age(0, at(0), at(u32::MAX.into())), Age::Kept);
 }
 

@@ -34,7 +34,7 @@ public record FleetConfig(
   /** Fills in defaults and refuses unknown sinks. */
   public FleetConfig {
     group = group == null ? "dnscribe-fleet" : group;
-    deduplicate = deduplicate == null ? Duration.ofMinutes(15) : deduplicate;
+    deduplicate = deduplicate == null ? Duration.ofHours(2) : deduplicate;
     allowedLateness = allowedLateness == null ? Duration.ofMinutes(2) : allowedLateness;
     nodeLag = nodeLag == null ? Duration.ofSeconds(15) : nodeLag;
     idleTimeout = idleTimeout == null ? Duration.ofSeconds(30) : idleTimeout;

@@ -8,7 +8,8 @@ import java.util.List;
  * The job that writes a store.
  *
  * @param group beginning of the consumer groups; a store's name follows
- * @param deduplicate how long an {@code event_id} of alerts, probes and changes is remembered
+ * @param deduplicate how long an {@code event_id} of alerts, lookups, connections, uses, probes and
+ *     changes is remembered
  * @param stores that there are: {@code clickhouse}, {@code timescaledb}, {@code influxdb}, {@code
  *     archive}
  */
@@ -29,7 +30,7 @@ public record StoreConfig(String group, Duration deduplicate, List<String> store
   /** Fills in defaults and refuses unknown stores. */
   public StoreConfig {
     group = group == null ? "dnscribe-store" : group;
-    deduplicate = deduplicate == null ? Duration.ofMinutes(15) : deduplicate;
+    deduplicate = deduplicate == null ? Duration.ofHours(2) : deduplicate;
     stores = stores == null ? ALL : List.copyOf(stores);
     for (String store : stores) {
       if (!ALL.contains(store)) {

@@ -9,6 +9,7 @@ import java.time.Instant;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.OptionalLong;
 import java.util.Set;
 import java.util.TreeMap;
 import org.apache.flink.api.common.state.ListState;
@@ -41,6 +42,9 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
 
   private transient ListState<Counts> state;
 
+  /** What the job went on from; null once a record says so. */
+  private transient ObjectNode restored;
+
   /** Creates the ledger of a job with these operators. */
   public LedgerOperator(String job, Set<String> operators) {
     this.job = job;
@@ -61,6 +65,12 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
       if (operators.contains(counts.operator())) {
         put(counts);
       }
+    }
+    // A job may go on from an older savepoint: what it counted until then is not counted twice.
+    OptionalLong checkpoint = context.getRestoredCheckpointId();
+    if (checkpoint.isPresent()) {
+      restored = JSON.createObjectNode().put("checkpoint", checkpoint.getAsLong());
+      restored.set("output", addSums(JSON.createObjectNode()).withObjectProperty("output"));
     }
   }
 
@@ -90,7 +100,8 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
     state.update(all);
   }
 
-  private OutputRecord record(long checkpoint) throws Exception {
+  /** Adds the sums of all subtasks to an object, at their places. */
+  private ObjectNode addSums(ObjectNode object) {
     Map<String, Long> sums = new TreeMap<>();
     for (Map<Integer, Counts> subtasks : newest.values()) {
       for (Counts counts : subtasks.values()) {
@@ -101,6 +112,18 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
                     sums.merge(place, value, (one, other) -> Counts.add(place, one, other)));
       }
     }
+    for (Map.Entry<String, Long> sum : sums.entrySet()) {
+      String[] place = sum.getKey().split("/", -1);
+      ObjectNode parent = object;
+      for (int i = 0; i < place.length - 1; i++) {
+        parent = parent.withObjectProperty(place[i]);
+      }
+      parent.put(place[place.length - 1], sum.getValue());
+    }
+    return object;
+  }
+
+  private OutputRecord record(long checkpoint) throws Exception {
     String id = EventIds.of(job, getRuntimeContext().getJobInfo().getJobId(), checkpoint);
     ObjectNode ledger = JSON.createObjectNode();
     ledger.put("schema", SCHEMA);
@@ -112,14 +135,7 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
     ledger.putObject("input");
     ledger.putObject("output");
     ledger.put("late", 0);
-    for (Map.Entry<String, Long> sum : sums.entrySet()) {
-      String[] place = sum.getKey().split("/", -1);
-      ObjectNode parent = ledger;
-      for (int i = 0; i < place.length - 1; i++) {
-        parent = parent.withObjectProperty(place[i]);
-      }
-      parent.put(place[place.length - 1], sum.getValue());
-    }
+    addSums(ledger);
     // Topics that are read as tables, or that a job wrote, have no duplicates.
     for (var input : ledger.get("input")) {
       ObjectNode counters = (ObjectNode) input;
@@ -132,6 +148,10 @@ public final class LedgerOperator extends AbstractStreamOperator<OutputRecord>
       }
     }
     ledger.put("balanced", balances(ledger));
+    if (restored != null) {
+      ledger.set("restored", restored);
+      restored = null;
+    }
     return new OutputRecord(
         SCHEMA, job, id, job.getBytes(StandardCharsets.UTF_8), JSON.writeValueAsBytes(ledger));
   }

@@ -5,6 +5,7 @@ import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import dnscribe.stream.detect.Rule;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -27,6 +28,13 @@ class ConfigTest {
     assertThat(config.store().stores()).containsExactly("clickhouse");
     assertThat(config.clickhouse().retention()).isEqualTo(Duration.ofDays(18_250));
     assertThat(config.checkpoints().interval()).isEqualTo(Duration.ofSeconds(10));
+    // A topic that two jobs read has as many unique records for both.
+    assertThat(
+            List.of(
+                config.enrich().deduplicate(),
+                config.fleet().deduplicate(),
+                config.store().deduplicate()))
+        .containsOnly(Duration.ofHours(2));
   }
 
   @ParameterizedTest
