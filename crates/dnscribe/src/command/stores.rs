@@ -104,8 +104,8 @@ impl Store {
         (matches!(self.client, Client::InfluxDb(_)) && table == FLEET).then_some("all")
     }
 
-    /// Returns the times before which rows are expired, by step of windows; 0 for other tables.
-    /// Empty if none can be expired.
+    /// Returns the times before which rows are expired, by step of windows; 0 for all others. Empty if
+    /// none can be expired.
     ///
     /// # Errors
     /// Returns a sentence if the store does not answer.
@@ -127,7 +127,9 @@ impl Store {
                 };
                 rows.into_iter().map(row).collect()
             }),
-            Client::InfluxDb(_) => Ok(BTreeMap::new()),
+            Client::InfluxDb(queries) => {
+                queries.bucket().and_then(|answer| influxdb_cutoff(&answer, Timestamp::now()))
+            }
         };
         found.map_err(|why| format!("{}: {table}: {why}", self.name))
     }
@@ -176,7 +178,7 @@ impl Store {
                 ));
                 rows.map(|rows| rows.iter().map(|(_, count)| count).sum::<i64>().to_string())
             }
-            Client::InfluxDb(queries) => queries.influxdb(table, until),
+            Client::InfluxDb(queries) => queries.influxdb(table, cutoff, until),
         };
         rows.and_then(|rows| rows.trim().parse().map_err(|_| format!("no number: {rows}")))
             .map_err(|why| format!("{}: {table}: {why}", self.name))
@@ -201,11 +203,26 @@ fn clickhouse_cutoff(
     if engine.trim().is_empty() {
         return Err("there is no such table".to_owned());
     }
-    let span = ttl(&engine);
-    Ok(span
-        .map(|span| (0, Timestamp::now().minus(span).plus(RETENTION_MARGIN)))
-        .into_iter()
-        .collect())
+    Ok(ttl(&engine).map(|span| retention_cutoff(span, Timestamp::now())).into_iter().collect())
+}
+
+/// Returns the end of the retention of a bucket, by the answer of `InfluxDB` about it.
+fn influxdb_cutoff(answer: &str, now: Timestamp) -> Result<BTreeMap<u64, Timestamp>, String> {
+    let answer: serde_json::Value = serde_json::from_str(answer)
+        .map_err(|error| format!("cannot read its answer about the bucket: {error}"))?;
+    let bucket = answer.pointer("/buckets/0").ok_or("there is no such bucket for this token")?;
+    // Without a rule, or with one of 0 s, points are kept for ever.
+    let seconds =
+        bucket.pointer("/retentionRules/0/everySeconds").and_then(serde_json::Value::as_u64);
+    let span = seconds.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    Ok(span.map(|span| retention_cutoff(span, now)).into_iter().collect())
+}
+
+/// Returns the time before which rows may be gone at `now`, for all steps. It is a whole second: rows of
+/// some stores have shorter fractions than their records.
+fn retention_cutoff(span: Duration, now: Timestamp) -> (u64, Timestamp) {
+    let cutoff = now.minus(span).plus(RETENTION_MARGIN).as_nanos();
+    (0, Timestamp::from_nanos(cutoff - cutoff % 1_000_000_000))
 }
 
 /// Returns the interval of a table's `TTL`.
@@ -254,9 +271,9 @@ impl HttpQueries {
         Ok(Self { client, url: url.clone() })
     }
 
-    fn post(&self, path: &str, body: &str) -> Result<String, String> {
+    fn request(&self, method: &Method, path: &str, body: &str) -> Result<String, String> {
         let target = format!("{}{path}", self.url.base.trim_end_matches('/'));
-        let response = self.client.send(&Method::POST, &target, body.as_bytes(), TIMEOUT, true)?;
+        let response = self.client.send(method, &target, body.as_bytes(), TIMEOUT, true)?;
         let text = String::from_utf8_lossy(&response.body).into_owned();
         if response.status.is_success() {
             return Ok(text);
@@ -271,14 +288,30 @@ impl HttpQueries {
 
     fn clickhouse(&self, query: &str) -> Result<String, String> {
         let database = self.url.parameter("database", "dns");
-        self.post(&format!("/?database={database}"), query)
+        self.request(&Method::POST, &format!("/?database={database}"), query)
     }
 
-    /// Counts the points of a measurement with grouping `all` whose windows end before `until`, in
-    /// nanoseconds since the epoch.
-    fn influxdb(&self, measurement: &str, until: u64) -> Result<String, String> {
-        let (org, bucket) =
-            (self.url.parameter("org", "dnscribe"), self.url.parameter("bucket", "dns"));
+    /// Returns the organisation and the bucket of `InfluxDB`.
+    fn org_and_bucket(&self) -> (&str, &str) {
+        (self.url.parameter("org", "dnscribe"), self.url.parameter("bucket", "dns"))
+    }
+
+    /// Returns what `InfluxDB` says about the bucket, as JSON.
+    fn bucket(&self) -> Result<String, String> {
+        let (org, bucket) = self.org_and_bucket();
+        self.request(&Method::GET, &format!("/api/v2/buckets?org={org}&name={bucket}"), "")
+    }
+
+    /// Counts the points of a measurement from `cutoff` on, of windows those with grouping `all`, that
+    /// end before `until`, in nanoseconds since the epoch.
+    fn influxdb(
+        &self,
+        measurement: &str,
+        cutoff: Option<Timestamp>,
+        until: u64,
+    ) -> Result<String, String> {
+        let (org, bucket) = self.org_and_bucket();
+        let from = cutoff.map_or(0, Timestamp::as_nanos);
         let (field, end) = if measurement == FLEET {
             (
                 "\"transactions\" and r.grouping == \"all\"",
@@ -288,11 +321,11 @@ impl HttpQueries {
             ("\"target\"", "int(v: r._time)")
         };
         let query = format!(
-            "from(bucket: \"{bucket}\") |> range(start: 0) |> filter(fn: (r) => r._measurement == \
+            "from(bucket: \"{bucket}\") |> range(start: time(v: {from})) |> filter(fn: (r) => r._measurement == \
              \"{measurement}\" and r._field == {field}) |> group() |> filter(fn: (r) => {end} < {until}) \
              |> count()"
         );
-        let csv = self.post(&format!("/api/v2/query?org={org}"), &query)?;
+        let csv = self.request(&Method::POST, &format!("/api/v2/query?org={org}"), &query)?;
         let mut lines =
             csv.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
         let Some(header) = lines.next() else { return Ok("0".to_owned()) };
@@ -388,6 +421,27 @@ mod tests {
         assert_eq!(ttl(engine), Some(Duration::from_hours(168)));
         assert_eq!(ttl("MergeTree ORDER BY ts"), None);
         assert_eq!(ttl("MergeTree TTL ts + toIntervalHour(36)"), Some(Duration::from_hours(36)));
+    }
+
+    #[test]
+    fn reads_the_retention_of_a_bucket() {
+        let now = Timestamp::from_nanos(1_800_000_000_123_456_789);
+        let read = |rules: &str| {
+            let answer = format!(
+                r#"{{"links":{{}},"buckets":[{{"name":"dns","retentionRules":{rules}}}]}}"#
+            );
+            influxdb_cutoff(&answer, now).unwrap()
+        };
+        let days =
+            read(r#"[{"type":"expire","everySeconds":172800,"shardGroupDurationSeconds":86400}]"#);
+        // Less two days, and an hour's margin.
+        let cutoff = Timestamp::from_nanos((1_800_000_000 - 172_800 + 3_600) * 1_000_000_000);
+        assert_eq!(days, [(0, cutoff)].into());
+        for for_ever in ["[]", r#"[{"type":"expire","everySeconds":0}]"#] {
+            assert_eq!(read(for_ever), BTreeMap::new());
+        }
+        assert!(influxdb_cutoff(r#"{"buckets":[]}"#, now).is_err());
+        assert!(influxdb_cutoff("<html>", now).is_err());
     }
 
     #[test]
