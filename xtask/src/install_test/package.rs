@@ -164,10 +164,27 @@ fn newer_deb(program: &Program, folder: &Path) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::{Command, shell};
+
     /// rpm creates the user before it installs the sysusers file.
     #[test]
     fn rpm_script_and_sysusers_file_agree() {
         let line = include_str!("../../../deploy/systemd/dnscribe.sysusers").trim_end();
         assert!(include_str!("../../../deploy/rpm/pre.sh").contains(line));
+    }
+
+    /// A folder that is gone already makes no removal fail.
+    #[test]
+    fn rpm_scripts_after_a_removal_succeed() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = format!(" {}/", folder.path().display());
+        for script in [
+            include_str!("../../../deploy/rpm/postun.sh"),
+            include_str!("../../../deploy/rpm/kpi/postun.sh"),
+            include_str!("../../../deploy/rpm/probe/postun.sh"),
+        ] {
+            let script = script.replace(" /", &root);
+            shell::output(Command::new("sh").args(["-c", &script, "sh", "0"])).unwrap();
+        }
     }
 }
