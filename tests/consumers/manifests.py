@@ -22,6 +22,19 @@ FOREIGN = {"PodMonitor", "PrometheusRule"}
 # Without libyaml, the operator's definition takes seconds.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+
+class Strict(LOADER):
+    """Refuses a key that is there twice, as a strict API server does."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = set()
+        for key, _ in node.value:
+            if key.value in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key.value}", key.start_mark)
+            keys.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 FLINK = "META-INF/fabric8/flinkdeployments.flink.apache.org-v1.yml"
 
 
@@ -71,7 +84,7 @@ def defined(files):
 version = sys.argv[1]
 definitions = defined(sys.argv[3:])
 bad = False
-for document in yaml.load_all(sys.stdin, LOADER):
+for document in yaml.load_all(sys.stdin, Strict):
     if document is None:
         continue
     kind = document.get("kind")

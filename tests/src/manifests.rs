@@ -4,9 +4,9 @@
 use crate::{cache, environment, shell};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Version of Helm.
 const HELM: &str = "3.21.4";
@@ -237,6 +237,7 @@ pub fn everything() -> Value {
         "dashboards": { "enabled": true, "namespace": "monitoring", "annotations": { "grafana_folder": "DNS" } },
         "networkPolicy": {
             "scrapers": [{ "namespaceSelector": { "matchLabels": { "team": "monitoring" } } }],
+            "dnstapSenders": [{ "ipBlock": { "cidr": "192.0.2.0/24" } }],
             "egress": [{ "ports": [{ "port": 9093, "protocol": "TCP" }] }],
         },
         "serviceAccount": { "annotations": { "a": "b" } },
@@ -316,10 +317,11 @@ pub fn read_defined(version: &str, yaml: &str, definitions: &[PathBuf]) -> Resul
     let mut command = Command::new(python()?);
     command.arg(consumers().join("manifests.py")).arg(version).arg(flink_operator()?);
     command.args(definitions);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().context("cannot start Python")?;
-    child.stdin.take().context("no standard input")?.write_all(yaml.as_bytes())?;
-    let output = child.wait_with_output()?;
+    // Not a pipe, since the program answers before it has read everything.
+    let mut input = tempfile::tempfile()?;
+    input.write_all(yaml.as_bytes())?;
+    input.rewind()?;
+    let output = command.stdin(input).output().context("cannot start Python")?;
     let errors = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "Kubernetes {version}: {errors}");
     let text = String::from_utf8(output.stdout)?;

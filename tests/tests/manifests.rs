@@ -2,6 +2,9 @@
 //! more privileges than documented.
 #![expect(clippy::unwrap_used, reason = "what a test's helpers cannot do fails the test")]
 
+#[path = "manifests/values.rs"]
+mod values;
+
 use dnscribe_tests::prometheus::Program;
 use dnscribe_tests::stack::jobs;
 use dnscribe_tests::{environment, grafana, manifests, page, shell};
@@ -91,6 +94,17 @@ fn chart_rejects_invalid_values() {
         json!({ "metrics": { "port": "http" } }),
         json!({ "spool": { "hostPath": "relative" } }),
         json!({ "image": { "digest": "latest" } }),
+        json!({ "config": { "version": 2 } }),
+        json!({ "probe": { "config": { "version": 2 } } }),
+        json!({ "stream": { "config": { "version": 2 } } }),
+        json!({ "stream": { "migrate": { "config": { "version": 2 } } } }),
+        json!({ "stream": { "config": { "store": { "stores": null } } } }),
+        json!({ "nodeSelector": { "kubernetes.io/os": "windows" } }),
+        json!({ "probe": { "nodeSelector": { "kubernetes.io/os": "windows" } } }),
+        json!({ "podAnnotations": { "checksum/config": "mine" } }),
+        json!({ "fullnameOverride": "Mine" }),
+        json!({ "stream": { "taskManager": { "resource": { "cpu": "500m" } } } }),
+        json!({ "stream": { "jobs": { "fleet": { "jobManager": { "resource": { "cpu": "1" } } } } } }),
         json!({ "probe": { "replicas": 2 } }),
         json!({ "stream": { "jobs": { "enrichment": { "parallelism": 1 } } } }),
         json!({ "config": null }),
@@ -102,6 +116,15 @@ fn chart_rejects_invalid_values() {
     ] {
         let error = render("1.34", &values).unwrap_err().to_string();
         assert!(error.contains("don't meet the specifications"), "{values}: {error}");
+    }
+    // What the agent would refuse, in each pod again and again.
+    let sizes = ["1TiB", "4GB", "4096KB", "512", "0MiB", "1000001GiB", "1 GiB"];
+    let addresses = ["0.0.0.0:1", "localhost", "[]", "256.0.0.1", "1:2", ":::"];
+    let sizes = sizes.map(|size| json!({ "spool": { "maxBytes": size } }));
+    let addresses = addresses.map(|address| json!({ "metrics": { "address": address } }));
+    for values in sizes.iter().chain(&addresses) {
+        let error = render("1.34", values).unwrap_err().to_string();
+        assert!(error.contains("does not match pattern"), "{values}: {error}");
     }
     let values = json!({ "kafka": { "optionKeys": { "sasl.password": "password" } } });
     let error = render("1.34", &values).unwrap_err().to_string();
@@ -540,7 +563,14 @@ fn state_is_left_behind_on_request() {
 /// The agent accepts the configuration of the chart.
 #[test]
 fn agent_accepts_chart_configuration() {
-    for values in [json!({}), everything()] {
+    for values in [
+        json!({}),
+        everything(),
+        json!({ "spool": { "maxBytes": "1MiB" }, "metrics": { "address": "::1" } }),
+        json!({ "spool": { "maxBytes": "999999999MiB" }, "metrics": { "address": "[2001:db8::7]" } }),
+        json!({ "spool": { "maxBytes": "1000000GiB" }, "metrics": { "address": "127.0.0.1" } }),
+        json!({ "config": { "version": 1, "capture": null, "kafka": null, "sinks": null } }),
+    ] {
         let documents = read("1.34", &render("1.34", &values).unwrap()).unwrap();
         let config = documents.iter().find_map(|document| document["data"].get("dnscribe.yaml"));
         let config = config.unwrap().clone();

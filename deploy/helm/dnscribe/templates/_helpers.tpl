@@ -13,8 +13,8 @@
 {{- end }}
 
 {{- define "dnscribe.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "dnscribe.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "dnscribe.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "dnscribe.labels" -}}
@@ -50,8 +50,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 
 {{- /* Address of /metrics with a port: (list $ port). An IPv6 address gets its brackets. */ -}}
 {{- define "dnscribe.listen" -}}
-{{- $address := (index . 0).Values.metrics.address -}}
-{{- if and (contains ":" $address) (not (hasPrefix "[" $address)) -}}
+{{- $address := (index . 0).Values.metrics.address | trimAll "[]" -}}
+{{- if contains ":" $address -}}
 {{- $address = printf "[%s]" $address -}}
 {{- end -}}
 {{ printf "%s:%v" $address (index . 1) }}
@@ -73,6 +73,21 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{ toYaml $config }}
 {{- end }}
 
+{{- /* Ports at which the agent receives dnstap from other hosts, as a list in JSON. */ -}}
+{{- define "dnscribe.dnstapPorts" -}}
+{{- $addresses := (default dict .Values.config.capture).dnstap -}}
+{{- if kindIs "string" $addresses -}}
+{{- $addresses = splitList "," $addresses -}}
+{{- end -}}
+{{- $ports := list -}}
+{{- range $addresses -}}
+{{- with regexFind "^(tcp|tls):.*:[0-9]+$" (toString . | trim) -}}
+{{- $ports = append $ports (splitList ":" . | last | int) -}}
+{{- end -}}
+{{- end -}}
+{{ uniq $ports | toJson }}
+{{- end }}
+
 {{- define "dnscribe.stream.image" -}}
 {{- $image := .Values.stream.image -}}
 {{- if $image.digest -}}
@@ -88,36 +103,48 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- if not (hasKey (default dict .Values.stream.config.store) "stores") }}
 {{- $stores := list }}
 {{- range $job, $settings := .Values.stream.jobs }}
-{{- if hasPrefix "store-" $job }}{{ $stores = append $stores (trimPrefix "store-" $job) }}{{ end }}
+{{- if and $settings (hasPrefix "store-" $job) }}{{ $stores = append $stores (trimPrefix "store-" $job) }}{{ end }}
 {{- end }}
 {{- $_ := set $base "store" (dict "stores" $stores) }}
 {{- end }}
 {{- toYaml $base }}
 {{- end }}
 
+{{- /* A configuration without its empty sections, which would replace those that it is merged into. */ -}}
+{{- define "dnscribe.stream.sections" -}}
+{{- $sections := dict }}
+{{- range $name, $section := . }}
+{{- if not (kindIs "invalid" $section) }}{{ $_ := set $sections $name $section }}{{ end }}
+{{- end }}
+{{- toYaml $sections }}
+{{- end }}
+
 {{- define "dnscribe.stream.config" -}}
-{{ toYaml (mergeOverwrite (include "dnscribe.stream.base" . | fromYaml) (deepCopy .Values.stream.config)) }}
+{{ toYaml (mergeOverwrite (include "dnscribe.stream.base" . | fromYaml) (include "dnscribe.stream.sections" .Values.stream.config | fromYaml)) }}
 {{- end }}
 
 {{- define "dnscribe.stream.migrateConfig" -}}
-{{ toYaml (mergeOverwrite (include "dnscribe.stream.config" . | fromYaml) (deepCopy .Values.stream.migrate.config)) }}
+{{ toYaml (mergeOverwrite (include "dnscribe.stream.config" . | fromYaml) (include "dnscribe.stream.sections" .Values.stream.migrate.config | fromYaml)) }}
 {{- end }}
 
-{{- /* Refuses stores without a job, and a job of the archive without a path. */ -}}
-{{- define "dnscribe.stream.checkStores" -}}
+{{- /* Refuses stores without a job, a job of the archive without a path, and names that Flink's operator refuses. */ -}}
+{{- define "dnscribe.stream.check" -}}
+{{- if not (regexMatch "^[a-z]" (include "dnscribe.fullname" .)) }}
+{{- fail "stream: Flink's operator takes only names that begin with a letter: set fullnameOverride" }}
+{{- end }}
 {{- $jobs := .Values.stream.jobs }}
 {{- $isListed := hasKey (default dict .Values.stream.config.store) "stores" }}
 {{- $stores := (include "dnscribe.stream.config" . | fromYaml).store.stores }}
-{{- $path := dig "archive" "path" "" .Values.stream.config }}
+{{- $path := (default dict .Values.stream.config.archive).path }}
 {{- range $stores }}
-{{- if not (hasKey $jobs (printf "store-%s" .)) }}
+{{- if not (get $jobs (printf "store-%s" .)) }}
 {{- fail (printf "stream.config.store.stores has %s, which no job writes: add stream.jobs.store-%s: { parallelism: 1 }, or take it out" . .) }}
 {{- end }}
 {{- end }}
-{{- if and $path (not $isListed) (not (hasKey $jobs "store-archive")) }}
+{{- if and $path (not $isListed) (not (get $jobs "store-archive")) }}
 {{- fail "stream.config.archive.path is set, and no job writes the archive: add stream.jobs.store-archive: { parallelism: 1 }" }}
 {{- end }}
-{{- if and (hasKey $jobs "store-archive") (has "archive" $stores) (not $path) }}
+{{- if and (get $jobs "store-archive") (has "archive" $stores) (not $path) }}
 {{- fail "stream.jobs.store-archive needs stream.config.archive.path, such as s3a://bucket/archive" }}
 {{- end }}
 {{- end }}
@@ -144,10 +171,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- /* Volumes and mounts of the jobs' pods: configuration and secrets as files. */ -}}
 {{- define "dnscribe.stream.volumes" -}}
 - name: config
-  configMap: { name: {{ include "dnscribe.fullname" . }}-stream }
+  configMap: { name: "{{ include "dnscribe.fullname" . }}-stream" }
 {{- with .Values.stream.existingSecret }}
 - name: secrets
-  secret: { secretName: {{ . }}, defaultMode: 0440 }
+  secret: { secretName: {{ . | quote }}, defaultMode: 0440 }
 {{- end }}
 {{- end }}
 
@@ -170,16 +197,16 @@ seccompProfile: { type: RuntimeDefault }
 
 {{- /* Those of the migrations, which neither the agents' DaemonSet nor their NetworkPolicy selects. */ -}}
 {{- define "dnscribe.migrate.labels" -}}
-app.kubernetes.io/name: {{ include "dnscribe.name" . | trunc 55 | trimSuffix "-" }}-migrate
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: "{{ include "dnscribe.name" . | trunc 55 | trimSuffix "-" }}-migrate"
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | quote }}
 {{- end }}
 
 {{- define "dnscribe.probe.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "dnscribe.name" . | trunc 57 | trimSuffix "-" }}-probe
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: "{{ include "dnscribe.name" . | trunc 57 | trimSuffix "-" }}-probe"
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "dnscribe.probe.labels" -}}
