@@ -539,6 +539,7 @@ export const dns_resolvers_1m = {
     transactions: "transactions",
     clients: "clients",
     latency_ms: "latency_ms",
+    latency_bins: "latency_bins",
 } as const;
 
 /** Columns of dns_traffic_1m in ClickHouse. */
@@ -553,6 +554,7 @@ export const dns_traffic_1m = {
     failures: "failures",
     truncated: "truncated",
     response_bytes: "response_bytes",
+    size_bins: "size_bins",
 } as const;
 
 /** Columns of dns_transactions in ClickHouse. */
@@ -869,12 +871,12 @@ export const kpi = {
     quotes: { name: "quotes", description: "Quotes that were made.", unit: "quotes", when: "Always", action: "Compare with registrations.", runbook: "kpi" },
     registrations_28d: { name: "registrations_28d", description: "Completed registrations of the 28 days that end with the last day.", unit: "domains", when: "Always", action: "Compare with the 28 days before.", runbook: "kpi" },
     revenue_month_to_date: { name: "revenue_month_to_date", description: "Captured payments minus refunded payments since the first day of the month, in millionths of the currency's unit.", unit: "micros", when: "Always", action: "Compare with the plan.", runbook: "kpi" },
-    revenue_per_domain: { name: "revenue_per_domain", description: "Captured payments minus refunded payments for domains, per domain that was paid for on the day, in millionths of the currency's unit.", unit: "micros", when: "Always", action: "Compare channels and partners.", runbook: "kpi" },
-    cohort_lifetime_value: { name: "cohort_lifetime_value", description: "Captured payments minus refunded payments so far, per domain that has ever paid, by the month in which the domain's registration that was paid for was completed, or its transfer to us; in millionths of the currency's unit.", unit: "micros", when: "Always", action: "Compare cohorts with what their campaigns have cost.", runbook: "kpi" },
+    revenue_per_domain: { name: "revenue_per_domain", description: "Captured payments minus refunded payments for domains, per domain that was paid for on the day, in millionths of the currency's unit; sliced by the domain's first payment of the day.", unit: "micros", when: "Always", action: "Compare channels and partners.", runbook: "kpi" },
+    cohort_lifetime_value: { name: "cohort_lifetime_value", description: "Captured payments minus refunded payments so far, per domain that has ever paid, by the month in which the domain's registration that was paid for was completed, or its transfer to us; in millionths of the currency's unit; sliced by the first registration, or transfer, of that month.", unit: "micros", when: "Always", action: "Compare cohorts with what their campaigns have cost.", runbook: "kpi" },
     trial_conversion_ratio: { name: "trial_conversion_ratio", description: "Accounts that paid within 30 days of the beginning of their first trial, of all that began one, by the day of that beginning.", unit: "ratio", when: "below 10 %", action: "Ask customers who left why.", runbook: "kpi" },
     workflow_completion_ratio: { name: "workflow_completion_ratio", description: "Started workflows that were completed within 7 days, by the day of the start.", unit: "ratio", when: "below 80 %", action: "Find the step where customers leave.", runbook: "kpi" },
     auth_code_ratio: { name: "auth_code_ratio", description: "Requested auth codes that were issued within 5 days, by the day of the request.", unit: "ratio", when: "below 98 %", action: "Check the mail delivery of auth codes.", runbook: "kpi" },
-    api_error_ratio: { name: "api_error_ratio", description: "Failed API requests per API request.", unit: "ratio", when: "above 1 %", action: "Look at errors by code.", runbook: "kpi" },
+    api_error_ratio: { name: "api_error_ratio", description: "Failed API requests per API request.", unit: "ratio", when: "above 1 %", action: "Compare endpoints, then channels.", runbook: "kpi" },
     api_latency_ms_p95: { name: "api_latency_ms_p95", description: "95th percentile of the latency of API requests.", unit: "milliseconds", when: "above 500 milliseconds", action: "Profile the slowest operation.", runbook: "kpi" },
     api_retry_ratio: { name: "api_retry_ratio", description: "Retried API requests per API request.", unit: "ratio", when: "above 5 %", action: "Look for clients with short timeouts.", runbook: "kpi" },
     registration_latency_ms_p95: { name: "registration_latency_ms_p95", description: "95th percentile of the latency of completed registrations.", unit: "milliseconds", when: "above 3000 milliseconds", action: "Compare TLDs to find a slow registry.", runbook: "kpi" },

@@ -3,6 +3,7 @@
 
 mod customers;
 mod scenes;
+mod slices;
 mod windows;
 
 use crate::world::{World, is_near};
