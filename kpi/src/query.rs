@@ -204,19 +204,21 @@ fn without(table: &str, key: &str, other: &str) -> String {
     format!("SELECT a.* FROM {table} AS a LEFT ANTI JOIN {other} AS b ON a.{key} = b.{key}")
 }
 
-/// Windows of the fleet: the highest revision of each. Of a day with windows of several lengths, those of the length that
-/// covers most of it count, and of the others those that overlap none of a length that comes before theirs.
+/// Windows of the fleet: the highest revision of each. Of a day with windows of several lengths, or of one that begin at different
+/// offsets, those of the length and offset that cover most of it count, and of the others those that overlap none that comes before theirs.
 #[must_use]
 pub fn dns_windows(raw: &str) -> String {
+    // Windows of one length and offset do not overlap.
+    let offset = "event_us % (window_seconds * 1000000)";
     let ranked = format!(
-        "SELECT w.*, l.rank_of_length FROM (SELECT * FROM (SELECT *, row_number() OVER \
+        "SELECT w.*, l.rank_of_length FROM (SELECT * FROM (SELECT *, {offset} AS offset_us, row_number() OVER \
          (PARTITION BY event_us, window_seconds, coalesce(vantage, ''), coalesce(region, '') \
          ORDER BY revision DESC, row_id) AS nth FROM {raw} WHERE step_seconds = window_seconds) \
          AS numbered WHERE nth = 1) AS w INNER JOIN \
-         (SELECT day, window_seconds, row_number() OVER (PARTITION BY day \
-         ORDER BY count(DISTINCT event_us) * window_seconds DESC, window_seconds) AS rank_of_length \
-         FROM {raw} WHERE step_seconds = window_seconds GROUP BY day, window_seconds) AS l \
-         ON w.day = l.day AND w.window_seconds = l.window_seconds"
+         (SELECT day, window_seconds, {offset} AS offset_us, row_number() OVER (PARTITION BY day \
+         ORDER BY count(DISTINCT event_us) * window_seconds DESC, window_seconds, {offset}) AS rank_of_length \
+         FROM {raw} WHERE step_seconds = window_seconds GROUP BY day, window_seconds, {offset}) AS l \
+         ON w.day = l.day AND w.window_seconds = l.window_seconds AND w.offset_us = l.offset_us"
     );
     let place = "row_id, day, coalesce(vantage, '') AS vantage, coalesce(region, '') AS region, \
          rank_of_length, event_us, event_us + window_seconds * 1000000 AS end_us";

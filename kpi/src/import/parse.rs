@@ -78,6 +78,9 @@ struct LatencyRow {
     sketch: Option<String>,
 }
 
+/// Length of a window at most, of which there is a number in microseconds.
+const MAX_WINDOW_SECONDS: i64 = 366 * 86_400;
+
 fn dns_window(value: Value) -> Result<Fact, Rejection> {
     let row: FleetRow =
         serde_json::from_value(value).map_err(|error| Rejection::new("bad_dns_fleet", error))?;
@@ -87,10 +90,12 @@ fn dns_window(value: Value) -> Result<Fact, Rejection> {
     let servfail = row.rcodes.iter().filter(|one| one.rcode == "SERVFAIL").map(|one| one.count);
     let servfail = servfail.fold(0, i64::saturating_add);
     let counts = [row.queries, row.successes, row.retries, servfail, row.statuses.timeout];
-    if row.window_seconds < 1 || counts.iter().any(|count| *count < 0) {
+    if !(1..=MAX_WINDOW_SECONDS).contains(&row.window_seconds)
+        || counts.iter().any(|count| *count < 0)
+    {
         return Err(Rejection::new(
             "bad_dns_fleet",
-            "a number below 0, or a window without length",
+            "a number below 0, or a window without length or of more than a year",
         ));
     }
     if row.successes > row.queries {
