@@ -19,6 +19,7 @@ use crate::store::{State, Store, Table};
 use datafusion::arrow::datatypes::DataType;
 use jiff::civil::Date;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Writes the dictionary as documents of `dbt-semantic-interfaces`: one semantic model for each model, one metric
@@ -70,20 +71,9 @@ fn semantic_model(dictionary: &Dictionary, model: &Model) -> Value {
         }
     }
     for kpi in dictionary.kpis.iter().filter(|kpi| kpi.kind == KpiType::Cumulative) {
-        for (suffix, plus, minus) in
-            [("change", &kpi.plus, &kpi.minus), ("base", &kpi.over, &Vec::new())]
-        {
-            let signed = plus.iter().map(|name| ("+", name));
-            let signed = signed.chain(minus.iter().map(|name| ("-", name)));
-            let parts: Vec<(&str, &Measure)> =
-                signed.filter_map(|(sign, name)| Some((sign, dictionary.measure(name)?))).collect();
-            if !parts.is_empty() && parts.iter().all(|(_, measure)| measure.model == model.name) {
-                let sums = parts
-                    .iter()
-                    .map(|(sign, measure)| format!("{sign} {}", expression(measure, "0")));
-                let sum = sums.collect::<Vec<_>>().join(" ");
-                list.push(json!({ "name": format!("{}_{suffix}", kpi.name), "agg": "sum", "expr": format!("0 {sum}") }));
-            }
+        let sums = [summed(dictionary, kpi, Summed::Change), summed(dictionary, kpi, Summed::Base)];
+        for sum in sums.iter().flatten().filter(|sum| sum.model == model.name) {
+            list.push(json!({ "name": sum.name, "agg": "sum", "expr": sum.expression }));
         }
     }
     let mut dimensions = vec![
@@ -101,6 +91,65 @@ fn semantic_model(dictionary: &Dictionary, model: &Model) -> Value {
         "dimensions": dimensions,
         "measures": list,
     } })
+}
+
+/// What a running total adds up of one model: a measure there has one.
+struct ModelSum<'a> {
+    model: &'a str,
+    name: String,
+    expression: String,
+}
+
+/// Which sums of a KPI are meant.
+#[derive(Clone, Copy)]
+enum Summed {
+    /// What is added and subtracted.
+    Change,
+    /// What it is divided by.
+    Base,
+}
+
+/// Sums that a running total adds up, by model.
+fn summed<'a>(dictionary: &'a Dictionary, kpi: &Kpi, which: Summed) -> Vec<ModelSum<'a>> {
+    let (suffix, plus, minus) = match which {
+        Summed::Change => ("change", &*kpi.plus, &*kpi.minus),
+        Summed::Base => ("base", &*kpi.over, &[][..]),
+    };
+    let signed = plus.iter().map(|name| ("+", name));
+    let signed = signed.chain(minus.iter().map(|name| ("-", name)));
+    let mut sums: BTreeMap<&str, String> = BTreeMap::new();
+    for (sign, measure) in signed.filter_map(|(sign, name)| Some((sign, dictionary.measure(name)?)))
+    {
+        let sum = sums.entry(&measure.model).or_insert_with(|| "0".to_owned());
+        // Writing to a string cannot fail.
+        let _ = write!(sum, " {sign} {}", expression(measure, "0"));
+    }
+    let is_one = sums.len() == 1;
+    let named = sums.into_iter().map(|(model, expression)| {
+        let of = if is_one { String::new() } else { format!("_{model}") };
+        ModelSum { model, name: format!("{}{of}_{suffix}", kpi.name), expression }
+    });
+    named.collect()
+}
+
+/// Metrics of a running total, the last with its name: one for each model, and their sum if they are several.
+fn total(dictionary: &Dictionary, kpi: &Kpi, name: &str, which: Summed) -> Vec<Value> {
+    let running = |name: &str, measure: &str| {
+        let params =
+            json!({ "measure": { "name": measure }, "cumulative_type_params": window(kpi.window) });
+        json!({ "name": name, "type": "cumulative", "type_params": params })
+    };
+    let sums = summed(dictionary, kpi, which);
+    if let [only] = &*sums {
+        return vec![running(name, &only.name)];
+    }
+    let parts: Vec<String> = sums.iter().map(|sum| format!("{name}_{}", sum.model)).collect();
+    let mut metrics: Vec<Value> =
+        parts.iter().zip(&sums).map(|(part, sum)| running(part, &sum.name)).collect();
+    let inputs: Vec<Value> = parts.iter().map(|part| json!({ "name": part })).collect();
+    metrics.push(json!({ "name": name, "type": "derived",
+        "type_params": { "expr": parts.join(" + "), "metrics": inputs } }));
+    metrics
 }
 
 /// Expression of a measure without condition.
@@ -141,25 +190,16 @@ fn metrics(dictionary: &Dictionary, kpi: &Kpi) -> Vec<Value> {
             )]
         }
         KpiType::Cumulative => {
-            let total = |name: &str, suffix: &str| {
-                let mut params = json!({ "measure": { "name": format!("{}_{suffix}", kpi.name) } });
-                if let Some(days) = kpi.window {
-                    params["cumulative_type_params"] = window(days);
-                }
-                base(name, "cumulative", params)
-            };
             if kpi.over.is_empty() {
-                vec![total(&kpi.name, "change")]
+                total(dictionary, kpi, &kpi.name, Summed::Change)
             } else {
                 let (above, below) =
                     (format!("{}_numerator", kpi.name), format!("{}_denominator", kpi.name));
                 let params =
                     json!({ "numerator": { "name": above }, "denominator": { "name": below } });
-                vec![
-                    total(&above, "change"),
-                    total(&below, "base"),
-                    base(&kpi.name, "ratio", params),
-                ]
+                let above = total(dictionary, kpi, &above, Summed::Change);
+                let below = total(dictionary, kpi, &below, Summed::Base);
+                [above, below, vec![base(&kpi.name, "ratio", params)]].concat()
             }
         }
         KpiType::Simple | KpiType::Derived => sum(&kpi.name, &kpi.plus, &kpi.minus),
@@ -183,14 +223,17 @@ fn metrics(dictionary: &Dictionary, kpi: &Kpi) -> Vec<Value> {
     parts
 }
 
-/// Days that a running total adds up.
-fn window(window: Window) -> Value {
-    match window {
-        Window::Days(days) => json!({ "window": format!("{days} days") }),
-        Window::Month => json!({ "grain_to_date": "month" }),
-        Window::Quarter => json!({ "grain_to_date": "quarter" }),
-        Window::Year => json!({ "grain_to_date": "year" }),
-    }
+/// Days that a running total adds up. At a coarser grain it is that of the last day; without `period_agg` that of the first.
+fn window(window: Option<Window>) -> Value {
+    let mut params = match window {
+        None => json!({}),
+        Some(Window::Days(days)) => json!({ "window": format!("{days} days") }),
+        Some(Window::Month) => json!({ "grain_to_date": "month" }),
+        Some(Window::Quarter) => json!({ "grain_to_date": "quarter" }),
+        Some(Window::Year) => json!({ "grain_to_date": "year" }),
+    };
+    params["period_agg"] = json!("last");
+    params
 }
 
 /// Metrics of a sum of measures; the last one has the name.
@@ -261,6 +304,11 @@ pub fn prometheus(dictionary: &Dictionary) -> String {
     page
 }
 
+/// A text as Prometheus shows it: in labels and annotations of rules, double braces begin a template.
+fn literal(text: &str) -> String {
+    text.replace("{{", "{{ \"{{\" }}")
+}
+
 /// The alerting rule of a KPI that has a rule.
 fn alert(kpi: &Kpi) -> Option<Value> {
     let rule = kpi.decision.when.as_ref()?;
@@ -273,17 +321,17 @@ fn alert(kpi: &Kpi) -> Option<Value> {
     let name = format!("DnscribeKpi{name}");
     let summary = format!(
         "{}{{{{ with $labels.slice }}}} ({{{{ . }}}}){{{{ end }}}} is {}.",
-        kpi.label,
-        rule.in_words(&kpi.unit)
+        literal(&kpi.label),
+        literal(&rule.in_words(&kpi.unit))
     );
     Some(json!({
         "alert": name,
         "expr": format!("dnscribe_kpi_rule_fires{{kpi=\"{}\"}} == 1", kpi.name),
-        "labels": { "severity": "warning", "cause": "kpi", "owner": kpi.owner },
+        "labels": { "severity": "warning", "cause": "kpi", "owner": literal(&kpi.owner) },
         "annotations": {
             "summary": summary,
-            "description": kpi.decision.action,
-            "runbook_url": address,
+            "description": literal(&kpi.decision.action),
+            "runbook_url": literal(&address),
             "dashboard": if kpi.family == "pipeline" { "dnscribe-pipeline".to_owned() } else { format!("dnscribe-kpi-{}", kpi.family) },
         },
     }))
@@ -416,6 +464,9 @@ mod tests {
                 .to_owned()
         };
         assert!(metric("registrations_28d").contains("window: \"28 days\""));
+        for total in ["portfolio", "registrations_28d", "revenue_month_to_date"] {
+            assert!(metric(total).contains("period_agg: \"last\""), "of the last day: {total}");
+        }
         assert!(metric("revenue_month_to_date").contains("grain_to_date: \"month\""));
         assert!(metric("revenue").contains("Always group by currency"));
         let value = metric("cohort_lifetime_value");
@@ -424,6 +475,36 @@ mod tests {
         let change = page.split("cohort_lifetime_value_change").nth(1).unwrap();
         let change = change.split("expr: ").nth(1).unwrap().lines().next().unwrap();
         assert!(change.contains("payment_refunded") && !change.contains("place = 1"), "{change}");
+    }
+
+    #[test]
+    fn totals_of_several_models_are_sums_of_totals() {
+        let text = crate::dictionary::BUILT_IN;
+        let other = text.replacen(
+            "plus: [\"kpi:portfolio_growth\"]",
+            "plus: [registration_completed, carts]",
+            1,
+        );
+        assert_ne!(other, text);
+        let page = dbt(&Dictionary::parse(&other, "test").unwrap());
+        let names = ["portfolio_event_change", "portfolio_cart_change"];
+        for name in names {
+            // Where it is measured, and where it is added up.
+            assert_eq!(page.matches(&format!("name: \"{name}\"")).count(), 2, "{name}");
+        }
+        assert!(page.contains("expr: \"portfolio_cart + portfolio_event\""), "{page}");
+        assert!(!page.contains("\"portfolio_change\""), "{page}");
+    }
+
+    #[test]
+    fn braces_of_texts_are_no_templates() {
+        let text = crate::dictionary::BUILT_IN;
+        let other =
+            text.replacen("action: Call the payment provider.", "action: Call {{ $labels.x }}.", 1);
+        assert_ne!(other, text);
+        let rules = prometheus(&Dictionary::parse(&other, "test").unwrap());
+        let escaped = json!("Call {{ \"{{\" }} $labels.x }}.").to_string();
+        assert!(rules.contains(&escaped), "{escaped}");
     }
 
     #[test]

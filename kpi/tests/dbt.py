@@ -12,6 +12,11 @@ issues = result.issues.errors
 issues += SemanticManifestValidator().validate_semantic_manifest(result.semantic_manifest).errors
 for issue in issues:
     print(issue.as_readable_str())
+totals = [metric for metric in result.semantic_manifest.metrics if metric.type.value == "cumulative"]
+for metric in totals:
+    # The default is that of the first day of a month.
+    if metric.type_params.cumulative_type_params.period_agg.value != "last":
+        sys.exit(f"{metric.name}: not that of the last day")
 if issues:
     sys.exit(1)
 kinds = sorted({metric.type.value for metric in result.semantic_manifest.metrics})

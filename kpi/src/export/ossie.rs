@@ -63,7 +63,7 @@ fn metric(dictionary: &Dictionary, kpi: &Kpi) -> Value {
     let (name, expression) = match (kpi.kind, &kpi.samples, kpi.percentile) {
         (KpiType::Percentile, Some(samples), Some(percentile)) => {
             let samples = field(samples);
-            let text = format!("PERCENTILE_DISC({percentile}) WITHIN GROUP (ORDER BY {samples})");
+            let text = format!("PERCENTILE_CONT({percentile}) WITHIN GROUP (ORDER BY {samples})");
             (kpi.name.clone(), text)
         }
         (KpiType::Cumulative, ..) => (format!("{}_change", kpi.name), sum(&kpi.plus, &kpi.minus)),
