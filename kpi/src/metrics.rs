@@ -15,15 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Days whose states are counted.
 const DAYS: i32 = 28;
 
-/// Days at most before the last one whose value stands for a KPI with a horizon: its own are still open.
-const HORIZON_DAYS: i32 = 31;
-
 const OF_KPI: &[(&str, &str)] = &[
     ("kpi", "name"),
     ("family", "operations, sales, product, pipeline"),
     ("unit", "unit"),
-    ("slice", "such as the currency, for KPIs that are always sliced; else empty"),
+    ("slice", SLICE),
 ];
+
+const SLICE: &str = "value of the dimension that a KPI is always sliced by, such as the currency; `NAME=VALUE,…` where it is by several; else empty";
 
 /// Every metric of the page.
 pub static METRICS: [Metric; 8] = [
@@ -50,7 +49,7 @@ pub static METRICS: [Metric; 8] = [
         ("kpi", "name"),
         ("family", "operations, sales, product, pipeline"),
         ("owner", "who answers for it"),
-        ("slice", "such as the currency, for KPIs that are always sliced; else empty"),
+        ("slice", SLICE),
     ])
     .source("values"),
     Metric::gauge(
@@ -154,7 +153,7 @@ pub fn page(
 /// Values of the days until `day` that the page and the rules need.
 fn recent(dictionary: &Dictionary, values: &Values, kpi: &Kpi, day: Date) -> Vec<KpiValue> {
     let question = Question {
-        from: Some(before(day, LOOK_BACK_DAYS + HORIZON_DAYS)),
+        from: Some(before(day, LOOK_BACK_DAYS + horizon(dictionary, kpi))),
         to: Some(day),
         grain: Grain::Day,
         time_zone: UTC.to_owned(),
@@ -166,8 +165,11 @@ fn recent(dictionary: &Dictionary, values: &Values, kpi: &Kpi, day: Date) -> Vec
 
 /// The last day until `day` whose horizon was over with it.
 fn closed(dictionary: &Dictionary, kpi: &Kpi, day: Date) -> Date {
-    let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or(HORIZON_DAYS);
-    before(day, horizon.min(HORIZON_DAYS))
+    before(day, horizon(dictionary, kpi))
+}
+
+fn horizon(dictionary: &Dictionary, kpi: &Kpi) -> i32 {
+    i32::try_from(dictionary.horizon_days(kpi)).unwrap_or_default()
 }
 
 /// What the rule of a KPI says of the last day that was over when values were computed, and whose horizon was over.
@@ -182,11 +184,11 @@ pub fn newest_verdicts(dictionary: &Dictionary, values: &Values, kpi: &Kpi) -> V
     }
 }
 
-/// The last day that was over when values were computed.
+/// The last day that was over when values were computed, if one was.
 fn last_day(values: &Values) -> Option<Date> {
     let (first, last) = values.span()?;
     let computed = day_of(values.as_of?.as_microsecond());
-    Some(last.min(before(computed, 1)).max(first))
+    Some(last.min(before(computed, 1))).filter(|day| *day >= first)
 }
 
 fn before(day: Date, days: i32) -> Date {
@@ -214,6 +216,60 @@ fn write_values(
     }
 }
 
+/// A slice as a label: of several dimensions with their names, quoted as a filter is, since equal labels would be one series.
 fn slice(by: &BTreeMap<String, Option<String>>) -> String {
-    by.values().flatten().map(String::as_str).collect::<Vec<_>>().join(" ")
+    let mut pairs = by.iter().map(|(name, value)| (name, value.as_deref().unwrap_or_default()));
+    match (pairs.next(), pairs.next()) {
+        (None, _) => String::new(),
+        (Some((_, only)), None) => only.to_owned(),
+        (Some(first), Some(second)) => {
+            let all = [first, second].into_iter().chain(pairs);
+            let quoted = all.map(|(name, value)| {
+                let pair = format!("{name}={value}");
+                if pair.contains([',', '"']) {
+                    format!("\"{}\"", pair.replace('"', "\"\""))
+                } else {
+                    pair
+                }
+            });
+            quoted.collect::<Vec<_>>().join(",")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_day_is_one_whose_horizon_is_over() {
+        let short = "types: [restore_requested], lateness_days: 10, horizon_days: 7";
+        let long = "types: [restore_requested], lateness_days: 63, horizon_days: 60";
+        let text = crate::dictionary::BUILT_IN.replacen(short, long, 1);
+        let dictionary = Dictionary::parse(&text, "test").unwrap();
+        let day = jiff::civil::date(2026, 3, 29);
+        let closed = |name: &str| closed(&dictionary, dictionary.kpi(name).unwrap(), day);
+        assert_eq!(closed("restore_completion_ratio"), jiff::civil::date(2026, 1, 28));
+        assert_eq!(closed("transfer_completion_ratio"), jiff::civil::date(2026, 3, 22));
+        assert_eq!(closed("registrations"), day);
+    }
+
+    #[test]
+    fn slices_have_labels_of_their_own() {
+        let label = |pairs: &[(&str, Option<&str>)]| {
+            let pair = |(name, value): &(&str, Option<&str>)| {
+                ((*name).to_owned(), value.map(str::to_owned))
+            };
+            slice(&pairs.iter().map(pair).collect())
+        };
+        assert_eq!(label(&[]), "");
+        assert_eq!(label(&[("currency", Some("EUR"))]), "EUR");
+        let two = |channel, partner| label(&[("channel", channel), ("partner", partner)]);
+        assert_eq!(two(Some("a"), Some("b c")), "channel=a,partner=b c");
+        assert_eq!(two(Some("a b"), Some("c")), "channel=a b,partner=c");
+        assert_eq!(two(None, Some("x")), "channel=,partner=x");
+        assert_eq!(two(Some("x"), None), "channel=x,partner=");
+        let quoted = two(Some("a,partner=b"), Some("say \"hi\""));
+        assert_eq!(quoted, r#""channel=a,partner=b","partner=say ""hi""""#);
+    }
 }

@@ -5,6 +5,9 @@ use crate::decision::Rule;
 use crate::definition::Window;
 use std::collections::BTreeSet;
 
+/// Horizon at most: no day is known that is so long ago.
+const MAX_HORIZON_DAYS: u32 = 3_660;
+
 impl Dictionary {
     /// Returns what is wrong with what is declared in short.
     pub(super) fn unclear(&self) -> Vec<String> {
@@ -76,6 +79,11 @@ impl Dictionary {
             for name in dimensions.iter().filter(|name| !model.dimensions.contains(name)) {
                 problems.push(format!("{place}: model {} has no dimension {name}", model.name));
             }
+        }
+        if measure.horizon_days > MAX_HORIZON_DAYS {
+            let days = measure.horizon_days;
+            problems
+                .push(format!("{place}: horizon_days: {days}: give {MAX_HORIZON_DAYS} or less"));
         }
         let least = measure.horizon_days.saturating_add(DELIVERY_DAYS);
         if measure.horizon_days > 0 && measure.lateness_days < least {

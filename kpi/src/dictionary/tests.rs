@@ -92,6 +92,7 @@ fn refuses_what_is_not_whole() {
         ("events: [expired]", "events: [expired], types: [expired]", "leave out types"),
         ("by: request_id }", "by: request_id }\n    sql: SELECT 1", "give sql or follows"),
         ("model: cart,", "model: basket,", "there is no model basket"),
+        ("10, horizon_days: 7", "9999, horizon_days: 9990", "horizon_days: 9990: give 3660"),
         ("10, horizon_days: 7", "9, horizon_days: 7", "lateness_days: what happens on the last"),
         ("  - name: churn\n", "  - name: portfolio\n", "kpi portfolio: defined twice"),
     ] {
