@@ -18,10 +18,13 @@ use crate::facts::{self, epoch_day};
 use crate::index;
 use crate::rows::date;
 use crate::sources::Sources;
-use crate::store::{Base, CommitKind, ComputeCommit, DayCommit, ReopenCommit, State, Store};
+use crate::store::{
+    Base, CommitKind, ComputeCommit, DayCommit, Method, ReopenCommit, State, Store,
+};
 use crate::summary;
 use jiff::civil::Date;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use values::{DayFile, Values, method, values_from, values_of_all};
 
 /// Which days are computed, and whether they are frozen.
@@ -102,9 +105,14 @@ pub async fn compute(
                 outcome.incomplete.insert(*day, commit.incomplete.clone());
             }
         }
-        let changed: BTreeMap<_, _> =
-            commits.into_iter().filter(|(day, commit)| is_change(&state, *day, commit)).collect();
-        outcome.changed = changed.range(asked.0..=asked.1).count();
+        let definitions = Arc::new(dictionary.definitions());
+        let with = Method { dictionary: dictionary.sha256.clone(), definitions };
+        let is_new = |(day, commit): &(&Date, &DayCommit)| is_change(&state, **day, commit);
+        outcome.changed = commits.range(asked.0..=asked.1).filter(is_new).count();
+        let changed: BTreeMap<_, _> = commits
+            .into_iter()
+            .filter(|(day, commit)| is_new(&(day, commit)) || is_redefined(&state, *day, &with))
+            .collect();
         outcome.finalised = changed.values().map(|commit| commit.finalised.len()).sum();
         if !changed.is_empty()
             || state.computed_at.is_none()
@@ -122,6 +130,8 @@ pub async fn compute(
                 coverage: gaps.coverage,
                 base,
                 definitions,
+                method: (state.method.as_ref() != Some(&with))
+                    .then(|| with.definitions.as_ref().clone()),
                 days: changed,
             };
             // What another computation writes after this commit is not among these.
@@ -189,6 +199,12 @@ fn is_change(state: &State, day: Date, commit: &DayCommit) -> bool {
             || old.incomplete != commit.incomplete
             || old.rejected != commit.rejected
     })
+}
+
+/// Whether the values of a day are not known to be those of these definitions: equal values may be.
+fn is_redefined(state: &State, day: Date, method: &Method) -> bool {
+    let known = state.days.get(&day).and_then(|known| known.definitions.as_ref());
+    known != Some(&method.definitions)
 }
 
 /// Decides what each day's commit says: its file, and which KPIs are final with it, of those days that may be frozen.

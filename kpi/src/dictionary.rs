@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The dictionary that the program brings along.
@@ -573,6 +573,13 @@ impl Dictionary {
         });
         let all = json!([formula, kpi.always_by, measures.collect::<Vec<_>>()]).to_string();
         Definition { sha256: crate::input::hex(&Sha256::digest(all.as_bytes())), formula }
+    }
+
+    /// Hashes of the definitions of all KPIs, by their names.
+    #[must_use]
+    pub fn definitions(&self) -> BTreeMap<String, String> {
+        let hash = |kpi: &Kpi| (kpi.name.clone(), self.definition(kpi).sha256);
+        self.kpis.iter().map(hash).collect()
     }
 
     /// Schemas of the records that a KPI is made of, each once.

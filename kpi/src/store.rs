@@ -12,7 +12,7 @@ mod state;
 
 pub use position::PositionCommit;
 pub use raw::{RawFile, RawImport};
-pub use state::{Coverage, DayState, Erasure, Frozen, Reopening, State, Undone};
+pub use state::{Coverage, DayState, Erasure, Frozen, Method, Reopening, State, Undone};
 
 use crate::attributes;
 use crate::definition::Definition;
@@ -242,6 +242,9 @@ pub struct ComputeCommit {
     pub base: Option<Base>,
     /// Definitions of the KPIs that this computation made final.
     pub definitions: BTreeMap<String, Definition>,
+    /// Hash of the definition of each KPI, if others than those of the computation before. Former versions wrote none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<BTreeMap<String, String>>,
     /// Days with their values. Days whose values have not changed are left out.
     pub days: BTreeMap<jiff::civil::Date, DayCommit>,
 }

@@ -26,9 +26,11 @@ use collect::{Selection, VersionedSums};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use rows::{MeasureRows, Slices, TextId, Texts, merged};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
-use sums::Sums;
+use sums::{Lack, SpanState, Sums};
 
 /// Which parts of days are kept in memory.
 #[derive(Clone, Debug)]
@@ -111,6 +113,8 @@ struct Scope<'a> {
     window: Option<Window>,
     /// First day that counts.
     opening: Date,
+    /// Sums at most, of all spans and slices.
+    most: usize,
 }
 
 impl Scope<'_> {
@@ -246,10 +250,23 @@ impl Values {
     /// Answers a question about a KPI: values by span, and by slice where slices are asked for.
     #[must_use]
     pub fn answer(&self, dictionary: &Dictionary, kpi: &Kpi, question: &Question) -> Vec<KpiValue> {
-        let known = self.span();
-        let from = question.from.or(known.map(|(first, _)| first));
-        let to = question.to.or(known.map(|(_, last)| last));
-        let (Some(from), Some(to)) = (from, to) else { return Vec::new() };
+        let all = self.page(dictionary, kpi, question, usize::MAX, |count| 0..count);
+        all.map(|page| page.values).unwrap_or_default()
+    }
+
+    /// Answers a question with those of its values that `choose` names of their number.
+    ///
+    /// # Errors
+    /// It has more than `most` sums: a running total has one for each slice on each day.
+    pub fn page(
+        &self,
+        dictionary: &Dictionary,
+        kpi: &Kpi,
+        question: &Question,
+        most: usize,
+        choose: impl FnOnce(usize) -> Range<usize>,
+    ) -> Result<ValuePage, String> {
+        let Some((from, to)) = question.days(self.span()) else { return Ok(ValuePage::default()) };
         let definition = dictionary.definition(kpi);
         let present = &definition.formula;
         let until = self.as_of.map_or(i64::MIN, jiff::Timestamp::as_microsecond);
@@ -259,18 +276,22 @@ impl Values {
             is_cumulative: kpi.is_running_total(),
             window: kpi.window,
             opening: self.coverage.opening(&kpi.name),
+            most,
         };
-        let Some((first, last)) = scope.days() else { return Vec::new() };
+        let Some((first, last)) = scope.days() else { return Ok(ValuePage::default()) };
         let spans = self.span_states(dictionary, kpi, question, &scope, &definition);
         let mut counted = self.days.range(first..=last);
         let is_adjusted = counted.any(|(_, day)| day.is_adjusted(kpi));
-        let VersionedSums { official, current, previous } =
-            self.versions(kpi, present, &scope, &spans, is_adjusted);
-        let notes = self.notes(dictionary, kpi);
-        let horizon = i32::try_from(dictionary.horizon_days(kpi)).unwrap_or_default();
+        let too_many = || {
+            format!(
+                "from {from} to {to}: more than {most} sums: ask for fewer days, a longer grain, or fewer slices by filter"
+            )
+        };
+        let sums = self.versions(kpi, present, &scope, &spans, is_adjusted);
+        let sums = sums.ok_or_else(too_many)?;
         // Where data are missing, a day without slices has one value that says so.
         let nothing = vec![0; scope.selection.by.len()];
-        let has_rows: BTreeSet<usize> = official.keys().map(|(index, _)| *index).collect();
+        let has_rows: BTreeSet<usize> = sums.official.keys().map(|(index, _)| *index).collect();
         let without_rows = spans
             .iter()
             .enumerate()
@@ -280,61 +301,28 @@ impl Values {
             .map(|(index, _)| (index, nothing.clone()));
         let without_rows: Vec<Key> =
             without_rows.chain(self.stopped(kpi, question, &scope, present, &spans)).collect();
-        let keys: BTreeSet<&Key> = official
+        let keys: BTreeSet<&Key> = sums
+            .official
             .keys()
             .chain(&without_rows)
-            .chain(current.iter().flat_map(BTreeMap::keys))
-            .chain(previous.values().flat_map(BTreeMap::keys))
+            .chain(sums.current.iter().flat_map(BTreeMap::keys))
+            .chain(sums.previous.values().flat_map(BTreeMap::keys))
             .collect();
-        let values = keys.into_iter().map(|key| {
-            let (place, mut span) = (&scope.calendar.spans[key.0], spans[key.0].clone());
-            let time = |micros| jiff::Timestamp::from_microsecond(micros).ok();
-            let time = |micros| if scope.calendar.has_utc_days { None } else { time(micros) };
-            let then = spans[key.0].definition.as_ref().map_or(present, |then| &then.formula);
-            if official.get(key).is_some_and(|sums| sums.is_too_large(then)) {
-                span.add_reason(TOO_LARGE.to_owned());
-            }
-            let state = span.state();
-            let value = |sums: &BTreeMap<Key, Sums>, formula| {
-                let sums = sums.get(key).cloned().unwrap_or_default();
-                sums.value(formula, state == ValueState::Incomplete)
-            };
-            let official = value(&official, then);
-            let cause = match span.definition {
-                Some(_) => AdjustmentCause::Definition,
-                None => AdjustmentCause::Late,
-            };
-            let adjustment = current
-                .as_ref()
-                .and_then(|current| Adjustment::between(&official, value(current, present), cause));
-            let restatements = span.reopened.iter().map(|(at, reason)| Restatement {
-                previous: value(&previous[at], then),
-                at: *at,
-                reason: reason.clone(),
-            });
-            let mut earlier_restatements: Vec<_> = restatements.collect();
-            let restatement = earlier_restatements.pop();
-            let closes = date(epoch_day(span.last) + horizon);
-            let today = self.as_of.map(|at| crate::facts::day_of(at.as_microsecond()));
-            let is_open = horizon > 0 && today.is_some_and(|today| today <= closes);
-            KpiValue {
-                from: place.from,
-                to: place.to,
-                start: time(place.start_us),
-                end: time(place.end_us),
-                value: official,
-                state,
-                by: self.slice(&scope.selection, &key.1),
-                open_until: is_open.then_some(closes),
-                adjustment,
-                restatement,
-                earlier_restatements,
-                reasons: span.reasons(),
-                notes: if state == ValueState::Incomplete { Vec::new() } else { notes.clone() },
-                rejected_rows: span.rejected,
-            }
-        });
-        values.collect()
+        if keys.len() > most {
+            return Err(too_many());
+        }
+        let parts = AnswerParts {
+            values: self,
+            scope: &scope,
+            spans: &spans,
+            sums: &sums,
+            present,
+            notes: self.notes(dictionary, kpi),
+            horizon: i32::try_from(dictionary.horizon_days(kpi)).unwrap_or_default(),
+        };
+        let (chosen, count) = (choose(keys.len()), keys.len());
+        let values = keys.into_iter().skip(chosen.start).take(chosen.len());
+        Ok(ValuePage { values: values.map(|key| parts.value(key)).collect(), count })
     }
 
     /// What values of a KPI take for granted.
@@ -369,5 +357,83 @@ impl Values {
             Some((index(name)?, values.iter().map(|text| self.texts.id(text)).collect()))
         });
         Selection { by, filter: filter.collect(), slices: &self.slices.all }
+    }
+}
+
+/// Values of an answer, and the number of all that it has.
+#[derive(Clone, Debug, Default)]
+pub struct ValuePage {
+    /// The values.
+    pub values: Vec<KpiValue>,
+    /// How many the answer has.
+    pub count: usize,
+}
+
+/// What the values of an answer are made of.
+struct AnswerParts<'a> {
+    values: &'a Values,
+    scope: &'a Scope<'a>,
+    spans: &'a [SpanState],
+    sums: &'a VersionedSums,
+    /// Formula of today.
+    present: &'a Formula,
+    notes: Vec<String>,
+    horizon: i32,
+}
+
+impl AnswerParts<'_> {
+    fn value(&self, key: &Key) -> KpiValue {
+        let Self { values, scope, sums, present, horizon, .. } = *self;
+        let (place, mut span) = (&scope.calendar.spans[key.0], self.spans[key.0].clone());
+        let time = |micros| jiff::Timestamp::from_microsecond(micros).ok();
+        let time = |micros| if scope.calendar.has_utc_days { None } else { time(micros) };
+        let then = self.spans[key.0].definition.as_ref().map_or(present, |then| &then.formula);
+        if sums.official.get(key).is_some_and(|sums| sums.is_too_large(then)) {
+            span.add_reason(TOO_LARGE.to_owned());
+        }
+        let state = span.state();
+        let value = |sums: &BTreeMap<Key, Sums>, formula| {
+            // The rows of a whole day are no value of a part of it.
+            if span.lacks(Lack::Parts) {
+                return Value::Null;
+            }
+            let sums = sums.get(key).cloned().unwrap_or_default();
+            sums.value(formula, state == ValueState::Incomplete)
+        };
+        let official = value(&sums.official, then);
+        let cause = match span.definition {
+            Some(_) => AdjustmentCause::Definition,
+            None => AdjustmentCause::Late,
+        };
+        let current = sums.current.as_ref().filter(|_| !span.lacks(Lack::Present));
+        let adjustment = current
+            .and_then(|current| Adjustment::between(&official, value(current, present), cause));
+        let restatements = span.reopened.iter().map(|(at, reason)| Restatement {
+            previous: value(&sums.previous[at], then),
+            at: *at,
+            reason: reason.clone(),
+        });
+        let mut earlier_restatements: Vec<_> = restatements.collect();
+        let restatement = earlier_restatements.pop();
+        let closes = date(epoch_day(span.last) + horizon);
+        let today = values.as_of.map(|at| crate::facts::day_of(at.as_microsecond()));
+        let is_open = horizon > 0 && today.is_some_and(|today| today <= closes);
+        let notes = if state == ValueState::Incomplete { &[][..] } else { &*self.notes };
+        KpiValue {
+            from: place.from,
+            to: place.to,
+            start: time(place.start_us),
+            end: time(place.end_us),
+            value: official,
+            state,
+            by: values.slice(&scope.selection, &key.1),
+            open_until: is_open.then_some(closes),
+            adjustment,
+            restatement,
+            earlier_restatements,
+            reasons: span.reasons(),
+            notes: notes.to_vec(),
+            rejected_rows: span.rejected,
+        }
     }
 }

@@ -133,6 +133,12 @@ pub(super) async fn values_from(
     let span = (first.min(asked.0), last.max(asked.1));
     let Some(summary) = Summary::read(store, &base.summary).await? else { return Ok(None) };
     let days = || (epoch_day(span.0)..=epoch_day(span.1)).map(date);
+    // Days before the first fact and after the last may be those of another computation.
+    let present = dictionary.definitions();
+    let known = |day| state.days.get(&day)?.definitions.as_ref();
+    if days().filter_map(known).any(|definitions| **definitions != present) {
+        return Ok(None);
+    }
     let files = || Table::ALL.into_iter().flat_map(|table| state.numbered_files(table));
     let (new, old): (Vec<_>, Vec<_>) = files().partition(|(number, _)| *number > base.snapshot);
     let rows = |files: &[(u64, &crate::store::FactFile)]| -> u64 {

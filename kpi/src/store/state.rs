@@ -34,6 +34,8 @@ pub struct State {
     pub decided: u64,
     /// What sources were declared at the newest computation.
     pub coverage: Coverage,
+    /// Dictionary of the newest computation, if it has said its definitions.
+    pub method: Option<Method>,
     /// What the next computation can go on from, if all values are those of one computation.
     pub base: Option<Base>,
     /// Days that sources were said to have delivered (`import --complete`), by their names.
@@ -65,6 +67,15 @@ pub struct Coverage {
     pub openings: BTreeMap<String, Date>,
 }
 
+/// Dictionary that values were computed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Method {
+    /// SHA-256 of its text.
+    pub dictionary: String,
+    /// Hash of the definition of each KPI.
+    pub definitions: Arc<BTreeMap<String, String>>,
+}
+
 /// Final value of a KPI on a day.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Frozen {
@@ -92,6 +103,8 @@ pub struct Reopening {
 pub struct DayState {
     /// Newest file with the rows of all measures.
     pub current: String,
+    /// Hashes of the definitions that this file was computed with, by KPI; former versions did not say them.
+    pub definitions: Option<Arc<BTreeMap<String, String>>>,
     /// Final values by KPI.
     pub frozen: BTreeMap<String, Frozen>,
     /// All times that the day was reopened, in the order of time.
@@ -181,11 +194,18 @@ impl State {
                 self.decided = number;
                 self.coverage = compute.coverage;
                 self.base = compute.base;
+                let known = self.method.take().filter(|it| it.dictionary == compute.dictionary);
+                let said = compute.method.map(Arc::new);
+                let said =
+                    said.map(|definitions| Method { dictionary: compute.dictionary, definitions });
+                self.method = said.or(known);
+                let method = self.method.as_ref().map(|method| &method.definitions);
                 let shared = |(kpi, definition)| (kpi, Arc::new(definition));
                 let definitions: BTreeMap<_, _> =
                     compute.definitions.into_iter().map(shared).collect();
                 for (day, values) in compute.days {
                     let state = self.days.entry(day).or_default();
+                    state.definitions = method.cloned();
                     if let Some(reopened) = self.emptied.remove(&day) {
                         state.reopened = reopened;
                     }

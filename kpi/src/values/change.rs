@@ -1,7 +1,7 @@
 //! Before and after a moment, such as that of a change of DNS: means or ratios of both, and an interval of their difference.
 
 use super::calendar::Calendar;
-use super::sums::{Sums, shown};
+use super::sums::{Lack, Sums, shown};
 use super::{Grain, Question, Scope, UTC, ValueState, Values};
 use crate::definition::Part;
 use crate::dictionary::{Dictionary, Kpi, KpiType};
@@ -110,13 +110,14 @@ impl Values {
             is_cumulative: false,
             window: None,
             opening: self.coverage.opening(&kpi.name),
+            most: usize::MAX,
         };
         let definition = dictionary.definition(kpi);
         let states = self.span_states(dictionary, kpi, &asked.question, &scope, &definition);
         let mut sums: BTreeMap<usize, Sums> = BTreeMap::new();
         let collected =
             self.collect(&scope, 1, |_, day| day.official(kpi, &definition.formula), |_, _| true);
-        for ((index, _), added) in collected.into_iter().flatten() {
+        for ((index, _), added) in collected.into_iter().flatten().flatten() {
             sums.entry(index).or_default().add(&added);
         }
         let spans = &scope.calendar.spans;
@@ -138,7 +139,10 @@ impl Values {
                     reasons.push(format!("{} is open until {closes}", states[index].last));
                 }
             }
-            let has_values = range.clone().all(|index| states[index].has_values);
+            let lacks = |index: usize| {
+                [Lack::Values, Lack::Parts].iter().any(|it| states[index].lacks(*it))
+            };
+            let has_values = !range.clone().any(lacks);
             let of = |index: usize| sums.get(&index).cloned().unwrap_or_default();
             let estimate = Estimate::of(kpi, &range.map(of).collect::<Vec<_>>());
             Estimate { value: estimate.value.filter(|_| has_values), ..estimate }

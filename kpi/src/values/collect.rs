@@ -34,7 +34,8 @@ pub(super) struct VersionedSums {
 }
 
 impl Values {
-    /// Sums of the official values, of the current ones where they may differ, and of those before each reopening.
+    /// Sums of the official values, of the current ones where they may differ, and of those before each reopening; nothing if they are
+    /// too many.
     pub(super) fn versions(
         &self,
         kpi: &Kpi,
@@ -42,7 +43,7 @@ impl Values {
         scope: &Scope<'_>,
         spans: &[SpanState],
         is_adjusted: bool,
-    ) -> VersionedSums {
+    ) -> Option<VersionedSums> {
         let is_adjusted = is_adjusted || spans.iter().any(|span| span.definition.is_some());
         let times: BTreeSet<_> = spans.iter().flat_map(|span| span.reopened.keys()).collect();
         let adjusted = is_adjusted.then_some(Version::Current);
@@ -65,26 +66,29 @@ impl Values {
                 _ => true,
             },
         );
-        let mut sums = sums.into_iter();
-        VersionedSums {
+        let mut sums = sums?.into_iter();
+        Some(VersionedSums {
             official: sums.next().unwrap_or_default(),
             current: adjusted.and_then(|_| sums.next()),
             previous: times.into_iter().copied().zip(sums).collect(),
-        }
+        })
     }
 
     /// Adds up the rows that `pick` chooses of each day for each of `count` versions, by span and slice. Rows that several versions
-    /// have are read once. Of spans that `has` leaves out of a version, that version has no sums.
+    /// have are read once. Of spans that `has` leaves out of a version, that version has no sums. Returns nothing if the scope does not allow
+    /// that many.
     pub(super) fn collect<'a>(
         &'a self,
         scope: &Scope<'_>,
         count: usize,
         pick: impl Fn(usize, &'a DayValues) -> Picked<'a>,
         has: impl Fn(usize, usize) -> bool,
-    ) -> Vec<BTreeMap<Key, Sums>> {
+    ) -> Option<Vec<BTreeMap<Key, Sums>>> {
         let mut slices = AnswerSlices::new(&scope.selection);
         let mut versions = vec![VersionSums::default(); count];
-        let Some((first, last)) = scope.days() else { return vec![BTreeMap::new(); count] };
+        let Some((first, last)) = scope.days() else {
+            return Some(vec![BTreeMap::new(); count]);
+        };
         if scope.selection.by.is_empty() {
             let all = slices.number(Vec::new());
             for (version, sums) in versions.iter_mut().enumerate() {
@@ -119,8 +123,16 @@ impl Values {
                     }
                 });
             }
+            if versions.iter().map(VersionSums::len).sum::<usize>() > scope.most {
+                return None;
+            }
         }
-        versions.into_iter().map(|sums| slices.named(sums.ended(scope))).collect()
+        let is_total = scope.is_cumulative || scope.window.is_some();
+        let all = slices.slices.len().saturating_mul(scope.calendar.spans.len());
+        if is_total && all.saturating_mul(count) > scope.most {
+            return None;
+        }
+        Some(versions.into_iter().map(|sums| slices.named(sums.ended(scope))).collect())
     }
 }
 
@@ -150,6 +162,10 @@ struct VersionSums {
 }
 
 impl VersionSums {
+    fn len(&self) -> usize {
+        self.spans.len() + self.before.len() + self.days.len()
+    }
+
     fn ended(mut self, scope: &Scope<'_>) -> BTreeMap<SpanSlice, Sums> {
         let spans = &scope.calendar.spans;
         if let Some(window) = scope.window {

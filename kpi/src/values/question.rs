@@ -133,6 +133,19 @@ impl Question {
         TimeZone::get(&self.time_zone).unwrap_or(TimeZone::UTC)
     }
 
+    /// First and last day; `known` are those in UTC with values, which other days of the time zone may touch.
+    pub(super) fn days(&self, known: Option<(Date, Date)>) -> Option<(Date, Date)> {
+        let zone = self.zone();
+        let day_at = |micros: i64| {
+            let time = jiff::Timestamp::from_microsecond(micros).unwrap_or_default();
+            time.to_zoned(zone.clone()).date()
+        };
+        let begin = |day: Date| i64::from(epoch_day(day)) * Part::Day.micros();
+        let first = known.map(|(first, _)| day_at(begin(first)));
+        let last = known.map(|(_, last)| day_at(begin(last) + Part::Day.micros() - 1));
+        Some((self.from.or(first)?, self.to.or(last)?))
+    }
+
     /// Checks whether a KPI whose finest grain is `part` has such values.
     ///
     /// # Errors
@@ -156,13 +169,11 @@ impl Question {
     /// # Errors
     /// It is longer than a century.
     pub fn check_length(&self, known: Option<(Date, Date)>) -> Result<(), String> {
-        let from = self.from.or(known.map(|(first, _)| first));
-        let to = self.to.or(known.map(|(_, last)| last));
-        match (from, to) {
-            (Some(from), Some(to)) if epoch_day(to) - epoch_day(from) > MAX_DAYS => {
+        match self.days(known) {
+            Some((from, to)) if epoch_day(to) - epoch_day(from) > MAX_DAYS => {
                 Err(format!("from {from} to {to}: more than {MAX_DAYS} days"))
             }
-            (Some(from), Some(to)) => {
+            Some((from, to)) => {
                 let days = i64::from(epoch_day(to) - epoch_day(from) + 1);
                 match self.grain.step_us() {
                     Some(step) if days * (Part::Day.micros() / step) > MAX_PARTS => Err(format!(
@@ -171,7 +182,7 @@ impl Question {
                     _ => Ok(()),
                 }
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::calendar::{Calendar, Place};
 use super::collect::AnswerSlices;
 use super::question::{Grain, Question, ValueState};
 use super::rows::{MeasureRows, NO_SLOT};
-use super::sums::SpanState;
+use super::sums::{Lack, SpanState};
 use super::{DayValues, Key, Scope, SpanSlice, Values, before};
 use crate::completeness::Needs;
 use crate::definition::{Definition, Formula};
@@ -73,21 +73,22 @@ impl Values {
     ) -> Vec<SpanState> {
         let needs = Needs::of(dictionary, kpi, &self.coverage);
         let missing = |day: Date| self.days.get(&day).map(|values| &values.state.incomplete);
+        // What comes before all spans need not be divided.
+        let begins = scope.calendar.utc_days().map(|(first, _)| first);
         let add = |span: &mut SpanState, day: Date| {
             let values = self.days.get(&day);
             let state = values.map(|values| &values.state);
             span.add(kpi, day, state, &definition.sha256, || needs.reasons(day, missing));
             let rows = values.map(|values| values.official(kpi, &definition.formula).0);
-            let lacks = values.zip(rows);
+            let divided = values.zip(rows).filter(|_| Some(day) >= begins);
             let lacks =
-                lacks.and_then(|(day, rows)| self.lacks_parts(kpi, day, rows, question, scope));
+                divided.and_then(|(day, rows)| self.lacks_parts(kpi, day, rows, question, scope));
             if let Some(why) = lacks {
-                span.has_values = false;
-                span.add_reason(format!("{day}: {why}"));
+                span.add_lack(Lack::Parts, format!("{day}: {why}"));
             }
         };
         let known = self.days.first_key_value().map(|(first, _)| *first);
-        let mut next = known.into_iter().chain(scope.calendar.utc_days().map(|(first, _)| first));
+        let mut next = known.into_iter().chain(begins);
         let mut next = epoch_day(next.by_ref().min().unwrap_or_default());
         let mut total = SpanState::new(date(next));
         let spans = scope.calendar.spans.iter().map(|span| {

@@ -7,7 +7,7 @@ use crate::dictionary::{Kpi, KpiType};
 use crate::store::{DayState, Reopening};
 use jiff::civil::Date;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
@@ -159,6 +159,17 @@ pub(super) fn shown(mut reasons: Vec<String>, more: usize) -> Vec<String> {
     reasons
 }
 
+/// What days of a span do not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lack {
+    /// Values: they were not computed, or with another definition.
+    Values,
+    /// Parts, as the question asks for them.
+    Parts,
+    /// Values of the newest computation with the present definition. The final ones are there.
+    Present,
+}
+
 /// What is known of a span of days.
 #[derive(Clone, Debug)]
 pub(super) struct SpanState {
@@ -168,8 +179,7 @@ pub(super) struct SpanState {
     /// Number of reasons that are left out.
     more_reasons: usize,
     pub(super) rejected: u64,
-    /// Whether each day was computed, and is divided as the question asks for.
-    pub(super) has_values: bool,
+    lacks: BTreeSet<Lack>,
     /// Definition of the last final value, if it is not the present one.
     pub(super) definition: Option<Arc<Definition>>,
     /// When and why days were reopened.
@@ -184,7 +194,7 @@ impl SpanState {
             reasons: Vec::new(),
             more_reasons: 0,
             rejected: 0,
-            has_values: true,
+            lacks: BTreeSet::new(),
             definition: None,
             reopened: BTreeMap::new(),
         }
@@ -199,6 +209,16 @@ impl SpanState {
         } else {
             self.more_reasons += 1;
         }
+    }
+
+    /// Notes that a day lacks something, and why the span is incomplete.
+    pub(super) fn add_lack(&mut self, lack: Lack, reason: String) {
+        self.lacks.insert(lack);
+        self.add_reason(reason);
+    }
+
+    pub(super) fn lacks(&self, lack: Lack) -> bool {
+        self.lacks.contains(&lack)
     }
 
     /// Why the span is incomplete, at the end with how much is left out.
@@ -218,10 +238,17 @@ impl SpanState {
         self.last = day;
         let Some(state) = state else {
             self.is_final = false;
-            self.has_values = false;
-            self.add_reason(format!("{day}: not computed: `compute --date {day}` does it"));
+            let reason = format!("{day}: not computed: `compute --date {day}` does it");
+            self.add_lack(Lack::Values, reason);
             return;
         };
+        // Former versions did not say what they computed values with.
+        let definitions = state.definitions.as_ref();
+        let is_present =
+            definitions.is_none_or(|all| all.get(&kpi.name).is_some_and(|known| known == sha256));
+        if !is_present {
+            self.lacks.insert(Lack::Present);
+        }
         self.rejected += state.rejected;
         let has = |one: &&Reopening| one.previous.contains_key(&kpi.name);
         let reopened = state.reopened.iter().filter(has);
@@ -232,6 +259,11 @@ impl SpanState {
             Some(frozen) => self.definition = Some(Arc::clone(&frozen.definition)),
             None => {
                 self.is_final = false;
+                if !is_present {
+                    let reason =
+                        format!("{day}: computed with another definition: `compute` does it again");
+                    self.add_lack(Lack::Values, reason);
+                }
                 for reason in reasons() {
                     self.add_reason(reason);
                 }

@@ -378,6 +378,97 @@ fn a_changed_definition_is_no_late_fact() {
     );
 }
 
+/// What was computed with another dictionary is no value of this one: neither 0 nor what another condition has counted.
+#[test]
+fn values_of_another_dictionary_are_incomplete() {
+    let world = World::with_kpis(&["registration_success_ratio", "registrations"]);
+    let mut failed = registration(2, DAY);
+    failed["event_type"] = json!("registration_failed");
+    failed["error_code"] = json!("other");
+    world.import("a.ndjson", &[registration(1, DAY), failed, registration(3, "2026-03-02")]);
+    world.compute();
+    let first = fs::read_to_string(world.path("metrics.yaml")).unwrap();
+    let mut dictionary: Value = serde_json::from_str(&first).unwrap();
+    let kpis = dictionary["kpis"].as_array_mut().unwrap();
+    let registrations = kpis.iter().find(|kpi| kpi["name"] == "registrations").unwrap();
+    let mut added = registrations.clone();
+    added["name"] = json!("registrations_of_com");
+    added["plus"] = json!(["of_com"]);
+    added["decision"]["when"] = json!({"op": "below", "value": 1});
+    kpis.push(added);
+    let measures = dictionary["measures"].as_array_mut().unwrap();
+    let of_com = "tld = 'com'";
+    measures.push(json!({"name": "of_com", "events": ["registration_completed"], "where": of_com}));
+    for measure in measures {
+        if measure["name"] == "registration_failed" {
+            measure["where"] = json!("error_code = 'busy'");
+        }
+    }
+    let second = dictionary.to_string();
+    fs::write(world.path("metrics.yaml"), &second).unwrap();
+
+    assert_eq!(state(&world, "registrations_of_com", DAY), (Value::Null, "incomplete".to_owned()));
+    assert_eq!(state(&world, "registration_success_ratio", DAY).1, "incomplete");
+    assert_eq!(state(&world, "registrations", DAY), is(1, "provisional"), "its definition stayed");
+    let found = value(&world, "registrations_of_com", DAY);
+    let reason = found["reasons"][0].as_str().unwrap();
+    assert!(reason.contains("another definition"), "{reason}");
+    let server = world.serve(&["--no-auth"]);
+    let (_, _, page) = server.request("GET", "/metrics", "");
+    let rule = "dnscribe_kpi_rule_fires{kpi=\"registrations_of_com\"";
+    assert!(!page.contains(rule), "{page}");
+    drop(server);
+
+    // One day alone, then all; and back again, where files of values are equal.
+    world.ok(&["compute", "--date", DAY]);
+    assert_eq!(state(&world, "registrations_of_com", DAY), is(1, "provisional"));
+    assert_eq!(state(&world, "registrations_of_com", "2026-03-02").1, "incomplete");
+    world.compute();
+    assert_eq!(state(&world, "registrations_of_com", "2026-03-02"), is(1, "provisional"));
+    let ratio = |day| state(&world, "registration_success_ratio", day);
+    assert_eq!(ratio(DAY), (json!(1.0), "provisional".to_owned()));
+    fs::write(world.path("metrics.yaml"), &first).unwrap();
+    assert_eq!(ratio("2026-03-02").1, "incomplete");
+    world.compute();
+    assert_eq!(ratio(DAY), (json!(0.5), "provisional".to_owned()));
+    assert_eq!(ratio("2026-03-02"), (json!(1.0), "provisional".to_owned()));
+
+    // Final values stay, and no adjustment is made of what another definition has counted.
+    world.ok(&["compute", "--final"]);
+    fs::write(world.path("metrics.yaml"), &second).unwrap();
+    let found = value(&world, "registration_success_ratio", DAY);
+    assert_eq!((&found["value"], &found["state"]), (&json!(0.5), &json!("final")));
+    assert_eq!(found["adjustment"], Value::Null);
+    assert_eq!(state(&world, "registrations_of_com", DAY).1, "incomplete");
+    world.compute();
+    let found = value(&world, "registration_success_ratio", DAY);
+    let expected = json!({"value": 1.0, "difference": 0.5, "cause": "definition"});
+    assert_eq!(found["adjustment"], expected);
+}
+
+/// A former version did not say what it computed values with: they count as before.
+#[test]
+fn values_of_a_former_version_count() {
+    let world = World::with_kpis(&["registrations"]);
+    world.import("a.ndjson", &[registration(1, DAY)]);
+    world.compute();
+    for commit in world.files("log") {
+        let commit = world.path("data/log").join(commit);
+        let mut text: Value = serde_json::from_slice(&fs::read(&commit).unwrap()).unwrap();
+        if let Some(compute) = text.get_mut("compute") {
+            assert!(compute.as_object_mut().unwrap().remove("method").is_some());
+        }
+        fs::write(commit, text.to_string()).unwrap();
+    }
+    assert_eq!(state(&world, "registrations", DAY), is(1, "provisional"));
+    let log = world.files("log").len();
+    world.compute();
+    assert_eq!(world.files("log").len(), log + 1, "now it says so");
+    world.compute();
+    assert_eq!(world.files("log").len(), log + 1);
+    assert_eq!(state(&world, "registrations", DAY), is(1, "provisional"));
+}
+
 #[test]
 fn windows_of_several_lengths_count_once_and_completely() {
     let window = |minute: u32, length: u32| {
@@ -400,6 +491,14 @@ fn windows_of_several_lengths_count_once_and_completely() {
     world.import("a.ndjson", &rows);
     world.ok(&["compute", "--final"]);
     assert_eq!(state(&world, "dns_covered_seconds", DAY), is(86_400, "final"));
+    // Windows of one length that begin between others: of a job that was started anew, say.
+    let world = World::new();
+    let mut rows: Vec<Value> = (0..23).map(|hour| window(hour * 60, 60)).collect();
+    rows.extend([5, 9, 22].map(|hour| window(hour * 60 + 30, 60)));
+    world.import("a.ndjson", &rows);
+    world.ok(&["compute", "--final"]);
+    assert_eq!(state(&world, "dns_covered_seconds", DAY), is(23 * 3600, "final"));
+    assert_eq!(state(&world, "dns_queries", DAY), is(2300, "final"));
 }
 
 #[test]
@@ -410,13 +509,14 @@ fn numbers_that_cannot_be_right_are_refused() {
     let probe = json!({"schema": "dns.probe/1", "ts": format!("{DAY}T10:00:00Z"), "event_id": "1", "kind": "dns",
         "service": "shop", "ok": true, "duration_ms": -1.0});
     let mut rows = vec![window.clone(), probe];
-    for (field, value) in [("successes", 101), ("queries", -1), ("window_seconds", 0)] {
+    let wrong = [("successes", 101), ("queries", -1), ("window_seconds", 0)];
+    for (field, value) in wrong.into_iter().chain([("window_seconds", 1_i64 << 58)]) {
         let mut row = window.clone();
         row[field] = json!(value);
         rows.push(row);
     }
     let imported = World::new().import("a.ndjson", &rows);
-    assert_eq!(imported["rejected"], json!({"bad_dns_fleet": 3, "bad_dns_probe": 1}));
+    assert_eq!(imported["rejected"], json!({"bad_dns_fleet": 4, "bad_dns_probe": 1}));
 }
 
 #[test]

@@ -71,6 +71,11 @@ fn days_are_those_of_a_time_zone() {
     assert_eq!(numbers(&total), [1, 3, 4]);
     let month = values(&server, &format!("registrations?{BERLIN}&grain=month&by=tld"));
     assert_eq!((numbers(&month), &month[0]["by"]["tld"]), (vec![4], &json!("com")));
+    // Without a day, the days that those with facts touch.
+    let all = values(&server, "registrations?time_zone=Europe/Berlin");
+    assert_eq!(numbers(&all), [1, 2, 1]);
+    let all = values(&server, "registrations?time_zone=America/New_York");
+    assert_eq!((&all[0]["from"], all.len()), (&json!("2026-03-27"), 3));
     let october =
         values(&server, "registrations?time_zone=Europe/Berlin&grain=hour&date=2026-10-25");
     assert_eq!(october.len(), 25);
@@ -148,7 +153,7 @@ fn start(value: &Value) -> &str {
 
 #[test]
 fn old_days_are_kept_in_the_parts_that_time_zones_need() {
-    let world = World::with_kpis(&["registrations"]);
+    let world = World::with_kpis(&["portfolio", "registrations"]);
     around_a_change_of_clocks(&world);
     let server = world.serve(&["--no-auth", "--parts", "1", "--time-zone", "Europe/Berlin"]);
     assert_eq!(numbers(&values(&server, &format!("registrations?{BERLIN}"))), [1, 2, 1]);
@@ -160,6 +165,11 @@ fn old_days_are_kept_in_the_parts_that_time_zones_need() {
     );
     let reason = hours[0]["reasons"][0].as_str().unwrap();
     assert!(reason.contains("kept for the 1 newest days"), "{reason}");
+    assert_eq!(hours[0]["value"], Value::Null, "it is no number of the day");
+    assert_eq!((numbers(&hours[24..]).iter().sum::<i64>(), hours.len()), (2, 48));
+    // A total needs no parts of the days before.
+    let total = values(&server, "portfolio?grain=hour&date=2026-03-29");
+    assert_eq!((&total[23]["value"], &total[23]["state"]), (&json!(4), &json!("provisional")));
     let tokyo = values(&server, "registrations?time_zone=Asia/Tokyo&date=2026-03-28");
     assert_eq!(tokyo[0]["state"], "incomplete", "{tokyo:?}");
     // Hours need the parts of the day; days of a zone need that zone.
