@@ -240,6 +240,10 @@ pub struct Health {
     pub commit: u64,
     /// Days with values.
     pub days: usize,
+    /// The first of them.
+    pub first_day: Option<Date>,
+    /// The last of them.
+    pub last_day: Option<Date>,
     /// Days of which data are missing.
     pub incomplete_days: usize,
     /// Imported files and topics.

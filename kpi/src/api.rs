@@ -12,6 +12,7 @@ use crate::store::{State as Commits, Store};
 use crate::values::{ChangeQuestion, Detail, Grain, KpiValue, Question, UTC, Values};
 use crate::verdict::Verdict;
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path, RawQuery, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -31,8 +32,14 @@ const DEFAULT_LIMIT: usize = 1000;
 const MAX_LIMIT: usize = 10_000;
 /// Parts before and after a moment that are compared if the request gives no number.
 const DEFAULT_PARTS: usize = 12;
-/// Answers that are kept until the values change.
+/// Answers that are kept until the values change, and values of all of them together: with slice and reasons, one takes up to some
+/// kilobytes.
 const CACHED_ANSWERS: usize = 4096;
+const CACHED_VALUES: usize = 200_000;
+/// Values of an answer that is kept, at most. Of a larger one, each page is made anew.
+const CACHED_LENGTH: usize = 10_000;
+/// Sums of an answer at most, of all spans and slices: half a gigabyte for as long as it is made.
+const MAX_SUMS: usize = 1_000_000;
 
 /// What handlers share.
 #[derive(Debug)]
@@ -43,8 +50,30 @@ pub struct Service {
     published: RwLock<Arc<Published>>,
 }
 
-/// Values by KPI and question.
-type Answers = HashMap<(String, Question), Arc<[KpiValue]>>;
+/// Answers that are kept.
+#[derive(Debug, Default)]
+struct Answers {
+    /// By KPI and question.
+    all: HashMap<(String, Question), Arc<[KpiValue]>>,
+    /// Values of all of them.
+    values: usize,
+}
+
+impl Answers {
+    /// Keeps an answer, in place of all others if they would be too many.
+    fn add(&mut self, key: (String, Question), answer: &Arc<[KpiValue]>) {
+        if answer.len() > CACHED_LENGTH {
+            return;
+        }
+        if self.all.len() >= CACHED_ANSWERS || self.values + answer.len() > CACHED_VALUES {
+            *self = Self::default();
+        }
+        self.values += answer.len();
+        if let Some(known) = self.all.insert(key, Arc::clone(answer)) {
+            self.values -= known.len();
+        }
+    }
+}
 
 /// Values of one commit, and answers made of them.
 #[derive(Debug, Default)]
@@ -148,7 +177,8 @@ impl FromRequestParts<Arc<Service>> for AllowedKpi {
     ) -> Result<Self, Response> {
         let scopes = Scopes::from_request_parts(parts, service).await?;
         let name = Path::<String>::from_request_parts(parts, service).await;
-        let Path(name) = name.map_err(IntoResponse::into_response)?;
+        let refuse_path = |path: PathRejection| problem(path.status(), &path.body_text());
+        let Path(name) = name.map_err(refuse_path)?;
         let kpis = &service.dictionary.kpis;
         let index = kpis
             .iter()
@@ -225,12 +255,14 @@ async fn health(State(service): State<Arc<Service>>) -> Response {
         .map(|(table, at)| (table.name(), Newest { newest: *at, age_seconds: age_seconds(*at) }))
         .collect();
     let incomplete = published.commits.days.values().filter(|day| !day.incomplete.is_empty());
-    let as_of = published.values.as_of;
+    let (as_of, span) = (published.values.as_of, published.values.span());
     json_response(&Health {
         status: if as_of.is_some() { HealthStatus::Ok } else { HealthStatus::NoValues },
         as_of,
         commit: published.values.number,
         days: published.commits.days.len(),
+        first_day: span.map(|(first, _)| first),
+        last_day: span.map(|(_, last)| last),
         incomplete_days: incomplete.count(),
         imports: published.commits.imports.len(),
         rejected_rows: published.commits.rejected_rows(),
@@ -281,8 +313,12 @@ async fn values(allowed: AllowedKpi, RawQuery(query): RawQuery, headers: HeaderM
         return bad_request(&detail);
     }
     // A percentile over many days takes seconds, in which other requests are answered.
-    let values = tokio::task::block_in_place(|| answer(service, &published, kpi, &asked.question));
-    let rest = values.get(asked.offset..).unwrap_or_default();
+    let found = tokio::task::block_in_place(|| answer(service, &published, kpi, &asked));
+    let (values, first, count) = match found {
+        Ok(found) => found,
+        Err(detail) => return bad_request(&detail),
+    };
+    let rest = values.get(asked.offset.saturating_sub(first)..).unwrap_or_default();
     let page = &rest[..rest.len().min(asked.limit)];
     let etag = etag(&service.dictionary, published.values.as_of, page);
     let is_known = |known: &HeaderValue| {
@@ -302,7 +338,7 @@ async fn values(allowed: AllowedKpi, RawQuery(query): RawQuery, headers: HeaderM
         as_of: published.values.as_of,
         freshness_seconds: newest.map(age_seconds),
         lineage: format!("/v1/kpis/{}/lineage", kpi.name),
-        next_offset: Some(next).filter(|next| *next < values.len()),
+        next_offset: Some(next).filter(|next| *next < count),
         values: page,
     });
     if let Ok(etag) = HeaderValue::from_str(&etag) {
@@ -379,25 +415,33 @@ fn age_seconds(at: jiff::Timestamp) -> i64 {
     crate::clock::now().as_second().saturating_sub(at.as_second()).max(0)
 }
 
+/// Answers a question: with all values, or if these are too many to be kept with those of the page; with the number of those before them,
+/// and of all.
 fn answer(
     service: &Service,
     published: &Published,
     kpi: &Kpi,
-    question: &Question,
-) -> Arc<[KpiValue]> {
-    let key = (kpi.name.clone(), question.clone());
+    asked: &Asked,
+) -> Result<(Arc<[KpiValue]>, usize, usize), String> {
+    let key = (kpi.name.clone(), asked.question.clone());
     let cached = published.answers.read().unwrap_or_else(PoisonError::into_inner);
-    if let Some(answer) = cached.get(&key) {
-        return Arc::clone(answer);
+    if let Some(answer) = cached.all.get(&key) {
+        return Ok((Arc::clone(answer), 0, answer.len()));
     }
     drop(cached);
-    let answer: Arc<[_]> = published.values.answer(&service.dictionary, kpi, question).into();
-    let mut answers = published.answers.write().unwrap_or_else(PoisonError::into_inner);
-    if answers.len() >= CACHED_ANSWERS {
-        answers.clear();
+    let choose = |count: usize| match count {
+        0..=CACHED_LENGTH => 0..count,
+        _ => asked.offset..asked.offset.saturating_add(asked.limit),
+    };
+    let dictionary = &service.dictionary;
+    let page = published.values.page(dictionary, kpi, &asked.question, MAX_SUMS, choose)?;
+    let first = choose(page.count).start;
+    let values: Arc<[_]> = page.values.into();
+    if values.len() == page.count {
+        let mut answers = published.answers.write().unwrap_or_else(PoisonError::into_inner);
+        answers.add(key, &values);
     }
-    answers.insert(key, Arc::clone(&answer));
-    answer
+    Ok((values, first, page.count))
 }
 
 /// Parameters of a request for values.
@@ -449,7 +493,10 @@ impl Asked {
                 }
                 "limit" => {
                     let number: usize = value.parse().map_err(|_| "limit: not a number")?;
-                    limit = number.clamp(1, MAX_LIMIT);
+                    if number == 0 {
+                        return Err(format!("limit: give 1 to {MAX_LIMIT}"));
+                    }
+                    limit = number.min(MAX_LIMIT);
                 }
                 "offset" => offset = value.parse().map_err(|_| "offset: not a number")?,
                 _ => return Err(format!("unknown parameter {name}")),
@@ -552,8 +599,42 @@ mod tests {
             "to=2026-01-01&date=2026-01-01",
             "from=2026-01-01&from=2026-01-02",
             "by=tld&by=tld",
+            "limit=0",
         ] {
             assert!(Asked::parse(bad, &["tld"]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn kept_answers_are_bounded_by_their_values() {
+        let none = || Asked::parse("", &[]).unwrap().question;
+        let mut answers = Answers::default();
+        let mut add = |number: usize, count: usize| {
+            let value = KpiValue {
+                from: Date::MIN,
+                to: Date::MIN,
+                start: None,
+                end: None,
+                value: json!(1),
+                state: crate::values::ValueState::Provisional,
+                by: BTreeMap::new(),
+                open_until: None,
+                adjustment: None,
+                restatement: None,
+                earlier_restatements: Vec::new(),
+                reasons: Vec::new(),
+                notes: Vec::new(),
+                rejected_rows: 0,
+            };
+            answers.add((number.to_string(), none()), &vec![value; count].into());
+            (answers.all.len(), answers.values)
+        };
+        assert_eq!(add(0, CACHED_LENGTH + 1), (0, 0), "it is too long");
+        let most = CACHED_VALUES / CACHED_LENGTH;
+        for number in 0..most {
+            assert_eq!(add(number, CACHED_LENGTH), (number + 1, (number + 1) * CACHED_LENGTH));
+        }
+        assert_eq!(add(0, CACHED_LENGTH), (1, CACHED_LENGTH));
+        assert_eq!(add(0, 1), (1, 1), "one question has one answer");
     }
 }

@@ -36,6 +36,8 @@ pub fn document(dictionary: &Dictionary) -> Value {
             "getLineage", "Formula, measures, queries and imports behind a KPI", &named(Vec::new()), &lineage,
         ),
     });
+    let unchanged = "The values are those of the tag in If-None-Match";
+    paths["/v1/kpis/{name}"]["get"]["responses"]["304"] = json!({ "description": unchanged });
     paths["/v1/health"] = json!({ "get": {
         "operationId": "getHealth",
         "summary": "Age of values and sources",

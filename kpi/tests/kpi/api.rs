@@ -63,13 +63,23 @@ fn api_answers_as_its_document_says() {
     assert_eq!(status("/v1/kpis/abuse_reports"), 403);
     assert_eq!(status("/v1/kpis/nothing"), 404);
     assert_eq!(status("/v1/kpis/revenue?grain=minute"), 400);
+    assert_eq!(status("/v1/kpis/revenue?limit=0"), 400);
+    let (status_of_path, head, _) = server.request("GET", "/v1/kpis/%FF", bearer);
+    assert!(status_of_path == 400 && head.contains("application/problem+json"), "{head}");
     assert_eq!(status("/v1/kpis/revenue/lineage"), 200);
     assert_eq!(server.request("POST", "/v1/kpis", bearer).0, 405);
     assert_eq!(server.get("/v1/health").0, 200);
     assert_eq!(server.request("GET", "/metrics", "").0, 401);
     let (_, _, page) = server.request("GET", "/metrics", bearer);
     assert!(page.contains("kpi=\"revenue\"") && !page.contains("kpi=\"abuse_reports\""), "{page}");
-    assert_eq!(server.get("/openapi.json").1["openapi"], "3.1.0");
+    let document = server.get("/openapi.json").1;
+    assert_eq!(document["openapi"], "3.1.0");
+    let (_, head, _) = server.request("GET", "/v1/kpis/revenue", bearer);
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let again = format!("{bearer}If-None-Match: {tag}\r\n");
+    assert_eq!(server.request("GET", "/v1/kpis/revenue", &again).0, 304);
+    let responses = &document["paths"]["/v1/kpis/{name}"]["get"]["responses"];
+    assert!(responses["304"].is_object(), "{responses}");
 
     let (_, _, body) =
         server.request("GET", "/v1/kpis/revenue?from=2026-03-01&to=2026-03-01", bearer);
@@ -97,6 +107,68 @@ fn api_answers_as_its_document_says() {
     let (_, _, body) = server.request("GET", "/v1/kpis", bearer);
     let listed: Value = serde_json::from_str(&body).unwrap();
     assert!(listed["kpis"].as_array().unwrap().iter().all(|kpi| kpi["family"] == "sales"));
+}
+
+/// A running total has a sum for each slice on each day.
+#[test]
+fn an_answer_has_no_more_sums_than_memory_is_for() {
+    let world = World::with_kpis(&["portfolio", "registrations"]);
+    let rows = (0..30).map(|number| {
+        let channel = json!({"channel": format!("c{number}")});
+        event(number, "registration_completed", "2026-03-01T10:00:00Z", channel)
+    });
+    world.import("a.ndjson", &rows.collect::<Vec<_>>());
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let century = "from=2026-03-01&to=2126-02-01";
+    let (status, answer) = server.get(&format!("/v1/kpis/portfolio?{century}&by=channel&limit=1"));
+    let detail = answer["detail"].as_str().unwrap();
+    assert!(status == 400 && detail.contains("more than 1000000 sums"), "{status} {answer}");
+    assert!(detail.contains("fewer days, a longer grain"), "{detail}");
+    // As many days without slices, one slice, and longer spans.
+    for more in ["", "&by=channel&filter=channel=c1", "&by=channel&grain=year"] {
+        assert_eq!(
+            server.get(&format!("/v1/kpis/portfolio?{century}{more}&limit=1")).0,
+            200,
+            "{more}"
+        );
+    }
+    // An answer that is too long to be kept has the same pages.
+    let page = |offset: usize| {
+        let path = format!(
+            "/v1/kpis/portfolio?from=2026-03-01&to=2027-03-01&by=channel&limit=9000&offset={offset}"
+        );
+        let page = server.get(&path).1;
+        (page["values"].as_array().unwrap().clone(), page["next_offset"].clone())
+    };
+    let (first, next) = page(0);
+    let (second, end) = page(9000);
+    assert_eq!((next, end), (json!(9000), Value::Null));
+    assert_eq!((first.len(), second.len()), (9000, 366 * 30 - 9000));
+    assert_eq!((&first[0]["from"], &first[0]["value"]), (&json!("2026-03-01"), &json!(1)));
+    assert_eq!((&first[8999], &second[0]), (&page(8999).0[0], &page(8999).0[1]));
+    assert_eq!(page(366 * 30).0.len(), 0);
+}
+
+/// Nobody should act on a day that is not over, nor on one whose horizon is not.
+#[test]
+fn nothing_is_judged_on_the_first_day() {
+    let world = World::with_kpis(&["registration_success_ratio", "registrations"]);
+    let now = jiff::Timestamp::now().to_string();
+    world.import("a.ndjson", &[event(1, "registration_failed", &now, json!({}))]);
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let kpis = server.get("/v1/kpis").1;
+    for kpi in kpis["kpis"].as_array().unwrap() {
+        assert_eq!(kpi["verdicts"], json!([]), "{kpi}");
+    }
+    let (_, _, page) = server.request("GET", "/metrics", "");
+    for metric in ["dnscribe_kpi_value{", "dnscribe_kpi_rule_fires{", "dnscribe_kpi_day_timestamp"]
+    {
+        assert!(!page.lines().any(|line| line.starts_with(metric)), "{page}");
+    }
+    let (_, values) = server.get("/v1/kpis/registration_success_ratio");
+    assert_eq!(values["values"][0]["value"], 0.0, "the API has it: {values}");
 }
 
 #[test]

@@ -248,6 +248,70 @@ fn slices_end_before_days_that_are_open() {
     assert!(found["caption"].as_str().unwrap().ends_with(&last), "{found}");
 }
 
+/// An answer has pages: the newest days and the largest slices are not on the first.
+#[test]
+fn long_answers_are_read_to_their_end() {
+    if !has_browser() {
+        return;
+    }
+    let world = World::with_kpis(&["registrations", "revenue"]);
+    let first = jiff::civil::date(2026, 1, 1);
+    let mut rows = Vec::new();
+    for day in 0..100 {
+        let date = first.saturating_add(jiff::Span::new().days(day));
+        for currency in 0..120_u8 {
+            let letters = [b'X', b'A' + currency / 26, b'A' + currency % 26];
+            let currency = String::from_utf8(letters.to_vec()).unwrap();
+            let amount = if currency == "XAA" { 2_000_000 } else { 1_000_000 };
+            let money = json!({"amount_micros": amount, "currency": currency});
+            let number = u32::try_from(rows.len()).unwrap();
+            rows.push(event(number, "payment_captured", &format!("{date}T10:00:00Z"), money));
+        }
+    }
+    for channel in
+        (0..1_100).map(|number| format!("c{number:04}")).chain(["z", "z"].map(str::to_owned))
+    {
+        let number = u32::try_from(rows.len()).unwrap();
+        let channel = json!({ "channel": channel });
+        rows.push(event(number, "registration_completed", "2026-04-10T11:00:00Z", channel));
+    }
+    world.import("a.ndjson", &rows);
+    world.compute();
+    let server = world.serve(&["--no-auth"]);
+    let script = format!(
+        "(async () => {{ {UNTIL}
+        const text = selector => document.querySelector(selector)?.textContent ?? '';
+        const choose = (id, value) => {{
+            const list = document.getElementById(id);
+            list.value = value;
+            list.dispatchEvent(new Event('change'));
+        }};
+        await until(() => text('#status').startsWith('Computed'));
+        choose('kpi', 'revenue');
+        await until(() => text('#chart-text').startsWith('Revenue ('));
+        const revenue = text('#chart-text');
+        choose('kpi', 'registrations');
+        choose('by', 'channel');
+        await until(() => text('#slices caption').startsWith('Registrations by channel'));
+        const cells = [...document.querySelector('#slices tbody tr').cells];
+        return {{ revenue, largest: cells.map(cell => cell.innerText) }};
+        }})()"
+    );
+    let visit = Visit {
+        url: format!("http://{}/", server.address),
+        widths: vec![WIDTHS[1]],
+        dark: false,
+        script: Some(script),
+        axe: false,
+        screenshot: None,
+    };
+    let inspected = browser::inspect(&[visit]).unwrap();
+    let found = &inspected[0].evaluated;
+    let revenue = found["revenue"].as_str().unwrap();
+    assert!(revenue.starts_with("Revenue (XAA), 2026-01-10 to 2026-04-10: 2 XAA"), "{revenue}");
+    assert_eq!(found["largest"], json!(["z", "2 domains", "provisional"]));
+}
+
 /// The report is the page without a server, and without slices.
 fn report_shows_what_the_page_shows(world: &World, page: &Value) {
     let file = world.path("report.html");
