@@ -3,9 +3,13 @@
 use crate::security::{Client, SecuredBroker, dnscribe, unauthorised_user};
 use dnscribe_tests::kafka::security::SecureListener;
 use dnscribe_tests::kafka::{Broker, Tool};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 /// Topics by name: number of partitions and topic configuration.
 type TopicDescriptions = BTreeMap<String, (u64, String)>;
@@ -71,11 +75,14 @@ fn creates_only_missing_topics() {
     let (partitions, configured) = &first["dns.metrics"];
     assert!(*partitions == 2 && configured.contains("retention.ms=1000000"), "{configured}");
     let differences = &topics["dns.metrics"]["differences"];
-    assert_eq!(differences.as_array().unwrap().len(), 2);
+    assert_eq!(differences.as_array().unwrap().len(), 3);
     let retention = json!({
         "setting": "retention.ms", "found": "1000000", "wanted": "2592000000",
     });
     assert_eq!(differences[1], retention);
+    assert_eq!(differences[2]["setting"], "message.timestamp.type");
+    assert!(accepts_fast_clock(broker, "dns.normalized"));
+    assert!(!accepts_fast_clock(broker, "dns.metrics"), "Kafka's defaults would do");
 
     let (code, topics) = init(&config, &[]);
     assert_eq!(
@@ -103,10 +110,44 @@ fn check_created_topics(described: &TopicDescriptions) {
     for (name, partitions, days, policy) in table {
         let (found, configured) = &described[name];
         assert_eq!(*found, partitions, "{name}");
-        assert!(configured.contains(&format!("retention.ms={},", days * day)), "{configured}");
-        assert!(configured.contains(&format!("cleanup.policy={policy},")), "{configured}");
-        assert!(configured.contains("compression.type=producer"), "{configured}");
+        for setting in [
+            format!("retention.ms={}", days * day),
+            format!("cleanup.policy={policy}"),
+            "compression.type=producer".to_owned(),
+            "message.timestamp.type=LogAppendTime".to_owned(),
+        ] {
+            let configured = format!(",{configured},");
+            assert!(configured.contains(&format!(",{setting},")), "{configured}");
+        }
     }
+}
+
+/// Counts the records that the broker refuses.
+#[derive(Default)]
+struct Refusals(AtomicUsize);
+
+impl ClientContext for Refusals {}
+
+impl ProducerContext for Refusals {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        self.0.fetch_add(usize::from(result.is_err()), Ordering::Relaxed);
+    }
+}
+
+/// Writes a record as a host does whose clock is two hours fast; returns whether the broker accepts it.
+fn accepts_fast_clock(broker: &Broker, topic: &str) -> bool {
+    let producer: BaseProducer<Refusals> = ClientConfig::new()
+        .set("bootstrap.servers", broker.bootstrap())
+        .create_with_context(Refusals::default())
+        .unwrap();
+    let time = SystemTime::now() + Duration::from_hours(2);
+    let time = time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
+    let record = BaseRecord::to(topic).key("n1").payload("{}");
+    producer.send(record.timestamp(i64::try_from(time).unwrap())).unwrap();
+    producer.flush(Duration::from_mins(1)).unwrap();
+    producer.context().0.load(Ordering::Relaxed) == 0
 }
 
 /// Requests more replicas than brokers.

@@ -17,7 +17,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::RDKafkaErrorCode;
 use serde::Serialize;
-use spec::{CLEANUP, RETENTION};
+use spec::{CLEANUP, RECEIVED, RETENTION, TIMESTAMPS};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,8 @@ pub enum TopicOutcome {
 /// A difference between a topic and its specification.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// `partitions`, `replication_factor`, `retention.ms` or `cleanup.policy`.
+    /// `partitions`, `replication_factor`, `retention.ms`, `cleanup.policy` or
+    /// `message.timestamp.type`.
     pub setting: &'static str,
     /// The topic's value.
     pub found: String,
@@ -304,5 +305,6 @@ fn differences(
     compare(RETENTION, value(RETENTION), wish.retention.millis());
     let found = spec::sorted(&value(CLEANUP));
     compare(CLEANUP, found, spec::sorted(wish.cleanup_policy));
+    compare(TIMESTAMPS, value(TIMESTAMPS), RECEIVED.to_owned());
     differences
 }

@@ -7,6 +7,10 @@ use std::time::Duration;
 
 pub(super) const RETENTION: &str = "retention.ms";
 pub(super) const CLEANUP: &str = "cleanup.policy";
+pub(super) const TIMESTAMPS: &str = "message.timestamp.type";
+/// The times of records are those of the brokers. Of a host whose clock is an hour fast, Kafka 4
+/// refuses every record that has the host's.
+pub(super) const RECEIVED: &str = "LogAppendTime";
 
 const HOUR: u64 = 60 * 60;
 const DAY: u64 = 24 * HOUR;
@@ -65,6 +69,7 @@ impl TopicSpec {
         let mut settings = vec![
             (RETENTION, self.retention.millis()),
             (CLEANUP, self.cleanup_policy.to_owned()),
+            (TIMESTAMPS, RECEIVED.to_owned()),
             // The producer compresses.
             ("compression.type", "producer".to_owned()),
             // Kafka deletes whole segments: with the broker's default of 7 days, a topic with few
@@ -171,6 +176,7 @@ mod tests {
         let raw = topic_specs[0].topic_settings();
         assert!(raw.contains(&("retention.ms", "86400000".into())));
         assert!(raw.contains(&("segment.ms", "21600000".into())));
+        assert!(raw.contains(&("message.timestamp.type", "LogAppendTime".into())));
     }
 
     #[test]

@@ -41,6 +41,7 @@ class TopicCreationTest {
         .allMatch(topic -> topic.replicationFactor() == -1)
         .allMatch(topic -> topic.configs().containsKey("retention.ms"))
         .allMatch(topic -> topic.configs().get("compression.type").equals("producer"))
+        .allMatch(topic -> topic.configs().get("message.timestamp.type").equals("LogAppendTime"))
         .noneMatch(topic -> topic.configs().containsKey("min.insync.replicas"));
     NewTopic transactions = topics.get("dns.normalized");
     assertThat(transactions.numPartitions()).isEqualTo(12);
