@@ -573,7 +573,7 @@ fn spans_of_accepted_requests_are_not_lost() {
         server(vec![answer("413 Payload Too Large", "", b""), answer("200 OK", "", b"")]);
     let mut sink = sink_with_waiting_spans(&url, None);
     sink.finish();
-    served.join().unwrap();
+    assert!(wait_until(LIMIT, || served.is_finished()));
     // Nobody takes the second half.
     let has_failed = || gauge(&*sink, "dnscribe_otlp_failed_requests_total") > 1;
     assert!(wait_until(LIMIT, has_failed));
