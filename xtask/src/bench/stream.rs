@@ -1,7 +1,7 @@
 //! The Flink jobs with one slot: records per second, and CPU seconds per million of task manager and `ClickHouse`
 //! together. The floor is a job that only copies one topic to another; for `ClickHouse` also its own Kafka engine. Each
-//! run reads the same records; the first of them, while Java compiles, are not counted: half of them, for
-//! `fleet` all minutes but the last.
+//! run reads the same records; the first of them, while Java compiles, are not counted: three million transactions, for
+//! `ClickHouse` half of them, for `fleet` all minutes but the last.
 //!
 //! The checkpoint that is measured is the last of the run: every event id is in its state. The windows of the job
 //! `fleet` are those of five minutes of all nodes, which it finds in the topic at once, and the last minute's are
@@ -39,9 +39,13 @@ const SHARE_OF_COPY: f64 = 0.5;
 const LAG: &str = "seconds_for_10000_nodes";
 /// Aim of that.
 const MAX_LAG: f64 = 10.0;
-/// Topic of the transactions for jobs that write to a topic, and number of nodes that have written them.
+/// Topic of the transactions for jobs that write to a topic.
 const TRANSACTIONS: &str = "bench.normalized";
-const TRANSACTION_NODES: u32 = 6;
+/// Messages of a node, and half as many transactions.
+const MESSAGES: u32 = 2_000_000;
+/// Nodes whose transactions are not counted, whatever `--count` says: until then, Java compiles the job. After them come
+/// as many that are.
+const WARM_UP_NODES: u32 = 3;
 /// Topic of the transactions of one node, for `ClickHouse`, which is slower.
 const FEW_TRANSACTIONS: &str = "bench.normalized.few";
 /// Topic of the same, enriched.
@@ -169,9 +173,10 @@ impl StreamBench<'_> {
     /// Writes the records to the topics.
     fn prepare(&self, bench: &Bench) -> Result<()> {
         let capture = self.folder.join("capture.pcap");
-        let messages = bench.count(2_000_000);
-        let file = BufWriter::new(File::create(&capture)?);
-        Realistic { messages, ..Realistic::default() }.write(file)?;
+        let write = |messages| {
+            let file = BufWriter::new(File::create(&capture)?);
+            Realistic { messages, ..Realistic::default() }.write(file)
+        };
         let replay = |topic: &str, node: u32| {
             let mut replay = Command::new(bench.binary());
             replay.arg("replay").arg(&capture).args(["--sink", "kafka"]);
@@ -180,15 +185,21 @@ impl StreamBench<'_> {
             replay.env("DNSCRIBE_NODE", format!("node-{node}"));
             shell::output(&mut replay)
         };
-        for node in 0..TRANSACTION_NODES {
+        write(MESSAGES)?;
+        for node in 0..WARM_UP_NODES {
+            replay(TRANSACTIONS, node)?;
+        }
+        let warm_up = self.count(TRANSACTIONS)?;
+        write(bench.count(MESSAGES))?;
+        for node in WARM_UP_NODES..2 * WARM_UP_NODES {
             replay(TRANSACTIONS, node)?;
         }
         replay(FEW_TRANSACTIONS, 0)?;
         fs::remove_file(&capture)?;
-        for topic in [TRANSACTIONS, FEW_TRANSACTIONS] {
-            let records = self.count(topic)?;
-            self.inputs.borrow_mut().insert(topic, Input { records, warm_up: records / 2 });
-        }
+        let records = self.count(TRANSACTIONS)?;
+        self.inputs.borrow_mut().insert(TRANSACTIONS, Input { records, warm_up });
+        let records = self.count(FEW_TRANSACTIONS)?;
+        self.inputs.borrow_mut().insert(FEW_TRANSACTIONS, Input { records, warm_up: records / 2 });
         self.enrich_few()?;
         let (records, warm_up) =
             windows::produce(bench, &self.folder, &self.brokers, WINDOWS, self.nodes)?;
@@ -271,7 +282,7 @@ impl StreamBench<'_> {
         let job = FlinkJob::submit(self.stack, &self.folder, case.command, &config)?;
         let source = format!("Source:_{}", case.source);
         let mut input = self.input(case.topic)?;
-        if case.command == "copy" {
+        if case.name == COPY_WINDOWS {
             input.warm_up = input.records / 2;
         }
         let measured = self.observe(input, || {
