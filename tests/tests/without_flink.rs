@@ -51,12 +51,19 @@ struct Fleet {
 
 impl Fleet {
     fn up() -> Self {
+        let fleet = Self::with_tables(&[Component::Kafka, Component::ClickHouse]);
+        fleet.apply(&reading());
+        fleet
+    }
+
+    /// Starts components; `ClickHouse` has the tables and reads nothing.
+    fn with_tables(components: &[Component]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut stack = Stack::for_test(&folder.path().join("stack")).unwrap();
-        for component in [Component::Kafka, Component::ClickHouse] {
-            stack.start(component).unwrap();
+        for component in components {
+            stack.start(*component).unwrap();
         }
-        let brokers = stack.kafka().unwrap();
+        let brokers = stack.kafka().unwrap_or_default();
         let fleet = Self { stack: Some(stack), brokers, folder };
         fleet.query_of("default", "CREATE DATABASE dns");
         let folder = environment::workspace().join("stores/clickhouse");
@@ -73,7 +80,6 @@ impl Fleet {
         {
             fleet.query(&format!("ALTER TABLE {table} REMOVE TTL"));
         }
-        fleet.apply(&reading());
         fleet
     }
 
@@ -276,6 +282,64 @@ fn clickhouse_without_flink_has_every_record_once() {
     assert!((counted / rows - 1.0).abs() < 0.04, "{counted} of {rows}");
     every_column_is_read(&fleet);
     boards_read_its_rows(&fleet);
+}
+
+/// A job that starts again inserts rows once more, and views see them. No group has more rows than are counted exactly.
+#[test]
+fn rows_that_come_twice_change_no_number_of_a_view() {
+    let fleet = Fleet::with_tables(&[Component::ClickHouse]);
+    let minute = fleet.query("SELECT toStartOfMinute(now('UTC'))").remove(0);
+    let insert = |from: u32, count: u32, latency_ms: u32| {
+        let columns = "event_id, ts, node, resolver, vantage, transport, client_ip, qname, zone, status, rcode, latency_ms, \
+                       response_bytes";
+        fleet.query(&format!(
+            "INSERT INTO dns_transactions ({columns}) SELECT leftPad(toString(number), 32, '0'), \
+             toDateTime64('{minute}', 9, 'UTC'), 'n1', '192.0.2.53', 'client', 'udp', \
+             concat('192.0.2.', toString(number % 8)), concat('n', toString(number % 9), '.example'), 'example', \
+             'answered', if(number % 5 = 0, 'SERVFAIL', 'NOERROR'), {latency_ms}, 10 * {latency_ms} \
+             FROM numbers({from}, {count})"
+        ));
+    };
+    insert(0, 30, 1);
+    insert(30, 50, 100);
+    let numbers = numbers_of_views(&fleet);
+    assert!(numbers.len() >= 7 && numbers.values().all(|rows| !rows.is_empty()), "{numbers:?}");
+    insert(0, 30, 1);
+    assert_eq!(numbers_of_views(&fleet), numbers);
+
+    let number = |query: &str| fleet.query(query)[0].parse::<f64>().unwrap();
+    for (bins, table, value) in [
+        ("latency_bins", "dns_resolvers_1m", "latency_ms"),
+        ("size_bins", "dns_traffic_1m", "response_bytes"),
+    ] {
+        for share in [0.2, 0.5, 0.95] {
+            let counted = number(&format!(
+                "SELECT pow(1.01 / 0.99, 4 * quantileExactWeighted({share})(bin, n) - 2) \
+                 FROM (SELECT uniqCombined64MapMerge(12)({bins}) AS bins FROM {table}) \
+                 ARRAY JOIN mapKeys(bins) AS bin, mapValues(bins) AS n"
+            ));
+            let exact = number(&format!(
+                "SELECT quantileExact({share})({value}) FROM dns_transactions FINAL"
+            ));
+            assert!((counted / exact - 1.0).abs() < 0.041, "{value}: {counted}, not {exact}");
+        }
+    }
+}
+
+/// Rows of the tables that views fill, with the values of their states.
+fn numbers_of_views(fleet: &Fleet) -> BTreeMap<String, Vec<String>> {
+    let tables = "SELECT table, arrayStringConcat(groupArray(if(startsWith(type, 'AggregateFunction'), \
+        concat('finalizeAggregation(', name, ')'), name)), ', ') FROM system.columns \
+        WHERE database = currentDatabase() AND table IN (SELECT name FROM system.tables \
+        WHERE database = currentDatabase() AND engine = 'AggregatingMergeTree') GROUP BY table";
+    let tables = fleet.query(tables);
+    let rows = tables.iter().map(|line| {
+        let (table, columns) = line.split_once('\t').unwrap();
+        let mut rows = fleet.query(&format!("SELECT {columns} FROM {table} FINAL"));
+        rows.sort();
+        (table.to_owned(), rows)
+    });
+    rows.collect()
 }
 
 /// Milliseconds that the clock of each host is ahead.

@@ -27,6 +27,11 @@ const HEAT_ROWS = Array.from({ length: 19 }, (_, index) => {
     return `sumIf(n, ${d.latency_bin} BETWEEN ${String(least)} AND ${String(most)}) AS "${String(Number(bound(high).toPrecision(2)))} ms"`;
 });
 
+/** Quantile of sizes: the middle of its bin, as stores/clickhouse/014_bins.sql makes them. */
+function size(share: number): string {
+    return `pow(1.01 / 0.99, 4 * quantileExactWeighted(${String(share)})(bin, n) - 2)`;
+}
+
 /** The ten most frequent values of each window, added up. */
 function top(list: string, name: string): string {
     return `SELECT one ->> 'value' AS "${name}", sum((one ->> 'lower')::float8) AS queries
@@ -216,10 +221,10 @@ export const traffic = board(
                         targets: [
                             clickhouse(
                                 "time_series",
-                                `SELECT time, sizes[1] AS p50, sizes[2] AS p95, sizes[3] AS p99 FROM (
-                   SELECT $__timeInterval(${d.minute}) AS time, quantilesTDigestMerge(0.5, 0.95, 0.99)(${d.response_bytes}) AS sizes FROM dns_traffic_1m
+                                `SELECT time, ${[0.5, 0.95, 0.99].map((share) => `round(${size(share)}) AS p${String(100 * share)}`).join(", ")} FROM (
+                   SELECT $__timeInterval(${d.minute}) AS time, uniqCombined64MapMerge(12)(${d.size_bins}) AS bins FROM dns_traffic_1m
                    WHERE $__timeFilter(${d.minute}) AND ${d.vantage} = '$vantage' AND ${chMatches(d.resolver, "resolver")} GROUP BY time)
-                 WHERE NOT isNaN(p50) ORDER BY time`,
+                 ARRAY JOIN mapKeys(bins) AS bin, mapValues(bins) AS n GROUP BY time ORDER BY time`,
                             ),
                         ],
                     }),

@@ -16,6 +16,7 @@ import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
 /** Brings the tables of the stores up to date: the numbered files of {@code stores/}. */
@@ -34,7 +35,8 @@ public final class Migrations {
           "010_lookups",
           "011_connections",
           "012_connection_ends",
-          "013_use_times");
+          "013_use_times",
+          "014_bins");
   private static final List<String> TIMESCALEDB =
       List.of(
           "001_stream_ledger",
@@ -55,6 +57,8 @@ public final class Migrations {
       Pattern.compile(
           "^CREATE (?:OR REPLACE )?(?:MATERIALIZED )?(?:TABLE|VIEW) (?:IF NOT EXISTS )?(\\w+)",
           Pattern.MULTILINE);
+
+  private static final Pattern ALTER = Pattern.compile("ALTER TABLE (\\w+)");
 
   private Migrations() {}
 
@@ -141,7 +145,9 @@ public final class Migrations {
       }
       String script = resource("/stores/clickhouse/" + name + ".sql");
       for (String statement : statements(script)) {
-        server.query(statement);
+        if (!altersWhatWasDropped(server, statement)) {
+          server.query(statement);
+        }
       }
       server.query("INSERT INTO dns_migrations (name) VALUES ('" + name + "')");
       System.out.println("clickhouse: applied " + name);
@@ -151,6 +157,14 @@ public final class Migrations {
     for (var table : config.tableRetention().entrySet()) {
       setRetention(server, table.getKey(), table.getValue());
     }
+  }
+
+  /** Views and tables that nobody needs may be dropped by hand. */
+  private static boolean altersWhatWasDropped(ClickHouse server, String statement)
+      throws IOException, InterruptedException {
+    Matcher altered = ALTER.matcher(statement);
+    return altered.lookingAt()
+        && server.query("EXISTS TABLE " + altered.group(1)).strip().equals("0");
   }
 
   /** Says what was dropped by hand, and how it comes back. */
