@@ -20,6 +20,18 @@ pub const HEADERS: usize = 16;
 /// Largest number of IPv6 extension headers before the upper layer. Legitimate packets have fewer; those with more are
 /// counted as too deep, on both sides.
 pub const EXTENSIONS: usize = 8;
+/// IPv6 extension header of a fragment (RFC 8200, 4.5).
+pub const FRAGMENT: u8 = 44;
+/// IPv6 extension header for authentication, whose length counts units of four bytes (RFC 4302, 2.2).
+pub const AUTHENTICATION: u8 = 51;
+
+/// Returns whether an IPv6 header of this type is an extension that can be skipped (IANA).
+#[inline(always)]
+#[must_use]
+pub const fn is_extension(header: u8) -> bool {
+    // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
+    matches!(header, 0 | 43 | 60 | 135 | 139 | 140 | FRAGMENT | AUTHENTICATION)
+}
 
 /// IPv4, or IPv6 where the version is read from the first byte of the packet (RFC 791, 8200).
 pub const IP: u16 = 0x0800;

@@ -6,16 +6,7 @@ use super::{Outcome, Skb, Verdict, be16};
 use crate::flow::Flow;
 use crate::maps::{self, FragmentKey};
 use core::mem::MaybeUninit;
-use dnscribe_common::layers::{ByteSource, EXTENSIONS};
-
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-const DESTINATION: u8 = 60;
-const MOBILITY: u8 = 135;
-const HOST_IDENTITY: u8 = 139;
-const SHIM6: u8 = 140;
+use dnscribe_common::layers::{AUTHENTICATION, ByteSource, EXTENSIONS, FRAGMENT, is_extension};
 
 /// Bits of the fourth word of an IPv4 header that are 0 in an unfragmented packet: "more fragments" and the
 /// fragment offset.
@@ -148,7 +139,7 @@ fn version_6(packet: Skb, at: u32, head: &[u8; 20], key: &mut FragmentKey) -> Op
     let mut place = at + 40;
     for _ in 0..EXTENSIONS {
         match next {
-            _ if is_option(next) => {
+            _ if next != FRAGMENT && is_extension(next) => {
                 let [after, length] = packet.load::<2>(place)?;
                 place += match next {
                     AUTHENTICATION => (u32::from(length) + 2) * 4,
@@ -177,17 +168,8 @@ fn version_6(packet: Skb, at: u32, head: &[u8; 20], key: &mut FragmentKey) -> Op
             _ => break,
         }
     }
-    let is_too_deep = fragment != Fragment::Later && (next == FRAGMENT || is_option(next));
+    let is_too_deep = fragment != Fragment::Later && is_extension(next);
     Some(Upper { protocol: next, ip: at, at: place, end, fragment, is_too_deep })
-}
-
-/// Returns whether it is an extension header that gives its own length.
-#[inline(always)]
-fn is_option(header: u8) -> bool {
-    matches!(
-        header,
-        HOP_BY_HOP | ROUTING | DESTINATION | MOBILITY | HOST_IDENTITY | SHIM6 | AUTHENTICATION
-    )
 }
 
 /// Returns the end of the packet: by its header, which excludes Ethernet padding, or that of the enclosing

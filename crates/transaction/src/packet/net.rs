@@ -10,7 +10,7 @@ mod transport;
 pub use icmp::{IcmpQuote, UnreachableReason, parse_icmp_quote};
 pub use transport::{TcpFlags, TcpSegment, UdpDatagram, parse_tcp, parse_udp, ports};
 
-use dnscribe_common::layers::{self, EXTENSIONS, IpSearch};
+use dnscribe_common::layers::{self, AUTHENTICATION, EXTENSIONS, FRAGMENT, IpSearch, is_extension};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// IP protocol numbers (IANA).
@@ -153,15 +153,6 @@ fn ipv6(bytes: &[u8], wire_bytes: u32) -> Result<IpPacket<'_>, BadHeader> {
         payload_wire: inner.payload_wire,
         fragment: inner.fragment,
     })
-}
-
-const FRAGMENT: u8 = 44;
-const AUTHENTICATION: u8 = 51;
-
-/// Returns whether an IPv6 header of this type is an extension that can be skipped (IANA).
-const fn is_extension(protocol: u8) -> bool {
-    // Hop-by-hop, routing, destination options, mobility, HIP, shim6.
-    matches!(protocol, 0 | 43 | 60 | 135 | 139 | 140 | FRAGMENT | AUTHENTICATION)
 }
 
 /// The upper layer after a chain of IPv6 extension headers.
