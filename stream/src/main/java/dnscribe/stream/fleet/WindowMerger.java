@@ -121,6 +121,10 @@ final class WindowMerger extends CountingOperator<NodeWindow, FleetWindow>
             VoidNamespace.INSTANCE, Math.max(nowMs, endMs) + latenessMs);
       } else {
         timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);
+        // The topic may end before that.
+        if (endMs + latenessMs > watermark()) {
+          timers.registerEventTimeTimer(VoidNamespace.INSTANCE, endMs + latenessMs);
+        }
       }
     } else if (open.revision >= 0 && !open.hasChanged) {
       timers.registerProcessingTimeTimer(VoidNamespace.INSTANCE, nowMs + REVISE_MS);
