@@ -13,7 +13,7 @@ mod tests;
 mod udp;
 
 pub(crate) use address::referral;
-pub use address::{addresses, aliases};
+pub use address::{AddressFamily, addresses, aliases};
 pub use dnssec::{CacheLimits, Security, SignedUntil, Validation, Validators};
 pub use resolver::{Protocol, Resolver, ResolverHost};
 

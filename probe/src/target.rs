@@ -3,6 +3,7 @@
 mod answers;
 mod name;
 
+pub use crate::dns::AddressFamily;
 pub use answers::ExpectedAnswers;
 
 use crate::client_certificate::ClientCertificate;
@@ -201,39 +202,6 @@ pub struct Host {
     pub family: AddressFamily,
     /// Address of this host from which it is reached.
     pub source: Source,
-}
-
-named_enum! {
-    /// Which addresses of a name are used, and in which order they are tried.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub enum AddressFamily: "a choice of addresses", "give one of" {
-        /// All, in the order in which they were found.
-        #[default]
-        Any = "any",
-        /// IPv4 addresses.
-        Ipv4 = "ipv4",
-        /// IPv6 addresses.
-        Ipv6 = "ipv6",
-        /// All, the IPv4 addresses first.
-        PreferIpv4 = "prefer_ipv4",
-        /// All, the IPv6 addresses first.
-        PreferIpv6 = "prefer_ipv6",
-    }
-}
-
-impl AddressFamily {
-    /// Returns the addresses that are used, in the order in which they are tried.
-    #[must_use]
-    pub fn select(self, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-        match self {
-            Self::Any => {}
-            Self::Ipv4 => addresses.retain(IpAddr::is_ipv4),
-            Self::Ipv6 => addresses.retain(IpAddr::is_ipv6),
-            Self::PreferIpv4 => addresses.sort_by_key(IpAddr::is_ipv6),
-            Self::PreferIpv6 => addresses.sort_by_key(IpAddr::is_ipv4),
-        }
-        addresses
-    }
 }
 
 /// Address or name of a host.

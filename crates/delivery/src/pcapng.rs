@@ -121,7 +121,11 @@ impl PacketEncoder {
 /// Returns a name as it is, or in quotes where a reader could not tell where it ends: a process chooses its name itself.
 fn quoted(name: &str) -> Cow<'_, str> {
     let is_plain = |letter: char| !letter.is_whitespace() && !letter.is_control() && letter != '"';
-    if name.chars().all(is_plain) { Cow::Borrowed(name) } else { Value::from(name).to_string().into() }
+    if name.chars().all(is_plain) {
+        Cow::Borrowed(name)
+    } else {
+        Value::from(name).to_string().into()
+    }
 }
 
 /// Returns what is known of a message beside its bytes, such as `process=curl[123] uid=0`.

@@ -216,7 +216,7 @@ impl SinkRouter {
         }
     }
 
-    /// Says that no more records come, but for the last of the ledger: see [`Sink::finish`](crate::Sink::finish).
+    /// Says that no more records come, but for the last of the ledger: see [`Sink::finish`].
     pub fn finish(&mut self) {
         self.sinks.finish();
     }

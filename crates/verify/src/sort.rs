@@ -132,7 +132,7 @@ impl SortEntry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Copies {
     pub(super) all: u64,
-    /// Those that were written long after their time.
+    /// Written long after their time.
     pub(super) late: u64,
 }
 

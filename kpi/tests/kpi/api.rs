@@ -150,7 +150,7 @@ fn an_answer_has_no_more_sums_than_memory_is_for() {
     assert_eq!(page(366 * 30).0.len(), 0);
 }
 
-/// Nobody should act on a day that is not over, nor on one whose horizon is not.
+/// A day that is not over is nothing to act on, nor is one whose horizon is not.
 #[test]
 fn nothing_is_judged_on_the_first_day() {
     let world = World::with_kpis(&["registration_success_ratio", "registrations"]);

@@ -3,8 +3,8 @@
 use super::{Question, Resolver, exchange, presentation, rcode_reason, type_name};
 use crate::failure::{Failure, OPEN_FILES, Stage, io_reason};
 use crate::source::has_route;
-use crate::target::AddressFamily;
 use crate::trust::Trust;
+use dnscribe_record::named_enum;
 use futures_util::future::{join, maybe_done, select};
 use hickory_proto::op::{Message, ResponseCode};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -21,6 +21,39 @@ const MAX_ALIASES: usize = 16;
 /// Part of the time left for which addresses of one family are waited for once those of the other are there. Resolvers
 /// that do not answer for one type would take the time to connect (RFC 8305, section 3).
 const WAITING_SHARE: u32 = 4;
+
+named_enum! {
+    /// Which addresses of a name are used, and in which order they are tried.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum AddressFamily: "a choice of addresses", "give one of" {
+        /// All, in the order in which they were found.
+        #[default]
+        Any = "any",
+        /// IPv4 addresses.
+        Ipv4 = "ipv4",
+        /// IPv6 addresses.
+        Ipv6 = "ipv6",
+        /// All, the IPv4 addresses first.
+        PreferIpv4 = "prefer_ipv4",
+        /// All, the IPv6 addresses first.
+        PreferIpv6 = "prefer_ipv6",
+    }
+}
+
+impl AddressFamily {
+    /// Returns the addresses that are used, in the order in which they are tried.
+    #[must_use]
+    pub fn select(self, mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+        match self {
+            Self::Any => {}
+            Self::Ipv4 => addresses.retain(IpAddr::is_ipv4),
+            Self::Ipv6 => addresses.retain(IpAddr::is_ipv6),
+            Self::PreferIpv4 => addresses.sort_by_key(IpAddr::is_ipv6),
+            Self::PreferIpv6 => addresses.sort_by_key(IpAddr::is_ipv4),
+        }
+        addresses
+    }
+}
 
 /// Resolves the name of a host: A and AAAA records at the same time, as far as `family` uses them, by a resolver; or by
 /// the system where none is given. Returns IPv4 addresses first, or in the system's order. Ends within `limit`.
@@ -200,7 +233,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_of_the_system_are_told_apart() {
+    fn errors_of_the_system_have_their_reasons() {
         let of_library =
             |text: &str| io::Error::other(format!("failed to lookup address information: {text}"));
         for (error, reason) in [

@@ -2,7 +2,6 @@
 
 use super::testing::{a, record, response, serve_tcp, serve_udp, sockets, udp};
 use super::*;
-use crate::target::AddressFamily;
 use hickory_proto::op::Message;
 use hickory_proto::rr::RData;
 use hickory_proto::rr::rdata::{CNAME, NS};

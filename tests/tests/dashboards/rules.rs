@@ -67,7 +67,7 @@ const STORE_AWAY: [(&str, bool); 17] = [
     ("alertname=DnscribeProbeCertificateExpires severity=critical service=s target=t", false),
     ("alertname=DnscribeProbeCertificateExpires severity=warning service=s target=t", true),
 ];
-/// The same while `enrich` and `fleet` do not run, and one resolver fails at some nodes, another one at most.
+/// Pairs as above, while `enrich` and `fleet` do not run, and one resolver fails at some nodes, another one at most.
 const JOBS_AND_RESOLVERS_DOWN: [(&str, bool); 9] = [
     ("alertname=A rule=resolver_failing scope=fleet severity=warning resolver=some", false),
     ("alertname=B rule=resolver_down severity=critical node=n resolver=some", false),

@@ -141,7 +141,7 @@ const COURSE: [&str; 33] = [
 /// Dimensions that each event has a value of its own for.
 const CHANGING: [&str; 4] = ["channel", "tier", "partner", "campaign"];
 
-/// Of a ratio whose denominator counts things once, whatever an event of such a thing says, each slice has a value, and the whole is
+/// Where the denominator of a ratio counts things once, whatever an event of such a thing says, each slice has a value, and the whole is
 /// between those of its slices: it is their mean, weighted by their denominators.
 #[test]
 fn ratios_of_things_that_count_once_are_means_of_their_slices() {
