@@ -231,16 +231,7 @@ fn slices_end_before_days_that_are_open() {
         return {{caption: table.caption.textContent, rows: [...table.tBodies[0].rows].map(row => row.innerText)}};
         }})()"
     );
-    let visit = Visit {
-        url: format!("http://{}/", server.address),
-        widths: vec![WIDTHS[1]],
-        dark: false,
-        script: Some(script),
-        axe: false,
-        screenshot: None,
-    };
-    let inspected = browser::inspect(&[visit]).unwrap();
-    let found = &inspected[0].evaluated;
+    let found = evaluated(&server.address, script);
     assert_eq!(found["rows"].as_array().unwrap().len(), 1, "{found}");
     // One of one, and not one of two.
     assert!(found["rows"][0].as_str().unwrap().contains("100.00 %"), "{found}");
@@ -297,19 +288,23 @@ fn long_answers_are_read_to_their_end() {
         return {{ revenue, largest: cells.map(cell => cell.innerText) }};
         }})()"
     );
+    let found = evaluated(&server.address, script);
+    let revenue = found["revenue"].as_str().unwrap();
+    assert!(revenue.starts_with("Revenue (XAA), 2026-01-10 to 2026-04-10: 2 XAA"), "{revenue}");
+    assert_eq!(found["largest"], json!(["z", "2 domains", "provisional"]));
+}
+
+/// Returns what a script finds on the page of a server.
+fn evaluated(server: &str, script: String) -> Value {
     let visit = Visit {
-        url: format!("http://{}/", server.address),
+        url: format!("http://{server}/"),
         widths: vec![WIDTHS[1]],
         dark: false,
         script: Some(script),
         axe: false,
         screenshot: None,
     };
-    let inspected = browser::inspect(&[visit]).unwrap();
-    let found = &inspected[0].evaluated;
-    let revenue = found["revenue"].as_str().unwrap();
-    assert!(revenue.starts_with("Revenue (XAA), 2026-01-10 to 2026-04-10: 2 XAA"), "{revenue}");
-    assert_eq!(found["largest"], json!(["z", "2 domains", "provisional"]));
+    browser::inspect(&[visit]).unwrap().remove(0).evaluated
 }
 
 /// The report is the page without a server, and without slices.
