@@ -493,10 +493,10 @@ impl Asked {
                 }
                 "limit" => {
                     let number: usize = value.parse().map_err(|_| "limit: not a number")?;
-                    if number == 0 {
+                    if !(1..=MAX_LIMIT).contains(&number) {
                         return Err(format!("limit: give 1 to {MAX_LIMIT}"));
                     }
-                    limit = number.min(MAX_LIMIT);
+                    limit = number;
                 }
                 "offset" => offset = value.parse().map_err(|_| "offset: not a number")?,
                 _ => return Err(format!("unknown parameter {name}")),
@@ -600,6 +600,7 @@ mod tests {
             "from=2026-01-01&from=2026-01-02",
             "by=tld&by=tld",
             "limit=0",
+            "limit=10001",
         ] {
             assert!(Asked::parse(bad, &["tld"]).is_err(), "{bad}");
         }
