@@ -1,8 +1,8 @@
 //! What Parquet files are tested with: Apache Arrow, pandas, Polars and DuckDB as independent readers, stored under
 //! `target/arrow`, and the Versity gateway, an S3-compatible server from the Go module proxy.
 
-use crate::{cache, environment, shell};
-use anyhow::{Context as _, Result, bail};
+use crate::{cache, environment, go, shell};
+use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,15 +44,8 @@ pub fn prepare() -> Result<PathBuf> {
 /// Returns the program of the S3-compatible server; builds it if it is missing, which takes minutes.
 pub fn server() -> Result<PathBuf> {
     let folder = cache::folder("versitygw", SERVER_VERSION, |scratch| {
-        if shell::which("go").is_none() {
-            bail!("the S3-compatible server is built from source and needs go: install golang");
-        }
-        let module = format!("github.com/versity/versitygw/cmd/versitygw@{SERVER_VERSION}");
-        let mut install = Command::new("go");
-        install.args(["install", &module]).env("GOBIN", scratch.join("ready"));
-        shell::output(&mut install)
-            .with_context(|| format!("cannot get {module} from the Go module proxy"))
-            .map(drop)
+        let sources = go::sources(scratch, "github.com/versity/versitygw", SERVER_VERSION)?;
+        go::build(scratch, &sources, &go::FAST, "./cmd/versitygw", "versitygw")
     })?;
     Ok(folder.join("versitygw"))
 }

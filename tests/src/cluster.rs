@@ -1,9 +1,8 @@
 //! A control plane of Kubernetes: etcd, the API server, the controllers and the scheduler, built from the Go module proxy, with the
 //! Prometheus operator. It has no kubelet: a test adds nodes, starts what runs on them, and says so to the API.
 
-use crate::otel::go;
 use crate::prometheus::start;
-use crate::{agent, cache, environment, manifests, otel, shell};
+use crate::{agent, cache, environment, go, manifests, otel, shell};
 use anyhow::{Context as _, Result, bail};
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
@@ -49,9 +48,9 @@ pub fn prepare() -> Result<()> {
 fn control_plane() -> Result<PathBuf> {
     cache::folder("kubernetes", KUBERNETES, |scratch| {
         let sources = environment::workspace().join("tests/cluster");
+        let set = format!("-ldflags={}", flags()?);
+        go::build(scratch, &sources, &[&go::FAST[..], &[&set]].concat(), ".", "cluster")?;
         let ready = scratch.join("ready");
-        let program = ready.join("cluster").display().to_string();
-        go(&sources, &["build", &format!("-ldflags={}", flags()?), "-o", &program, "."])?;
         PROGRAMS.iter().try_for_each(|name| Ok(symlink("cluster", ready.join(name))?))
     })
 }
@@ -69,20 +68,13 @@ fn flags() -> Result<String> {
 /// Folder with the operator and the definitions of its kinds.
 fn operator() -> Result<PathBuf> {
     cache::folder("prometheus-operator", OPERATOR, |scratch| {
-        let module = format!("{OPERATOR_MODULE}@{OPERATOR}");
-        let found: Value =
-            serde_json::from_slice(&go(scratch, &["mod", "download", "-json", &module])?)?;
-        let published = found["Dir"].as_str().context("no folder of the module")?;
-        let sources = scratch.join("sources");
-        let mut copy = Command::new("cp");
-        shell::output(copy.args(["-r", "--no-preserve=mode", published]).arg(&sources))?;
+        let sources = go::copy(scratch, OPERATOR_MODULE, OPERATOR)?;
         // Folders beside these sources, which are modules of their own and not published with it.
         let own = ["apis/monitoring", "client"];
         let own = own.map(|name| format!("-dropreplace={OPERATOR_MODULE}/pkg/{name}"));
-        go(&sources, &["mod", "edit", &own[0], &own[1]])?;
-        let program = scratch.join("ready/operator").display().to_string();
-        let words = ["build", "-mod=mod", "-ldflags=-s -w", "-o", &program, "./cmd/operator"];
-        go(&sources, &words)?;
+        go::run(&sources, &["mod", "edit", &own[0], &own[1]])?;
+        let flags = [&go::PLAIN[..], &["-mod=mod"]].concat();
+        go::build(scratch, &sources, &flags, "./cmd/operator", "operator")?;
         let kinds = sources.join("example/prometheus-operator-crd");
         Ok(fs::rename(kinds, scratch.join("ready/kinds"))?)
     })

@@ -1,7 +1,7 @@
 //! DNS servers that send dnstap, each with one zone, on a port of this host; and a program that reads what they write.
 
 use crate::dnsperf::{DnsperfReport, Load};
-use crate::{agent, cache, http, otel, shell};
+use crate::{agent, cache, go, http, shell};
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::fs;
@@ -28,7 +28,7 @@ pub fn coredns() -> Result<PathBuf> {
     let module = "github.com/coredns/coredns";
     build("coredns", module, COREDNS, ".", |sources| {
         fs::write(sources.join("plugin.cfg"), PLUGINS)?;
-        otel::go(sources, &["run", "directives_generate.go"]).map(drop)
+        go::run(sources, &[&["run"], &go::FAST[..], &["directives_generate.go"]].concat()).map(drop)
     })
 }
 
@@ -49,15 +49,9 @@ fn build(
     change: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<PathBuf> {
     let folder = cache::folder(name, version, |scratch| {
-        let module = format!("{module}@{version}");
-        let found = otel::go(scratch, &["mod", "download", "-json", &module])?;
-        let found: Value = serde_json::from_slice(&found)?;
-        let sources = found["Dir"].as_str().context("go mod download names no folder")?;
-        let copy = scratch.join("sources");
-        shell::output(Command::new("cp").args(["-r", "--no-preserve=mode", sources]).arg(&copy))?;
-        change(&copy)?;
-        let program = scratch.join("ready").join(name);
-        otel::go(&copy, &["build", "-o", &program.display().to_string(), package]).map(drop)
+        let sources = go::copy(scratch, module, version)?;
+        change(&sources)?;
+        go::build(scratch, &sources, &go::FAST, package, name)
     })?;
     Ok(folder.join(name))
 }

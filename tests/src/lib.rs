@@ -22,6 +22,7 @@ pub mod examples;
 pub mod faults;
 pub mod flink_job;
 pub mod geo;
+pub mod go;
 pub mod grafana;
 pub mod http;
 pub mod kafka;

@@ -1,8 +1,8 @@
 //! Kubernetes manifests: rendered by Helm, and validated by Python against the JSON schemas of
 //! Kubernetes releases. Both tools are stored below the target folder.
 
-use crate::{cache, environment, shell};
-use anyhow::{Context as _, Result, bail};
+use crate::{cache, environment, go, shell};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::io::{Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -46,12 +46,8 @@ pub fn prepare() -> Result<()> {
 /// Path of the Helm program.
 pub fn helm() -> Result<PathBuf> {
     let install = |scratch: &Path| {
-        go()?;
-        let package = format!("helm.sh/helm/v3/cmd/helm@v{HELM}");
-        let mut command = Command::new("go");
-        command.args(["install", "-trimpath", &package]);
-        command.env("GOBIN", scratch.join("ready")).env("GOFLAGS", "-mod=mod");
-        shell::output(&mut command).context("cannot build Helm from the Go modules").map(drop)
+        let sources = go::sources(scratch, "helm.sh/helm/v3", &format!("v{HELM}"))?;
+        go::build(scratch, &sources, &go::PLAIN, "./cmd/helm", "helm")
     };
     Ok(cache::folder("helm", HELM, install)?.join("helm"))
 }
@@ -64,20 +60,6 @@ fn flink_operator() -> Result<PathBuf> {
     };
     let folder = cache::folder(name, FLINK_OPERATOR, install)?;
     Ok(folder.join(format!("{name}-{FLINK_OPERATOR}.jar")))
-}
-
-/// Checks that Go is installed and can download the version that a module requires (1.21 or later).
-fn go() -> Result<()> {
-    let remedy = "Helm comes from Go's modules: install Go 1.21 or later (https://go.dev/dl); \
-                  distributions' packages may be older";
-    let Some(go) = shell::which("go") else { bail!("no Go; {remedy}") };
-    let answer = shell::output(Command::new(go).args(["env", "GOVERSION"]))?.stdout;
-    let answer = String::from_utf8(answer).context("Go's version")?;
-    let minor = answer.trim().strip_prefix("go1.").and_then(|rest| rest.split('.').next());
-    if minor.and_then(|minor| minor.parse::<u32>().ok()).is_none_or(|minor| minor < 21) {
-        bail!("Go is {}; {remedy}", answer.trim());
-    }
-    Ok(())
 }
 
 fn python() -> Result<PathBuf> {
@@ -93,8 +75,8 @@ fn consumers() -> PathBuf {
 /// capabilities that lift its rules.
 pub fn runtime_default() -> Result<Value> {
     let install = |scratch: &Path| {
-        let module = format!("github.com/moby/profiles/seccomp@v{PROFILE}");
-        go_module_file(scratch, &module, "default.json")
+        let module = "github.com/moby/profiles/seccomp";
+        go_module_file(scratch, module, &format!("v{PROFILE}"), "default.json")
     };
     let file = cache::folder("seccomp", PROFILE, install)?.join("default.json");
     Ok(serde_json::from_str(&std::fs::read_to_string(file)?)?)
@@ -103,8 +85,8 @@ pub fn runtime_default() -> Result<Value> {
 /// Path of the JSON Schema of compose files.
 fn compose_schema() -> Result<PathBuf> {
     let install = |scratch: &Path| {
-        let module = format!("github.com/compose-spec/compose-go/v2@v{COMPOSE}");
-        go_module_file(scratch, &module, "schema/compose-spec.json")
+        let module = "github.com/compose-spec/compose-go/v2";
+        go_module_file(scratch, module, &format!("v{COMPOSE}"), "schema/compose-spec.json")
     };
     Ok(cache::folder("compose-spec", COMPOSE, install)?.join("compose-spec.json"))
 }
@@ -127,7 +109,7 @@ pub fn flink_definition(folder: &Path) -> Result<PathBuf> {
 pub fn policy_definitions() -> Result<[PathBuf; 2]> {
     let one = |name: &str, version: &str, module: &str, file: &str| -> Result<PathBuf> {
         let install =
-            |scratch: &Path| go_module_file(scratch, &format!("{module}@v{version}"), file);
+            |scratch: &Path| go_module_file(scratch, module, &format!("v{version}"), file);
         let name_of_file = Path::new(file).file_name().context("no file name")?;
         Ok(cache::folder(name, version, install)?.join(name_of_file))
     };
@@ -179,14 +161,9 @@ pub fn connections() -> Vec<String> {
 }
 
 /// Stores a file of a Go module in the folder `ready` below `scratch`.
-fn go_module_file(scratch: &Path, module: &str, file: &str) -> Result<()> {
-    go()?;
-    let mut command = Command::new("go");
-    command.args(["mod", "download", "-json", module]).current_dir(scratch);
-    let output = shell::output(&mut command).with_context(|| format!("cannot get {module}"))?;
-    let answer: Value = serde_json::from_slice(&output.stdout)?;
-    let folder = answer["Dir"].as_str().context("Go does not say where the module is")?;
-    let (source, ready) = (Path::new(folder).join(file), scratch.join("ready"));
+fn go_module_file(scratch: &Path, module: &str, version: &str, file: &str) -> Result<()> {
+    let source = go::sources(scratch, module, version)?.join(file);
+    let ready = scratch.join("ready");
     std::fs::create_dir(&ready)?;
     std::fs::copy(&source, ready.join(source.file_name().context("no file name")?))?;
     Ok(())

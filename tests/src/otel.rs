@@ -1,7 +1,7 @@
 //! Receivers of OTLP: an OpenTelemetry collector and Prometheus 3, built from the Go module proxy.
 
 use crate::prometheus::start;
-use crate::{agent, cache, environment, http, shell};
+use crate::{agent, cache, environment, go, http, shell};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 use std::fs;
@@ -22,20 +22,10 @@ pub fn prepare() -> Result<()> {
     collector().and_then(|_| prometheus()).map(drop)
 }
 
-/// Runs Go in a folder; returns what it prints.
-pub(crate) fn go(folder: &Path, words: &[&str]) -> Result<Vec<u8>> {
-    if shell::which("go").is_none() {
-        bail!("programs of the tests are built from source and need go: install golang");
-    }
-    let output = shell::output(Command::new("go").args(words).current_dir(folder));
-    output.map(|output| output.stdout).with_context(|| format!("go {}", words.join(" ")))
-}
-
 fn collector() -> Result<PathBuf> {
     let folder = cache::folder("otelcol", COLLECTOR, |scratch| {
         let sources = environment::workspace().join("tests/otel");
-        let program = scratch.join("ready/otelcol");
-        go(&sources, &["build", "-o", &program.display().to_string(), "."]).map(drop)
+        go::build(scratch, &sources, &go::PLAIN, ".", "otelcol")
     })?;
     Ok(folder.join("otelcol"))
 }
@@ -57,16 +47,9 @@ pub fn prometheus_of_kubernetes() -> Result<PathBuf> {
 /// build.
 fn prometheus_with(name: &str, plugins: &str) -> Result<PathBuf> {
     let folder = cache::folder(name, PROMETHEUS, |scratch| {
-        let module = format!("github.com/prometheus/prometheus@{PROMETHEUS}");
-        let found: Value =
-            serde_json::from_slice(&go(scratch, &["mod", "download", "-json", &module])?)?;
-        let sources = found["Dir"].as_str().context("go mod download names no folder")?;
-        let copy = scratch.join("sources");
-        shell::output(Command::new("cp").args(["-r", "--no-preserve=mode", sources]).arg(&copy))?;
-        fs::write(copy.join("plugins/plugins.go"), format!("package plugins\n\n{plugins}\n"))?;
-        let program = scratch.join("ready/prometheus");
-        let words = ["build", "-o", &program.display().to_string(), "./cmd/prometheus"];
-        go(&copy, &words).map(drop)
+        let sources = go::copy(scratch, "github.com/prometheus/prometheus", PROMETHEUS)?;
+        fs::write(sources.join("plugins/plugins.go"), format!("package plugins\n\n{plugins}\n"))?;
+        go::build(scratch, &sources, &go::PLAIN, "./cmd/prometheus", "prometheus")
     })?;
     Ok(folder.join("prometheus"))
 }

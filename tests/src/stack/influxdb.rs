@@ -1,7 +1,7 @@
 //! `InfluxDB` 2, built from the Go module proxy.
 
 use super::service::{self, Service};
-use crate::{cache, http, shell};
+use crate::{cache, go, http, shell};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::fs;
@@ -45,15 +45,15 @@ fn build(scratch: &Path) -> Result<()> {
     let ready = scratch.join("ready");
     fs::create_dir(&ready)?;
     fs::write(scratch.join("go.mod"), "module download\n")?;
-    let go = |folder: &Path, words: &[&str]| {
-        let mut command = Command::new("go");
-        command.args(words).current_dir(folder).env("GOFLAGS", "-mod=mod -buildvcs=false");
-        command.env("GOBIN", scratch.join("bin"));
-        command
+    let command = |folder: &Path, words: &[&str]| {
+        let mut go = Command::new("go");
+        go.args(words).current_dir(folder).env("GOFLAGS", "-mod=mod -buildvcs=false");
+        go.env("GOBIN", scratch.join("bin"));
+        go
     };
     let module = |name: &str, version: &str, copy: &str| -> Result<PathBuf> {
         let wanted = format!("{name}@{version}");
-        let output = shell::output(&mut go(scratch, &["mod", "download", "-json", &wanted]))
+        let output = shell::output(&mut command(scratch, &["mod", "download", "-json", &wanted]))
             .with_context(|| format!("cannot get {wanted} from the Go module proxy"))?;
         let downloaded: serde_json::Value = serde_json::from_slice(&output.stdout)?;
         let folder = downloaded["Dir"].as_str().context("no folder of the module")?;
@@ -65,7 +65,7 @@ fn build(scratch: &Path) -> Result<()> {
     };
     let influxdb = module(INFLUXDB, VERSION, "influxdb")?;
     let words = ["list", "-m", "-f", "{{.Version}}", FLUX];
-    let version = String::from_utf8(shell::output(&mut go(&influxdb, &words))?.stdout)?;
+    let version = String::from_utf8(shell::output(&mut command(&influxdb, &words))?.stdout)?;
     let flux = module(FLUX, version.trim(), "flux")?;
     for name in DENY_WARNINGS {
         let file = flux.join(name);
@@ -74,9 +74,9 @@ fn build(scratch: &Path) -> Result<()> {
         fs::write(&file, rest)?;
     }
     let replace = format!("{FLUX}={}", flux.display());
-    shell::output(&mut go(&influxdb, &["mod", "edit", "-replace", &replace]))?;
-    shell::output(&mut go(scratch, &["install", PKG_CONFIG]))?;
-    let mut make = go(&influxdb, &["build", "-o"]);
+    shell::output(&mut command(&influxdb, &["mod", "edit", "-replace", &replace]))?;
+    shell::output(&mut command(scratch, &["install", PKG_CONFIG]))?;
+    let mut make = command(&influxdb, &[&["build"], &go::FAST[..], &["-o"]].concat());
     make.arg(ready.join("influxd")).arg("./cmd/influxd");
     make.env("PKG_CONFIG", scratch.join("bin/pkg-config"));
     // The Rust part is a workspace of its own: cargo's settings for this one do not apply.

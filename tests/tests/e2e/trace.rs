@@ -352,12 +352,8 @@ fn go(folder: &Path) -> Vec<String> {
     let source = "package main\n\nimport (\n\t\"net\"\n\t\"os\"\n)\n\nfunc main() {\n\t\
                   if _, err := net.LookupHost(\"www.example.com\"); err != nil {\n\t\t\
                   println(err.Error())\n\t\tos.Exit(1)\n\t}\n}\n";
-    let (file, program) = (folder.join("client.go"), folder.join("go-client"));
-    fs::write(&file, source).unwrap();
-    let mut build = Command::new("go");
-    build.args(["build", "-o"]).arg(&program).arg(&file);
-    build.env("CGO_ENABLED", "0").env("GO111MODULE", "off").env("GOCACHE", folder.join("cache"));
-    shell::output(&mut build).unwrap();
+    let program = folder.join("go-client");
+    dnscribe_tests::go::compile(source, &program).unwrap();
     vec![program.to_str().unwrap().to_owned()]
 }
 

@@ -11,7 +11,7 @@ use dnscribe_tests::lab::{Host, Lab};
 use dnscribe_tests::name_server::NameServer;
 use dnscribe_tests::tmux::Terminal;
 use dnscribe_tests::wire::{self, Reply};
-use dnscribe_tests::{environment, ledger, shell};
+use dnscribe_tests::{environment, go, ledger, shell};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -243,16 +243,14 @@ fn programs(folder: &Path) -> Vec<(u16, Vec<String>)> {
     );
     let built = folder.join("musl-client").to_str().unwrap().to_owned();
     shell::run(&["musl-gcc", "-static", "-o", &built, &musl]).unwrap();
-    let go = file(
-        "client.go",
+    let built_go = folder.join("go-client");
+    go::compile(
         "package main\n\nimport (\n\t\"net\"\n\t\"os\"\n\t\"time\"\n)\n\nfunc main() {\n\t\
          net.DialTimeout(\"tcp\", net.JoinHostPort(os.Args[1], os.Args[2]), 2*time.Second)\n}\n",
-    );
-    let built_go = folder.join("go-client").to_str().unwrap().to_owned();
-    let mut build = Command::new("go");
-    build.args(["build", "-o", &built_go, &go]);
-    build.env("CGO_ENABLED", "0").env("GO111MODULE", "off").env("GOCACHE", folder.join("cache"));
-    shell::output(&mut build).unwrap();
+        &built_go,
+    )
+    .unwrap();
+    let built_go = built_go.display().to_string();
     // Java remembers an answer for 30 s, whatever its TTL.
     let java = file(
         "Client.java",

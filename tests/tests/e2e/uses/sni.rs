@@ -133,15 +133,8 @@ fn compiled(folder: &Path) -> (String, String) {
         connection, err := tls.Dial(\"tcp\", one, &tls.Config{InsecureSkipVerify: true})\n\t\t\t\
         if err != nil {\n\t\t\t\tpanic(err)\n\t\t\t}\n\t\t\tconnection.Close()\n\t\t\t<-turns\n\t\t\tall.Done()\n\t\t}()\n\t}\n\t\
         all.Wait()\n}\n";
-    let source = folder.join("client.go");
-    fs::write(&source, go).unwrap();
     let built = folder.join("client");
-    let mut build = Command::new("go");
-    build.args(["build", "-o"]).arg(&built).arg(&source);
-    build.env("CGO_ENABLED", "0").env("GO111MODULE", "off");
-    // To build TLS takes longer than the test.
-    build.env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go"));
-    shell::output(&mut build).unwrap();
+    dnscribe_tests::go::compile(go, &built).unwrap();
     let java = "import javax.net.ssl.*; import java.security.cert.X509Certificate; public class Client { \
         public static void main(String[] words) throws Exception { SSLContext context = SSLContext.getInstance(\"TLS\"); \
         context.init(null, new TrustManager[] { new X509TrustManager() { \

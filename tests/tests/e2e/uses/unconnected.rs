@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command};
+use std::process::{Child, ChildStdout};
 
 /// Destinations of one socket, and how many of these the agent records in a minute.
 const DESTINATIONS: u64 = 200;
@@ -94,12 +94,9 @@ fn programs(folder: &Path) -> Vec<(u64, Vec<String>)> {
     let go = "package main\n\nimport (\n\t\"net\"\n\t\"os\"\n)\n\nfunc main() {\n\tone, _ := net.ListenUDP(\"udp\", nil)\n\t\
         for _, word := range os.Args[1:] {\n\t\tto, err := net.ResolveUDPAddr(\"udp4\", word)\n\t\t\
         if err != nil {\n\t\t\tpanic(err)\n\t\t}\n\t\tone.WriteTo([]byte(\"x\"), to)\n\t\tone.WriteTo([]byte(\"y\"), to)\n\t}\n}\n";
-    let (source, built) = (folder.join("client.go"), folder.join("client").display().to_string());
-    fs::write(&source, go).unwrap();
-    let mut build = Command::new("go");
-    build.args(["build", "-o", &built]).arg(&source).env("CGO_ENABLED", "0");
-    build.env("GO111MODULE", "off").env("GOCACHE", concat!(env!("CARGO_TARGET_TMPDIR"), "/go"));
-    shell::output(&mut build).unwrap();
+    let built = folder.join("client");
+    dnscribe_tests::go::compile(go, &built).unwrap();
+    let built = built.display().to_string();
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     vec![
         (24_101, words(&["node", "-e", node, "only.uses.example", "24101"])),
