@@ -25,6 +25,10 @@ const SHORT: [(&str, u32); 6] = [
     ("spool", 2000),
     ("ledger", 6000),
 ];
+/// Compiler of long runs: its programs run fast.
+const LONG: &str = "fuzz/rustc";
+/// Compiler of short runs: to optimise what runs for seconds takes minutes.
+const BRIEF: &str = "fuzz/rustc-short";
 /// Longest time for an input in seconds; a longer one is reported as a finding.
 const TIMEOUT_SECONDS: u32 = 60;
 /// Memory limit in MiB; an input that needs more is reported as a finding.
@@ -58,7 +62,7 @@ pub fn main(args: &Args) -> Result<()> {
     if args.short {
         return short(args.target.as_deref(), WITHOUT_KPI);
     }
-    let program = build(WITHOUT_KPI)?;
+    let program = build(WITHOUT_KPI, LONG)?;
     for target in targets(args.target.as_deref())? {
         let folder = environment::target().join("fuzz").join(target);
         let mut fuzz = fuzzer(&program, target, &folder)?;
@@ -79,7 +83,7 @@ pub fn main(args: &Args) -> Result<()> {
 /// Runs a fixed number of inputs from an empty corpus and the seeds, the same ones every time, with a target on each
 /// core. Prints the fuzzer's output only if it finds something. `packages` are those that the build selects.
 pub fn short(target: Option<&str>, packages: &[&str]) -> Result<()> {
-    let program = build(packages)?;
+    let program = build(packages, BRIEF)?;
     let targets = targets(target)?;
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let next = AtomicUsize::new(0);
@@ -131,23 +135,23 @@ fn targets(wanted: Option<&str>) -> Result<Vec<&'static str>> {
 }
 
 /// Builds the fuzz program and returns its path.
-fn build(packages: &[&str]) -> Result<PathBuf> {
-    shell::pass_through(&mut build_command(packages))?;
+fn build(packages: &[&str], compiler: &str) -> Result<PathBuf> {
+    shell::pass_through(&mut build_command(packages, compiler))?;
     Ok(environment::target().join("debug/examples/dnscribe-fuzz"))
 }
 
-/// Builds the fuzz program beside tests that run.
+/// Builds the fuzz program of a short run beside tests that run.
 pub fn build_beside(packages: &[&str]) -> Result<()> {
-    shell::pass_through(&mut idle(&build_command(packages)))
+    shell::pass_through(&mut idle(&build_command(packages, BRIEF)))
 }
 
 /// Returns the command that builds the fuzz program.
-fn build_command(packages: &[&str]) -> Command {
+fn build_command(packages: &[&str], compiler: &str) -> Command {
     let mut build = cargo();
     // Of all packages, so that cargo chooses the same features as for the tests: both share the dependencies.
     build.arg("build").args(packages).args(["--features", "dnscribe-fuzz/libfuzzer"]);
     build.args(["--example", "dnscribe-fuzz"]);
-    build.env("RUSTC_WORKSPACE_WRAPPER", environment::workspace().join("fuzz/rustc"));
+    build.env("RUSTC_WORKSPACE_WRAPPER", environment::workspace().join(compiler));
     if let Some(object) = ebpf_object() {
         build.env("DNSCRIBE_EBPF_PREBUILT", object);
     }
