@@ -134,9 +134,14 @@ impl Tier {
         matches!(self, Self::E2e | Self::Kafka)
     }
 
-    /// Whether each program starts servers of its own and waits for them, so that two can run beside each other.
+    /// Whether each program starts servers of its own and waits for them.
     const fn has_stacks(self) -> bool {
         matches!(self, Self::Stream | Self::Dashboards)
+    }
+
+    /// Whether some of its programs wait so much, for time limits or for their servers, that two run beside each other.
+    const fn has_lanes(self) -> bool {
+        matches!(self, Self::Unit) || self.has_stacks()
     }
 
     /// Whether this tier runs together with the next.
@@ -145,8 +150,8 @@ impl Tier {
     }
 }
 
-/// Programs with servers of their own that run beside each other: a second one uses what the first leaves of the processors.
-const STACKS: usize = 2;
+/// Programs that run beside each other: a second one uses what the first leaves of the processors.
+const LANES: usize = 2;
 
 /// Runs the command.
 pub fn main(args: &Args) -> Result<()> {
@@ -210,7 +215,7 @@ pub fn run(args: &Args, beside: fn() -> Result<()>) -> Result<()> {
         } else if tier.is_isolated() {
             results.extend(isolated::run(&programs, &binary)?);
         } else {
-            let lanes = if tier.has_stacks() { STACKS } else { 1 };
+            let lanes = if tier.has_lanes() { LANES } else { 1 };
             results.extend(run_whole(&programs, &binary, lanes)?);
         }
         if let Some(java) = java
