@@ -171,6 +171,7 @@ impl Namespace {
         self.id(xxh3_128_with_seed(name, self.0))
     }
 
+    /// Returns an id. A `cpu` that stands for a kind of record is never given to another; no kind has had `u32::MAX - 2`.
     fn number(self, cpu: u32, seq: u64, index: u32) -> EventId {
         let mut bytes = [0; 16];
         bytes[..4].copy_from_slice(&cpu.to_le_bytes());

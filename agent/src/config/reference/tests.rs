@@ -98,7 +98,7 @@ fn the_reference_as_it_is_changes_nothing() {
     assert_eq!(load(&yaml()).unwrap(), load("version: 1\n").unwrap());
 }
 
-/// With all streams, so that every stage is configured.
+/// With streams that need every section, so that each is configured.
 #[test]
 fn the_defaults_are_those_in_force() {
     const WHOLE: [&str; 5] =
