@@ -458,7 +458,7 @@ impl Pipeline {
             links: &self.correlator.counters(),
             capture,
             spool_bytes: sinks.spool_bytes(),
-            late_transactions: analysis.windows.as_ref().map_or(0, |windows| windows.late),
+            late_transactions: analysis.late(),
             windows_bytes: analysis.windows.as_ref().map(|windows| windows.bytes() as u64),
             losses: self.losses.as_ref().map(|losses| &losses.counts),
             uses: analysis.uses.as_ref().map(|uses| &uses.outcomes),

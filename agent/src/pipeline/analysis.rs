@@ -45,6 +45,8 @@ pub(super) struct Analysis {
     qname: String,
     window_options: WindowOptions,
     pub(super) windows: Option<Windows>,
+    /// Late transactions of windows before the present ones.
+    late: u64,
     /// Whether a sink wants records of windows.
     exports_windows: bool,
     /// Window records so far.
@@ -75,6 +77,7 @@ impl Analysis {
             window_options,
             windows: has_windows
                 .then(|| new_windows(identity.epoch, window_options, identity.clock)),
+            late: 0,
             exports_windows,
             window_ordinal: 0,
             detection,
@@ -215,10 +218,18 @@ impl Analysis {
         }
         self.exports_windows = router.wants(Stream::Metrics);
         if !self.exports_windows && self.detection.is_none() {
+            self.late = self.late();
             self.windows = None;
         } else if self.windows.is_none() {
-            self.windows = Some(new_windows(now, self.window_options, self.clock));
+            let mut windows = new_windows(now, self.window_options, self.clock);
+            windows.late = self.late;
+            self.windows = Some(windows);
         }
+    }
+
+    /// Transactions that came too late for their window, since capture began.
+    pub(super) fn late(&self) -> u64 {
+        self.windows.as_ref().map_or(self.late, |windows| windows.late)
     }
 
     /// Applies other options.

@@ -148,7 +148,7 @@ fn capture(
     let written: Vec<_> = ledgers.map(|ledger| ledger["ts"].as_str().unwrap()).collect();
     let expected: Vec<_> = capture.ledgers[1..].iter().map(|(_, ts)| ts.to_string()).collect();
     prop_assert_eq!(written, expected, "ledgers have the time of day");
-    let late = capture.pipeline.analysis.windows.as_ref().map_or(0, |windows| windows.late);
+    let late = capture.pipeline.analysis.late();
     Ok((records, counters, late))
 }
 
