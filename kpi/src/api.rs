@@ -7,7 +7,7 @@ use crate::error::KpiError;
 use crate::input::hex;
 use crate::lineage::{describe, of_kpi};
 use crate::metrics::newest_verdicts;
-use crate::openapi;
+use crate::openapi::{self, DEFAULT_LIMIT, MAX_LIMIT};
 use crate::store::{State as Commits, Store};
 use crate::values::{ChangeQuestion, Detail, Grain, KpiValue, Question, UTC, Values};
 use crate::verdict::Verdict;
@@ -27,9 +27,6 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use url::form_urlencoded;
 
-/// Values in one answer if the request gives no limit, and at most.
-const DEFAULT_LIMIT: usize = 1000;
-const MAX_LIMIT: usize = 10_000;
 /// Parts before and after a moment that are compared if the request gives no number.
 const DEFAULT_PARTS: usize = 12;
 /// Answers that are kept until the values change, and values of all of them together: with slice and reasons, one takes up to some

@@ -7,6 +7,11 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
+/// Values in one answer if the request gives no limit.
+pub const DEFAULT_LIMIT: usize = 1000;
+/// Values in one answer at most.
+pub const MAX_LIMIT: usize = 10_000;
+
 /// Returns the document (`OpenAPI` 3.1), with the names of the dictionary's KPIs.
 #[must_use]
 pub fn document(dictionary: &Dictionary) -> Value {
@@ -89,7 +94,7 @@ fn parameters() -> Vec<Value> {
         parameter(
             "limit",
             "Values in the answer.",
-            json!({ "type": "integer", "minimum": 1, "maximum": 10000, "default": 1000 }),
+            json!({ "type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT }),
         ),
         parameter(
             "offset",
