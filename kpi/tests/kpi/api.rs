@@ -11,7 +11,7 @@ use std::process::Command;
 
 #[test]
 fn api_answers_as_its_document_says() {
-    let world = World::new();
+    let world = World::with_kpis(&["abuse_reports", "registrations", "revenue"]);
     let rows = [
         event(
             1,
@@ -173,7 +173,7 @@ fn nothing_is_judged_on_the_first_day() {
 
 #[test]
 fn metrics_have_the_values_of_the_last_day() {
-    let world = World::new();
+    let world = World::with_kpis(&["dns_query_error_ratio", "registrations", "revenue"]);
     let at = |day: u32| format!("2026-03-{day:02}T10:00:00Z");
     let money =
         |amount: u32, currency: &str| json!({"amount_micros": amount, "currency": currency});
@@ -210,7 +210,13 @@ fn metrics_have_the_values_of_the_last_day() {
 
 #[test]
 fn rules_say_whether_somebody_should_act() {
-    let world = World::new();
+    let world = World::with_kpis(&[
+        "registration_failures",
+        "registration_success_ratio",
+        "registrations",
+        "transfer_completion_ratio",
+        "transfers_in",
+    ]);
     let mut rows = Vec::new();
     let mut add = |kind: &str, day: u32, numbers: std::ops::Range<u32>| {
         for number in numbers {
@@ -255,7 +261,7 @@ fn rules_say_whether_somebody_should_act() {
 
 #[test]
 fn serves_with_tls_beside_clients_that_say_nothing() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     world.import(
         "a.ndjson",
         &[event(1, "registration_completed", "2026-03-01T10:00:00Z", json!({}))],
@@ -310,7 +316,7 @@ fn serves_without_tokens_on_loopback_only() {
 
 #[test]
 fn report_is_one_file_with_its_data() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     world.import(
         "a.ndjson",
         &[event(1, "registration_completed", "2026-03-01T10:00:00Z", json!({}))],

@@ -27,7 +27,7 @@ fn one_key_of_two_facts_is_a_conflict() {
         (order("2", "a.com", DAY, json!({"account_id": "7"})), &[DAY], "account"),
         (order("2", "a.com", DAY, json!({"source_system": "t"})), &[DAY], "source"),
     ] {
-        let world = World::new();
+        let world = World::with_kpis(&["registrations"]);
         world.import("a.ndjson", &[order("1", "a.com", DAY, json!({})), second]);
         world.ok(&["compute", "--final"]);
         for day in days {
@@ -36,7 +36,7 @@ fn one_key_of_two_facts_is_a_conflict() {
         }
     }
     // The same fact, sent twice.
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let rows = ["1", "2"].map(|id| order(id, "a.com", DAY, json!({"source_system": null})));
     world.import("a.ndjson", &rows[..1]);
     world.import("b.ndjson", &rows);
@@ -46,7 +46,7 @@ fn one_key_of_two_facts_is_a_conflict() {
 
 #[test]
 fn a_row_beside_a_refused_one_of_its_key_does_not_correct_it() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let rows = ["DE", "Germany"].map(|country| {
         let more = json!({"country": country, "domain": format!("{country}.com")});
         fact(country, "1001", "registration_completed", DAY, more)
@@ -55,7 +55,7 @@ fn a_row_beside_a_refused_one_of_its_key_does_not_correct_it() {
     world.ok(&["compute", "--final"]);
     assert!(reasons(&world, "registrations", DAY).contains("1 rows were refused"));
     // Refused after the other was accepted.
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     world.import("a.ndjson", &rows[..1]);
     let refused = world.path("b.ndjson");
     fs::write(&refused, rows[1].to_string()).unwrap();
@@ -165,7 +165,7 @@ fn tokens_of_different_keys_are_no_conflict() {
 
 #[test]
 fn revenue_that_stops_is_zero_and_its_rule_fires() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     let payment = |day: u32, currency: &str| {
         let id = format!("{currency}{day}");
         let mut row = fact(&id, &id, "payment_captured", &format!("2026-03-{day:02}"), euro());

@@ -54,7 +54,7 @@ fn registration(number: u32, account: &str, at: &str) -> Value {
 
 #[test]
 fn events_have_what_was_true_at_their_time() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let mut without_tier = registration(6, "a", "01T12:00:00");
     without_tier.as_object_mut().unwrap().remove("tier");
     world.import(
@@ -119,7 +119,7 @@ fn wrong_rows_of_a_table_are_refused() {
 
 #[test]
 fn refused_rows_of_a_table_leave_days_complete() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     world.import("a.ndjson", &[registration(1, "a", "01T10:00:00")]);
     let text = "account_id,valid_from,segment\na,yesterday,small\nb,01.03.2026,small\n";
     // Whether something was accepted, and whether rows are kept as they came.
@@ -156,7 +156,7 @@ fn columns_of_one_name_are_refused_however_often_they_are_read() {
 
 #[test]
 fn keys_that_are_tokenised_still_meet() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let (key, policy) = (world.path("key"), world.path("policy.yaml"));
     fs::write(&key, "0123456789abcdef").unwrap();
     let text = format!(
@@ -187,7 +187,7 @@ fn write_parquet(world: &World, name: &str, columns: Vec<(&str, ArrayRef)>) -> S
 
 #[test]
 fn tables_may_be_parquet() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     world.import(
         "a.ndjson",
         &[

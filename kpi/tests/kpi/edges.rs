@@ -154,7 +154,7 @@ fn sums_are_compared_to_the_last_digit() {
 /// Every export has all of an empty span of days.
 #[test]
 fn days_in_the_wrong_order_are_refused() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     let paid = event(1, "payment_captured", "2026-03-01T10:00:00Z", amount(5));
     world.import("paid.ndjson", std::slice::from_ref(&paid));
     world.compute();

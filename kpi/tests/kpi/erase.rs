@@ -28,7 +28,7 @@ fn revenue(world: &World, by: &str) -> Value {
 
 #[test]
 fn those_with_similar_names_stay_as_they_are() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     let rows = [
         payment("shop.de-1", "acc-17", "shop.de", 5_000_000),
         payment("my-shop.de-1", "acc-18", "my-shop.de", 7_000_000),
@@ -60,7 +60,7 @@ fn those_with_similar_names_stay_as_they_are() {
 
 #[test]
 fn facts_that_come_again_after_their_erasure_count_once() {
-    let world = World::new();
+    let world = World::with_kpis(&["revenue"]);
     let first = [
         payment("acc-17-1", "acc-17", "bruno.de", 5_000_000),
         // Its keys have no name, and so stay.
@@ -106,7 +106,16 @@ fn facts_that_come_again_after_their_erasure_count_once() {
 /// Rows that name a short account have its keys, and so have others.
 #[test]
 fn a_key_has_one_pseudonym_in_all_rows() {
-    let world = World::new();
+    // One at least of each model that counts one of these events.
+    let world = World::with_kpis(&[
+        "abuse_first_response_hours_p50",
+        "abuse_reports",
+        "abuse_response_sla_ratio",
+        "corrections",
+        "duplicate_ratio",
+        "revenue",
+        "revenue_per_domain",
+    ]);
     let void = fact("v", "void-1", "payment_voided", DAY, json!({"corrects": "order-a1-5"}));
     let of = |id: &str, kind: &str, more: Value| fact(id, id, kind, DAY, more);
     let answered = json!({"request_id": "case-a1"});
@@ -212,7 +221,7 @@ fn names_that_are_none_are_refused_and_those_that_nobody_has_are_said() {
 /// Columns were exchanged: the name is where the type should be, and the day's gaps are listed by type.
 #[test]
 fn a_name_in_the_wrong_column_of_a_refused_row_goes() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations", "rejected_ratio"]);
     let text = "event_id,event_ts,event_type,business_key,domain\n\
         1,2026-03-01T10:00:00Z,registration_completed,k1,anna-meier.de\n\
         2,2026-03-01T10:00:00Z,anna-meier.de,k2,registration_completed\n\

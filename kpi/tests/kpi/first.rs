@@ -9,11 +9,12 @@ use std::process::{Command, Stdio};
 
 #[test]
 fn sample_has_the_same_events_as_csv() {
-    let world = World::new();
+    let kpis = ["raw_events", "registrations", "revenue", "transfer_hours_p50"];
+    let world = World::with_kpis(&kpis);
     let ndjson = world.sample(12, 20, &["--hostile"]);
     world.ok(&["import", &ndjson]);
     world.compute();
-    let other = World::new();
+    let other = World::with_kpis(&kpis);
     let csv = other.sample(12, 20, &["--hostile", "--format", "csv"]);
     let text = fs::read_to_string(&csv).unwrap();
     assert!(text.starts_with("schema,event_id,business_key,event_type,event_ts,"), "{text:.90}");
@@ -75,7 +76,7 @@ fn a_type_that_no_kpi_counts_is_named() {
 /// An export with a value that its map does not list, and the map corrected.
 #[test]
 fn a_corrected_map_replaces_what_was_refused() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let write = |name: &str, text: &str| {
         let path = world.path(name);
         fs::write(&path, text).unwrap();
@@ -147,7 +148,7 @@ fn a_corrected_map_replaces_what_was_refused() {
 /// What the timer of the packages runs, on a spool with two sources.
 #[test]
 fn the_spool_is_imported_by_source() {
-    let world = World::new();
+    let world = World::with_kpis(&["churn", "registrations", "revenue"]);
     let (spool, maps) = (world.path("spool"), world.path("maps"));
     for folder in [spool.join("shop"), spool.join("registry"), maps.clone()] {
         fs::create_dir_all(folder).unwrap();
@@ -171,6 +172,7 @@ fn the_spool_is_imported_by_source() {
     let run = || {
         let mut command = Command::new("sh");
         command.arg(&script).args([&spool, &maps]).env("DNSCRIBE_KPI_DATA", world.path("data"));
+        command.env("DNSCRIBE_KPI_DICTIONARY", world.path("metrics.yaml"));
         let path = std::env::join_paths([
             program.parent().unwrap(),
             Path::new("/usr/bin"),

@@ -85,9 +85,8 @@ fn has_browser() -> bool {
     found
 }
 
-/// Creates a store with some weeks of the sample.
-fn sample() -> World {
-    let world = World::new();
+/// Fills a store with some weeks of the sample.
+fn sample(world: World) -> World {
     let file = world.sample(12, 40, &[]);
     world.ok(&["import", &file]);
     world.compute();
@@ -99,7 +98,7 @@ fn page_and_report_show_what_the_api_says() {
     if !has_browser() {
         return;
     }
-    let world = sample();
+    let world = sample(World::new());
     let server = world.serve(&["--no-auth"]);
     let tokens = world.path("tokens.yaml");
     let list = format!("[{{name: all, sha256: {TOKEN_SHA256}, scopes: [all]}}]");
@@ -156,7 +155,8 @@ fn hours_of_a_kpi_are_drawn() {
     if !has_browser() {
         return;
     }
-    let world = sample();
+    let kpis = ["dns_queries", "registrations", "transfer_completion_ratio"];
+    let world = sample(World::with_kpis(&kpis));
     let server = world.serve(&["--no-auth"]);
     let script = format!(
         "(async () => {{ {UNTIL}
@@ -202,7 +202,7 @@ fn slices_end_before_days_that_are_open() {
     if !has_browser() {
         return;
     }
-    let world = World::new();
+    let world = World::with_kpis(&["registrations", "transfer_completion_ratio"]);
     let day = |before: i64| {
         let at = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(24 * before);
         at.to_string()

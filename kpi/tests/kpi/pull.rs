@@ -145,7 +145,7 @@ impl Pulled {
     fn paged(api: &Api, path: &str, paging: &str) -> Self {
         let address = &api.address;
         Self::new(
-            World::new(),
+            World::with_kpis(&["duplicate_ratio", "raw_events", "registrations"]),
             &format!(
                 "{{ url: 'http://{address}/v1/{path}?kind=all', rows: /data/items, secret: {{ file: token }},\n      \
                  paging: {paging}, requests_per_minute: 6000,\n      \
@@ -253,7 +253,7 @@ fn sources_without_times_are_fetched_whole_and_count_once() {
     let api = Api::start();
     let address = &api.address;
     let store = Pulled::new(
-        World::new(),
+        World::with_kpis(&["raw_events", "registrations"]),
         &format!(
             "{{ url: 'http://{address}/v1/events?kind=all', rows: /data/items, secret: {{ file: token }},\n      \
              paging: {{ cursor: {{ field: /next, parameter: cursor }} }}, requests_per_minute: 6000 }}"
@@ -411,7 +411,7 @@ fn objects_are_files_that_are_read_once() {
     }
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::up(folder.path());
-    let world = World::with_environment(gateway.environment());
+    let world = World::with_kpis(&["registrations"]).with_environment(gateway.environment());
     let store = Pulled::new(world, "{ url: 's3://facts/exports' }");
     let put = |name: &str, numbers: &[u32]| {
         let rows = numbers.iter().map(|number| {

@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use std::fs;
 use std::process::Output;
 
-/// A store whose sources are declared.
+/// A store with some KPIs, whose sources are declared.
 struct Declared {
     world: World,
     config: String,
 }
 
 impl Declared {
-    fn new(sources: &str) -> Self {
-        let world = World::new();
+    fn new(kpis: &[&str], sources: &str) -> Self {
+        let world = World::with_kpis(kpis);
         let config = world.path("kpi.yaml").to_str().unwrap().to_owned();
         let declared = Self { world, config };
         declared.declare(sources);
@@ -80,6 +80,7 @@ fn on(day: u32) -> Value {
 #[test]
 fn a_kpi_is_final_when_its_declared_sources_have_delivered() {
     let store = Declared::new(
+        &["abuse_reports", "registrations", "renewals", "revenue"],
         "\x20 - { name: registry, types: [\"registration_*\"], calendar: weekdays, first_day: 2026-03-01 }\n\
          \x20 - { name: billing, types: [\"payment_*\"], first_day: 2026-03-01, time_zone: Europe/Berlin, key: business_key }\n\
          \x20 - { name: abuse, types: [\"abuse_*\"], first_day: 2026-03-01, calendar: sparse }\n",
@@ -144,7 +145,7 @@ fn a_kpi_is_final_when_its_declared_sources_have_delivered() {
 
 #[test]
 fn a_feed_that_died_at_noon_has_not_delivered_its_day() {
-    let store = Declared::new(REGISTRY);
+    let store = Declared::new(&["registrations"], REGISTRY);
     store.import("a.ndjson", "registry", &[on(3), on(4)]);
     store.compute();
     assert_eq!(store.state("registrations", "2026-03-03"), is(1, "final"));
@@ -179,7 +180,7 @@ fn a_feed_that_died_at_noon_has_not_delivered_its_day() {
 
 #[test]
 fn a_running_total_opens_with_the_first_day_of_its_sources() {
-    let store = Declared::new(REGISTRY);
+    let store = Declared::new(&["portfolio"], REGISTRY);
     // Facts from before the declaration.
     store.world.import("old.ndjson", &[on(1), on(2)]);
     store.import("a.ndjson", "registry", &[on(3), on(4), on(5)]);
@@ -222,7 +223,7 @@ fn a_running_total_opens_with_the_first_day_of_its_sources() {
 
 #[test]
 fn a_total_that_was_final_keeps_its_opening() {
-    let store = Declared::new(REGISTRY);
+    let store = Declared::new(&["portfolio"], REGISTRY);
     store.world.import("old.ndjson", &[on(1), on(2)]);
     store.import("a.ndjson", "registry", &[on(3), on(4), on(5)]);
     store.compute();
@@ -245,7 +246,7 @@ fn a_total_that_was_final_keeps_its_opening() {
 
 #[test]
 fn an_import_that_is_taken_back_has_delivered_nothing() {
-    let store = Declared::new(REGISTRY);
+    let store = Declared::new(&["registrations"], REGISTRY);
     let compute =
         || store.ok(&["compute", "--final", "--from", "2026-03-03", "--to", "2026-03-09"]);
     store.import("a.ndjson", "registry", &[on(3)]);
@@ -276,7 +277,7 @@ fn an_import_that_is_taken_back_has_delivered_nothing() {
 
 #[test]
 fn rows_before_the_first_day_concern_their_own_day_alone() {
-    let store = Declared::new(REGISTRY);
+    let store = Declared::new(&["registrations"], REGISTRY);
     let rejected = store.import("a.ndjson", "registry", &[on(2), on(3), on(4), on(5)]);
     assert_eq!(rejected, json!({"before_first_day": 1}));
     store.compute();
@@ -296,7 +297,7 @@ fn rows_before_the_first_day_concern_their_own_day_alone() {
 
 #[test]
 fn a_correction_of_a_fact_before_the_first_day_lacks_nothing() {
-    let store = Declared::new(REGISTRY);
+    let store = Declared::new(&["registrations"], REGISTRY);
     let reversal = |number: u32, corrected: &str| {
         let (id, day) = (format!("v{number}"), "2026-03-04");
         fact(&id, &id, "registration_reversed", day, json!({ "corrects": corrected }))
@@ -326,7 +327,7 @@ fn a_correction_of_a_fact_before_the_first_day_lacks_nothing() {
 
 #[test]
 fn a_type_without_a_source_is_a_note_until_sources_are_declared() {
-    let store = Declared::new(REGISTRY);
+    let store = Declared::new(&["revenue"], REGISTRY);
     let world = &store.world;
     // Nobody has ever sent refunds.
     world.import("a.ndjson", &[fact("1", "p-1", "payment_captured", "2026-03-03", euro())]);

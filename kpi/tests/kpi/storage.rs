@@ -73,8 +73,9 @@ impl Gateway {
         ]
     }
 
-    fn world(&self, prefix: &str) -> World {
-        World::with_store(&format!("s3://{BUCKET}/{prefix}"), self.environment())
+    /// Moves a store to the server.
+    fn moved(&self, world: World, prefix: &str) -> World {
+        world.with_store(&format!("s3://{BUCKET}/{prefix}"), self.environment())
     }
 }
 
@@ -93,7 +94,7 @@ fn store_in_s3_has_the_values_of_a_folder() {
     }
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::up(folder.path());
-    let (local, remote) = (World::new(), gateway.world("teams/dns"));
+    let (local, remote) = (World::new(), gateway.moved(World::new(), "teams/dns"));
     let file = local.sample(20, 40, &["--hostile"]);
     for world in [&local, &remote] {
         world.ok(&["import", &file]);
@@ -115,7 +116,7 @@ fn imports_at_once_into_s3_all_count() {
     }
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::up(folder.path());
-    let world = gateway.world("");
+    let world = gateway.moved(World::with_kpis(&["registrations"]), "");
     std::thread::scope(|scope| {
         for number in 0..6 {
             let row = event(number, "registration_completed", "2026-03-01T10:00:00Z", json!({}));
@@ -135,7 +136,7 @@ fn a_bucket_that_is_not_there_is_all_that_is_wrong() {
     }
     let folder = tempfile::tempdir().unwrap();
     let gateway = Gateway::up(folder.path());
-    let world = World::with_store("s3://nowhere/kpi", gateway.environment());
+    let world = World::new().with_store("s3://nowhere/kpi", gateway.environment());
     let output = world.run(&["compute"]);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{error}");

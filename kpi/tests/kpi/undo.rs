@@ -20,7 +20,7 @@ fn map(old: &str) -> String {
 /// A map that names a column which the file lacks.
 #[test]
 fn rows_are_not_read_again_where_none_would_be_accepted() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations"]);
     let (orders, mapping) = (world.path("orders.csv"), world.path("shop.yaml"));
     fs::write(&orders, ORDERS).unwrap();
     fs::write(&mapping, map("renewal_completed")).unwrap();
@@ -45,7 +45,7 @@ fn rows_are_not_read_again_where_none_would_be_accepted() {
 
 #[test]
 fn rows_of_a_wrong_map_are_taken_back() {
-    let world = World::new();
+    let world = World::with_kpis(&["registrations", "renewals"]);
     let (orders, mapping) = (world.path("orders.csv"), world.path("shop.yaml"));
     fs::write(&orders, ORDERS).unwrap();
     let orders = orders.to_str().unwrap();
@@ -99,12 +99,12 @@ fn rows_of_a_wrong_map_are_taken_back() {
 
 #[test]
 fn days_of_others_keep_their_facts() {
-    let world = World::new();
+    let world = World::with_kpis(&["portfolio", "registrations"]);
     world.import("a.ndjson", &[registration(1, DAY), registration(3, "2026-03-03")]);
     // One row is a duplicate of a row that stays.
     let wrong = world.import(
         "wrong.ndjson",
-        &[registration(1, DAY), registration(2, DAY), registration(9, "2020-03-01")],
+        &[registration(1, DAY), registration(2, DAY), registration(9, "2025-11-01")],
     );
     world.ok(&["compute", "--final"]);
     assert_eq!(state(&world, "portfolio", "2026-03-03").0, 4);
@@ -117,7 +117,7 @@ fn days_of_others_keep_their_facts() {
     let day = value(&world, "registrations", DAY);
     assert_eq!((&day["value"], &day["state"]), (&json!(1), &json!("final")), "{day}");
     assert_eq!(day["restatement"]["previous"], 2, "{day}");
-    assert_eq!(state(&world, "registrations", "2020-03-01"), is(Value::Null, "incomplete"));
+    assert_eq!(state(&world, "registrations", "2025-11-01"), is(Value::Null, "incomplete"));
     // A server that runs has learned of it.
     std::thread::sleep(std::time::Duration::from_secs(1));
     let values = World::values(&server, &format!("/v1/kpis/registrations?date={DAY}"));

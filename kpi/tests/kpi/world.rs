@@ -31,12 +31,13 @@ impl World {
     }
 
     /// With its store elsewhere, which the environment describes.
-    pub fn with_store(data: &str, environment: Vec<(&'static str, String)>) -> Self {
-        Self { data: data.to_owned(), environment, ..Self::new() }
+    pub fn with_store(self, data: &str, environment: Vec<(&'static str, String)>) -> Self {
+        Self { data: data.to_owned(), ..self.with_environment(environment) }
     }
 
-    pub fn with_environment(environment: Vec<(&'static str, String)>) -> Self {
-        Self { environment, ..Self::new() }
+    pub fn with_environment(mut self, environment: Vec<(&'static str, String)>) -> Self {
+        self.environment.extend(environment);
+        self
     }
 
     /// With a dictionary that has these KPIs alone, and those that they are made of: a test program needs seconds for all.
