@@ -335,13 +335,16 @@ impl Pipeline {
         self.sampling_timeline.push(change);
     }
 
-    /// Replaces the sinks, and starts or ends the analyses that they need. Returns which parts of records are to be
+    /// Replaces the sinks, and starts or ends the analyses that they need. What is open in one that ends goes to the sinks of
+    /// before. Returns which parts of records are to be
     /// rendered, which is to be applied to all stages as [`Control::Render`].
     #[must_use]
     pub fn replace_sinks(&mut self, change: SinkChange) -> RenderOptions {
         let SinkChange { sinks, flush_timeout, detection, wire } = change;
+        let (now, streams) = (self.now, self.router.streams_with(&sinks));
+        let (analysis, mut export) = self.analysis_parts();
+        analysis.set_streams(streams, detection, now, &mut export);
         self.router.replace(sinks, flush_timeout);
-        self.analysis.set_sinks(detection, self.now, &self.router);
         self.set_wire(wire)
     }
 

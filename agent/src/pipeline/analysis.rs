@@ -15,9 +15,9 @@ use dnscribe_analysis::window::{
     self, Group, Grouping, GroupingSet, Groups, Span, WindowOptions, Windows,
 };
 use dnscribe_delivery::SinkRouter;
-use dnscribe_record::Stream;
 use dnscribe_record::privacy::{Mask, MaskingMethod};
 use dnscribe_record::time::{ClockShift, Timestamp};
+use dnscribe_record::{Stream, StreamSet};
 use dnscribe_transaction::decode::{Connect, Message};
 use dnscribe_transaction::encrypted::ConnectionReport;
 use dnscribe_transaction::packet::Task;
@@ -196,27 +196,36 @@ impl Analysis {
         self.learning.finish(self.detection.as_ref());
     }
 
-    /// Starts and ends analyses after a change of the sinks. Those that stay keep their state.
-    pub(super) fn set_sinks(
+    /// Starts and ends analyses before a change of the sinks, which will want `streams`. Those that stay keep their state;
+    /// of those that end the present sinks get what is open.
+    pub(super) fn set_streams(
         &mut self,
+        streams: StreamSet,
         detection: DetectionChange,
         now: Timestamp,
-        router: &SinkRouter,
+        export: &mut Export<'_>,
     ) {
-        if self.uses.is_none() && !router.wants(Stream::Lookups) {
+        if self.uses.is_none() && !streams.contains(Stream::Lookups) {
+            self.with_lookups(export, |lookups, each| lookups.finish(now, each));
             self.lookups = None;
         } else if self.lookups.is_none() {
             self.lookups = Some(LookupTable::new(self.lookup_options));
         }
+        if self.exports_windows && !streams.contains(Stream::Metrics) {
+            self.with_windows(export, |windows, each| windows.restart(now, each));
+        }
         match detection {
-            DetectionChange::Off => self.detection = None,
+            DetectionChange::Off => {
+                self.with_detection(export, |detection, each| detection.finish(now, each));
+                self.detection = None;
+            }
             DetectionChange::Keep => {}
             DetectionChange::Start(mut detection) => {
                 detection.clock = self.clock;
                 self.detection = Some(*detection);
             }
         }
-        self.exports_windows = router.wants(Stream::Metrics);
+        self.exports_windows = streams.contains(Stream::Metrics);
         if !self.exports_windows && self.detection.is_none() {
             self.late = self.late();
             self.windows = None;

@@ -3,6 +3,7 @@
 mod beside;
 mod clock;
 mod identities;
+mod sinks;
 
 use super::*;
 use crate::capture::Received;
@@ -427,25 +428,4 @@ fn pool_has_work_for_every_stage() {
     assert_eq!((pairing.answered, pairing.continued), (6, 2), "{pairing:?}");
     assert!(pairing.duplicate > 0, "{pairing:?}");
     assert!(counters.decode.malformed.values().sum::<u64>() >= 3, "{:?}", counters.decode);
-}
-
-/// A counter that begins anew while the agent runs would hide what came before.
-#[test]
-fn late_transactions_outlive_a_reload_without_windows() {
-    let sink = |streams| NullSink::new("null".into(), streams);
-    let all = Stream::ALL.into_iter().collect();
-    let identity = RecordBuilder::new("node".into(), None, EPOCH, HashMap::new());
-    let mut pipeline = Pipeline::new(PipelineOptions::new(identity), vec![Box::new(sink(all))]);
-    pipeline.analysis.windows.as_mut().unwrap().late = 3;
-    for (streams, has_windows) in [(StreamSet::default().with(Stream::Ledger), false), (all, true)]
-    {
-        let _ = pipeline.replace_sinks(SinkChange {
-            sinks: vec![SinkReplacement::Add(Box::new(sink(streams)))],
-            flush_timeout: Duration::ZERO,
-            detection: DetectionChange::Off,
-            wire: false,
-        });
-        assert_eq!(pipeline.analysis.windows.is_some(), has_windows);
-        assert_eq!(pipeline.analysis.late(), 3);
-    }
 }

@@ -130,10 +130,17 @@ impl Windows {
     /// those.
     pub fn set_clock(&mut self, shift: ClockShift, each: &mut dyn FnMut(&Span, &Groups)) {
         if shift.as_nanos().abs_diff(self.shift.as_nanos()) >= MIN_CLOCK_STEP_NANOS {
-            self.close_all(each);
-            self.epoch = self.clock.max(self.now);
+            self.restart(self.now, each);
         }
         self.shift = shift;
+    }
+
+    /// Passes all windows that are open at `now` to `each`, unfinished ones as partial, and begins new ones, the first of which
+    /// are partial as well.
+    pub fn restart(&mut self, now: Timestamp, each: &mut dyn FnMut(&Span, &Groups)) {
+        self.now = now;
+        self.close_all(each);
+        self.epoch = self.clock.max(now);
     }
 
     /// Counts a transaction. Its time must have been announced with [`Self::now`] or

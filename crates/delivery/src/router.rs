@@ -8,7 +8,7 @@ mod watch;
 pub use sink_set::{SinkReplacement, SinkSet, open_changes};
 pub use watch::{SinkStatus, SinkWatch};
 
-use crate::{Sink, Stream, append_json};
+use crate::{Sink, Stream, StreamSet, append_json};
 use dnscribe_dns::hex_digits;
 use dnscribe_record::privacy::{KeyError, Masker, MaskingRules};
 use dnscribe_record::{EventId, JsonFields, TransactionContext, extend_json};
@@ -87,6 +87,13 @@ impl SinkRouter {
         if self.sinks.update() {
             self.hide_dead_letters();
         }
+    }
+
+    /// Returns the streams that will be wanted once these sinks replace the present ones.
+    #[must_use]
+    pub fn streams_with(&self, sinks: &[SinkReplacement]) -> StreamSet {
+        let wants = |stream: &Stream| sinks.iter().any(|sink| self.sinks.will_want(sink, *stream));
+        Stream::ALL.into_iter().filter(wants).collect()
     }
 
     /// Returns whether any sink wants records of the stream.

@@ -113,6 +113,15 @@ impl SinkSet {
         !self.retired.is_empty() || self.active.iter().any(|sink| sink.is_pending())
     }
 
+    /// Returns whether one of the next sinks wants records of the stream.
+    pub(super) fn will_want(&self, sink: &SinkReplacement, stream: Stream) -> bool {
+        match sink {
+            SinkReplacement::Keep(index) => self.active[*index].wants(stream),
+            SinkReplacement::Add(sink) => sink.wants(stream),
+            SinkReplacement::AddAfter { plan, .. } => plan.streams.contains(stream),
+        }
+    }
+
     /// Replaces the sinks. Those that are not kept have `flush_timeout` to deliver their records.
     pub fn replace(&mut self, sinks: Vec<SinkReplacement>, flush_timeout: Duration) {
         let deadline = Instant::now() + flush_timeout;
