@@ -1,7 +1,7 @@
 //! `bless`: rewrites the golden files and the schemas from the output of the current code. Review the diff by eye.
 
 use crate::process::cargo;
-use crate::{build, schemas, test};
+use crate::{build, schemas, setup, test};
 use anyhow::Result;
 use dnscribe_tests::shell;
 
@@ -15,6 +15,7 @@ pub struct Args {
 
 /// Runs the command.
 pub fn main(args: Args) -> Result<()> {
+    setup::install(&["bless"])?;
     let packages = test::packages_with(args.kpi);
     schemas::write(packages)?;
     let mut tests = cargo();

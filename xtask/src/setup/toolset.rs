@@ -130,6 +130,8 @@ const NEEDS: &[(&str, &[Toolset])] = &[
         &[Build, Broker, Monitoring, Grafana, Flink, TimescaleDb, InfluxDb, ClickHouse],
     ),
     ("test kpi", &[Build, Broker, Kcat, Monitoring, Browser, Python, ClickHouse, Archive]),
+    // Its tests are among those of the tiers `conformance`, `probe` and `dashboards`.
+    ("bless", &[Build, Lab, Openssl, Servers, Dnsproxy, Grafana]),
     ("test cluster", &[Build, Lab, Containers, Kubernetes, ControlPlane]),
     ("test fuzz", &[Build]),
     ("bench detect", &[Build]),
