@@ -1,6 +1,8 @@
 // Draws every board over the scripted day as an SVG file, for the documentation. It is no Grafana: one picture of each
 // kind of panel, with the board's layout, queries, units, bounds and colours. Panels without data on that day are left
 // out, and named at the foot. Every colour has a contrast of 3:1 in light and in dark, and a word beside it.
+// Grafana's own package of components, @grafana/ui 13.2.3, has none for time series, heat maps and states over time, the
+// kinds of 52 panels: they are parts of its server's page.
 //
 // Usage: node draw.js DASHBOARDS STACK.json START_MS FOLDER
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
