@@ -520,13 +520,17 @@ fn reconciliation_text(report: &Report) -> String {
         (false, 1..) if differences.is_empty() && unreadable.is_empty() => format!(
             "agrees as far as it goes: {not_compared} of ours not compared: say by --from, --to and --has what the export must have"
         ),
+        (false, _) if extent.names.is_empty() => {
+            "no row could be read, so nothing is known".to_owned()
+        }
         (false, _) => "beyond the tolerance".to_owned(),
     };
     let names = extent.names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let names = if names.is_empty() { names } else { names + ": " };
     let days = extent.from.zip(extent.to).map(|(from, to)| format!("{from} to {to}, "));
     let _ = writeln!(
         page,
-        "{}{names}: {compared} compared, {} differences: {verdict}",
+        "{}{names}{compared} compared, {} differences: {verdict}",
         days.unwrap_or_default(),
         differences.len()
     );

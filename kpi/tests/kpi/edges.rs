@@ -107,6 +107,9 @@ fn an_authority_agrees_to_the_unit_and_with_itself() {
         let (code, said) = value(text);
         assert!(code == Some(1) && said.contains(&format!("unreadable: value {text}")), "{said}");
     }
+    let (code, said) = reconcile("Order,Kind\n1001,REG\n");
+    let nothing = "\n0 compared, 0 differences: no row could be read, so nothing is known\n";
+    assert!(code == Some(1) && said.ends_with(nothing), "{said}");
     // Two amounts of one fact.
     let head = "event_id,business_key,event_type,event_ts,amount_micros,currency\n";
     let row = |id: &str, micros: i64| {
