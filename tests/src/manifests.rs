@@ -47,7 +47,7 @@ pub fn prepare() -> Result<()> {
 pub fn helm() -> Result<PathBuf> {
     let install = |scratch: &Path| {
         let sources = go::sources(scratch, "helm.sh/helm/v3", &format!("v{HELM}"))?;
-        go::build(scratch, &sources, &go::PLAIN, "./cmd/helm", "helm")
+        go::build(scratch, &sources, &go::FAST, "./cmd/helm", "helm")
     };
     Ok(cache::folder("helm", HELM, install)?.join("helm"))
 }
